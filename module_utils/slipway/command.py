@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a command that may hang, flood its output or leave children behind."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+OUTPUT_LIMIT = 16 * 1024
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended: ``exit_code`` is None when it was killed at its time-out; ``output`` is the tail of both streams."""
+
+    exit_code: int | None
+    output: str
+
+    @property
+    def succeeded(self) -> bool:
+        return self.exit_code == 0
+
+    def described(self) -> str:
+        ending = "killed at its time-out" if self.exit_code is None else f"exit code {self.exit_code}"
+        return f"{ending}: {self.output.strip()}" if self.output.strip() else ending
+
+
+class Runner(Protocol):
+    """How the domain runs a command."""
+
+    def __call__(
+        self, argv: Sequence[str], *, timeout_seconds: float, user: str | None = None, directory: Path | None = None
+    ) -> Finished: ...
+
+
+def run(
+    argv: Sequence[str], *, timeout_seconds: float, user: str | None = None, directory: Path | None = None
+) -> Finished:
+    """Run ``argv`` without a shell, in a session of its own, with a bare environment, as ``user`` where one is named.
+
+    The whole process group is killed at the time-out, and also after a normal end, so that nothing is left behind.
+    A command that cannot be started ends with exit code 127, as in sh(1).
+    """
+    environment: Mapping[str, str] = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/"}
+    try:
+        identity = _identity(user)
+        process = subprocess.Popen(  # type: ignore[call-overload]
+            argv, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True, umask=0o077, **identity,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finished(127, str(error))
+    tail = _Tail(process.stdout)
+    tail.start()
+    try:
+        exit_code: int | None = process.wait(timeout_seconds)
+    except subprocess.TimeoutExpired:
+        exit_code = None
+    _kill_group(process.pid)
+    process.wait()
+    tail.join()
+    return Finished(exit_code, tail.text())
+
+
+def _identity(user: str | None) -> dict[str, object]:
+    """The credentials to give up root for; nothing to change where we are not root (only tests are not)."""
+    if user is None or os.geteuid() != 0:
+        return {}
+    try:
+        group = pwd.getpwnam(user).pw_gid
+    except KeyError:
+        raise OSError(f"there is no user {user!r} on this host") from None
+    return {"user": user, "group": group, "extra_groups": os.getgrouplist(user, group)}
+
+
+def _kill_group(leader: int) -> None:
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+class _Tail(threading.Thread):
+    """Drains a pipe for as long as it lives and keeps only the end of what came."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(daemon=True)
+        self._stream = stream
+        self._kept = b""
+
+    def run(self) -> None:
+        with self._stream:
+            while chunk := os.read(self._stream.fileno(), 65536):
+                self._kept = (self._kept + chunk)[-OUTPUT_LIMIT:]
+
+    def text(self) -> str:
+        return self._kept.decode("utf-8", "replace")

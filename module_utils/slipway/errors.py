@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one way in which Slipway says no."""
+
+from __future__ import annotations
+
+
+def shown(value: object, limit: int = 120) -> str:
+    """Return a foreign value as short ASCII text that can neither forge a log line nor drive a terminal."""
+    text = ascii(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+class Refusal(Exception):
+    """Something was asked for that must not be done, and nothing was changed.
+
+    `reason` is a stable snake_case code for machines. The other three are sentences for people: what was `expected`,
+    what was `found`, and the `remedy`.
+    """
+
+    def __init__(self, reason: str, *, expected: str, found: str, remedy: str) -> None:
+        self.reason = reason
+        self.expected = _printable(expected)
+        self.found = _printable(found)
+        self.remedy = _printable(remedy)
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return f"{self.reason}: expected {self.expected}; found {self.found}. {self.remedy}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (self.reason, self.expected, self.found, self.remedy))
+
+    def as_dict(self) -> dict[str, str]:
+        """Return {"reason", "expected", "found", "remedy"}."""
+        return {"reason": self.reason, "expected": self.expected, "found": self.found, "remedy": self.remedy}
+
+
+def _rebuild(reason: str, expected: str, found: str, remedy: str) -> Refusal:
+    return Refusal(reason, expected=expected, found=found, remedy=remedy)

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Durable file operations: what returns is on disk, whole, under its final name.
+
+The order that survives a power cut is always the same: write a temporary name, fsync it, rename it over the final
+name, fsync the directory. A failed fsync is never retried, because the kernel marks the page clean (LWN 752063):
+the error goes up and the caller aborts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import Refusal
+
+COPY_BYTES = 1 << 20
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_system(path: Path) -> None:
+    """One syncfs(2) for a whole tree: far cheaper than an fsync for each of thousands of files."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside ``path`` that no other writer uses and that readers of ``path`` never see."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+
+def write_durable(path: Path, data: bytes, *, mode: int) -> None:
+    """Replace ``path`` by ``data`` atomically and durably; the old content survives any failure."""
+    temporary = temporary_name(path)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    try:
+        try:
+            write_all(descriptor, data)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """write(2) may take less than it was given, for one when the disk fills up."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def remove_durable(path: Path) -> None:
+    """Remove a name and make its absence durable; a name that is gone already is no error."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    fsync_directory(path.parent)
+
+
+def point_link(link: Path, target: str) -> None:
+    """Let the symbolic link ``link`` say ``target`` by one atomic rename."""
+    temporary = temporary_name(link)
+    os.symlink(target, temporary)
+    try:
+        os.rename(temporary, link)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(link.parent)
+
+
+def read_link(link: Path) -> str | None:
+    """What a symbolic link says, None where there is none."""
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return None
+
+
+def read_regular(path: Path, *, limit: int, what: str) -> bytes:
+    """The bytes of a regular file of at most ``limit`` bytes; never follows a link, never blocks on a FIFO."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise Refusal(
+            f"{what.replace(' ', '_')}_missing",
+            expected=f"a {what} at {path}",
+            found="no such file",
+            remedy="Run playbooks/bootstrap.yml for this host, or give the right name.",
+        ) from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise _not_regular(path, what, "a symbolic link") from None
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_regular(path, what, "a special file or directory")
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise Refusal(
+            f"{what.replace(' ', '_')}_too_large",
+            expected=f"at most {limit} bytes in {path}",
+            found="more than that",
+            remedy="Replace it by the file that Slipway wrote.",
+        )
+    return data
+
+
+def _not_regular(path: Path, what: str, found: str) -> Refusal:
+    return Refusal(
+        f"{what.replace(' ', '_')}_not_regular",
+        expected=f"a regular file at {path}",
+        found=found,
+        remedy="Find out who put it there, then remove it.",
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Lower hex SHA-256 of a regular file's bytes, in bounded memory."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory of ours, read-only subdirectories included; links are removed, never followed."""
+    for current, names, _files in os.walk(directory):
+        os.chmod(current, 0o700)
+        for name in names:
+            path = Path(current, name)
+            if not path.is_symlink():
+                os.chmod(path, 0o700)
+    for current, names, files in os.walk(directory, topdown=False):
+        for name in files:
+            os.unlink(Path(current, name))
+        for name in names:
+            path = Path(current, name)
+            path.unlink() if path.is_symlink() else path.rmdir()
+    directory.rmdir()
+
+
+@contextmanager
+def full_disk_is_a_refusal(directory: Path, *, what: str) -> Iterator[None]:
+    """Name the full file system instead of showing a bare ENOSPC, EDQUOT or EROFS."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        room = os.statvfs(directory)
+        reason = "file_system_read_only" if error.errno == errno.EROFS else "disk_full"
+        raise Refusal(
+            reason,
+            expected=f"room to {what} below {directory}",
+            found=f"{os.strerror(error.errno)} ({room.f_bavail * room.f_frsize} bytes and {room.f_favail} inodes free)",
+            remedy="Free space there (release_keep_count says how many releases stay), then run the same command again.",
+        ) from error

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Is the application well? Asked on the host after the switch, and from outside as the smoke test."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .application import Patience, Probe
+from .clock import Clock
+from .command import Runner
+from .service import Service
+
+BODY_LIMIT = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``outcome`` is ``success``, ``failure`` or ``inconclusive`` (nothing was asked); ``detail`` is for people."""
+
+    outcome: str
+    attempts: int
+    detail: str
+
+    @property
+    def is_failure(self) -> bool:
+        return self.outcome == "failure"
+
+
+@dataclass(frozen=True)
+class Prober:
+    """Asks one probe once; answers None when all is well, else what was found."""
+
+    run: Runner
+    user: str | None = None
+    service: Service | None = None
+
+    def ask(self, probe: Probe) -> str | None:
+        asked: dict[str, Callable[[Probe], str | None]] = {
+            "http": self._http, "tcp": self._tcp, "command": self._command, "unit": self._unit,
+        }  # fmt: skip
+        return asked[probe.type](probe)
+
+    def is_hopeless(self) -> bool:
+        """A unit that systemd gave up on will not become healthy by waiting."""
+        return self.service is not None and self.service.state().has_failed
+
+    def _http(self, probe: Probe) -> str | None:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+        try:
+            with opener.open(probe.url, timeout=probe.timeout_seconds) as answer:
+                status, body = answer.status, answer.read(BODY_LIMIT)
+        except urllib.error.HTTPError as error:
+            with error:
+                status, body = error.code, error.read(BODY_LIMIT)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            return f"no answer from {probe.url}: {error}"
+        if status != probe.status:
+            return f"{probe.url} answered {status}, expected {probe.status}"
+        if probe.contains and probe.contains not in body.decode("utf-8", "replace"):
+            return f"the answer of {probe.url} does not contain {probe.contains!r}"
+        return None
+
+    def _tcp(self, probe: Probe) -> str | None:
+        try:
+            socket.create_connection((probe.host, probe.port), timeout=probe.timeout_seconds).close()
+        except OSError as error:
+            return f"no connection to {probe.host}:{probe.port}: {error}"
+        return None
+
+    def _command(self, probe: Probe) -> str | None:
+        finished = self.run(probe.argv, timeout_seconds=probe.timeout_seconds, user=self.user)
+        return None if finished.succeeded else f"{' '.join(probe.argv)}: {finished.described()}"
+
+    def _unit(self, _probe: Probe) -> str | None:
+        if self.service is None:
+            return "no unit to ask"
+        state = self.service.state()
+        return None if state.is_running else f"{self.service.unit} is {state.active} ({state.sub})"
+
+
+def judge(probes: Sequence[Probe], patience: Patience, prober: Prober, clock: Clock) -> Verdict:
+    """Ask all probes again and again until all are well or patience ends.
+
+    1. Each round asks the probes in order and stops at the first that is not well.
+    2. All well in one round: success.
+    3. After ``retries`` further rounds, at the deadline, or when the unit has failed for good: failure, with the last finding.
+    """
+    if not probes:
+        return Verdict("inconclusive", 0, "no probe is declared")
+    started = clock.elapsed()
+    for attempt in range(1, patience.retries + 2):
+        finding = next((found for probe in probes if (found := prober.ask(probe)) is not None), None)
+        if finding is None:
+            return Verdict("success", attempt, ", ".join(probe.described() for probe in probes))
+        spent = clock.elapsed() - started
+        if spent + patience.interval_seconds >= patience.deadline_seconds or prober.is_hopeless():
+            break
+        clock.sleep(patience.interval_seconds)
+    return Verdict("failure", attempt, f"{finding} (after {attempt} attempts)")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer of its own: following it would ask another service."""
+
+    def redirect_request(self, *_arguments: object) -> None:
+        return None
