@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -86,15 +86,15 @@ def _schema(item: Fields) -> dict[str, Any]:
     return schema
 
 
-def inspect(members: Sequence[Member], read: Read, checks: frozenset[str]) -> Findings:
+def inspect(members: Sequence[Member], read: Read, checks: Set[str]) -> Findings:
     """Look at every member and return all that was found.
 
-    `read` returns the bytes of a regular file of the release, or None when there is none at that path. `checks` says
-    what can be done here: HOST_CHECKS or CONTROLLER_CHECKS; the presence of a member is checked everywhere.
+    `read` returns the bytes of a file of the release; for one that is not there it returns None or raises the OSError
+    of that. `checks` says what can be done here: HOST_CHECKS or CONTROLLER_CHECKS; presence is checked everywhere.
     """
     findings = Findings()
     for member in members:
-        data = read(member.path)
+        data = _read_if_there(read, member.path)
         if data is None:
             if member.required:
                 findings.problems.append(f"{member.path} is missing")
@@ -104,7 +104,14 @@ def inspect(members: Sequence[Member], read: Read, checks: frozenset[str]) -> Fi
     return findings
 
 
-def check(members: Sequence[Member], read: Read, version: str, checks: frozenset[str]) -> None:
+def _read_if_there(read: Read, path: str) -> bytes | None:
+    try:
+        return read(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+
+
+def check(members: Sequence[Member], read: Read, version: str, checks: Set[str]) -> None:
     """Raise one Refusal that names every problem, a version that differs from the manifest's included."""
     findings = inspect(members, read, checks)
     for path, found in findings.versions.items():
@@ -124,7 +131,7 @@ def require_sound(findings: Findings) -> None:
         )
 
 
-def _inspect_content(member: Member, data: bytes, checks: frozenset[str], findings: Findings) -> None:
+def _inspect_content(member: Member, data: bytes, checks: Set[str], findings: Findings) -> None:
     try:
         value = _PARSERS[member.format](data)
     except (ValueError, RecursionError) as error:

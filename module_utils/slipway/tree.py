@@ -115,13 +115,15 @@ class FileList:
         """The sha256 of the encoded list: the subject `tree` of the manifest."""
         return hashlib.sha256(self._encoded).hexdigest()
 
+    @cached_property
     def files(self) -> tuple[Entry, ...]:
         """The regular files, in order."""
         return tuple([entry for entry in self.entries if entry.type == FILE])
 
+    @cached_property
     def object_names(self) -> frozenset[str]:
         """The sha256 of every content that the release needs."""
-        return frozenset([entry.sha256 for entry in self.entries if entry.type == FILE])
+        return frozenset([entry.sha256 for entry in self.files])
 
     @cached_property
     def total_bytes(self) -> int:

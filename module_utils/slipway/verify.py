@@ -36,7 +36,7 @@ def verify_manifest(
     expiry.
     """
     policy.environment(environment)
-    signed = dsse.Envelope.parse(envelope, payload_type=dsse.IN_TOTO_TYPE, what=_WHAT)
+    signed = _open(envelope)
     builders = policy.signed_by(BUILDER, signed, what=_WHAT)
     _refuse_revoked(policy, signed.payload)
     manifest = ReleaseManifest.parse(signed.payload)
@@ -61,7 +61,16 @@ def verify_manifest(
     return replace(manifest, keyids=tuple(sorted(key.public.keyid for key in valid)))
 
 
-def require_fresh(policy: TrustPolicy, manifest: ReleaseManifest, *, environment: str, now: int) -> None:
+def parse_manifest(envelope: bytes) -> ReleaseManifest:
+    """Return the manifest in `envelope` with nothing verified: for showing and finding, never for acting on."""
+    return ReleaseManifest.parse(_open(envelope).payload)
+
+
+def _open(envelope: bytes) -> dsse.Envelope:
+    return dsse.Envelope.parse(envelope, payload_type=dsse.IN_TOTO_TYPE, what=_WHAT)
+
+
+def require_fresh(manifest: ReleaseManifest, policy: TrustPolicy, environment: str, now: int) -> None:
     """Refuse to activate what has expired: the policy, the manifest, its age here, or the key that signed it.
 
     Expiry bounds how long a thief of a key or a mirror of old releases can bring something new; it never stops a
@@ -81,7 +90,7 @@ def require_fresh(policy: TrustPolicy, manifest: ReleaseManifest, *, environment
 def verify_file_list(manifest: ReleaseManifest, data: bytes) -> FileList:
     """Return the file list in `data` when it is the one that the verified `manifest` names, or raise Refusal."""
     file_list = FileList.parse(data, digest=manifest.tree_digest, limit=manifest.tree_size)
-    files, size = len(file_list.files()), file_list.total_bytes
+    files, size = len(file_list.files), file_list.total_bytes
     if files != manifest.limits.files or size != manifest.limits.bytes or len(data) != manifest.tree_size:
         raise Refusal(
             "file_list_limits",
