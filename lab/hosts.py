@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts as containers that run systemd: brought to life from any state a killed run or a reboot may have left."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from . import network, shell, ssh
+from .console import say, step
+from .errors import LabError
+from .instance import Host, Instance
+from .names import Clone
+
+HEALTHY = ("running", "degraded")
+OPEN_FILES = 65536
+BOOT_SECONDS = 60
+RUNTIMES = ("runc", "crun")
+
+# Waits inside the host until systemd has finished booting, then tells the host's own ssh key.
+AWAIT_BOOT = """
+until state=$(systemctl is-system-running --wait 2>/dev/null); [ "$state" = running ] || [ "$state" = degraded ]; do
+    sleep 0.05
+done
+cat /etc/ssh/ssh_host_ed25519_key.pub
+"""
+
+T = TypeVar("T")
+
+
+def next_step(state: str | None) -> str:
+    """Return what a container in podman's `state` needs: leave, start, unpause or create (which replaces)."""
+    if state == "running":
+        return "leave"
+    if state == "paused":
+        return "unpause"
+    if state in ("exited", "stopped", "created", "configured"):
+        return "start"
+    return "create"  # absent, or stuck in stopping, dead, removing: podman itself cannot start those
+
+
+def states(clone: Clone, instance: str | None = None) -> dict[str, str]:
+    """Return {container: state} of this clone's containers, those of one instance if it is named."""
+    filters = ["--filter", f"label=slipway.clone={clone.hash}"]
+    if instance:
+        filters += ["--filter", f"label=slipway.instance={instance}"]
+    listed = shell.podman("ps", "-a", *filters, "--format", "json").stdout
+    return {entry["Names"][0]: entry["State"] for entry in json.loads(listed or "[]")}
+
+
+def in_parallel(action: Callable[[Host], T], hosts: Iterable[Host]) -> dict[str, T]:
+    """Call `action` for all hosts at once and return {host: result}; the first error is raised after all have ended."""
+    chosen = list(hosts)
+    with ThreadPoolExecutor(max_workers=max(1, min(16, len(chosen)))) as pool:
+        futures = {host.name: pool.submit(action, host) for host in chosen}
+    return {name: future.result() for name, future in futures.items()}
+
+
+def answers(clone: Clone, record: Instance, host: Host) -> bool:
+    """Tell whether a host lets the operator in by ssh and its systemd has booted."""
+    done = ssh.run(clone, record.instance, host, "systemctl is-system-running", timeout=8)
+    return done.stdout.strip() in HEALTHY
+
+
+def bring_up(clone: Clone, record: Instance, image: Callable[[], str]) -> None:
+    """Make all hosts of the record answer. Those that do are left alone; `image` is asked for only if one is made.
+
+    A host that was there but does not come back is made anew once, with an empty disk.
+    """
+    found = states(clone, record.instance)
+    steps = {host.name: next_step(found.get(host.container)) for host in record.hosts}
+    running = [host for host in record.hosts if steps[host.name] == "leave"]
+    alive = {name for name, good in in_parallel(lambda host: answers(clone, record, host), running).items() if good}
+    rest = [host for host in record.hosts if host.name not in alive]
+    if not rest:
+        return
+    create = [host for host in rest if steps[host.name] == "create"]
+    if create:
+        tag = image()
+        runtime = working_runtime(clone, record, tag)
+        with step(f"creating {', '.join(host.name for host in create)}"):
+            in_parallel(lambda host: make(clone, record, host, tag, runtime), create)
+    again = [host for host in rest if host not in create]
+    if again:
+        with step(f"waking {', '.join(host.name for host in again)}"):
+            in_parallel(lambda host: wake(clone, host, steps[host.name]), again)
+    lost = await_hosts(clone, record, rest)
+    if lost:
+        say(f"  {', '.join(host.name for host in lost)} cannot be brought back: made anew, with an empty disk")
+        tag = image()
+        runtime = working_runtime(clone, record, tag)
+        with step(f"creating {', '.join(host.name for host in lost)}"):
+            in_parallel(lambda host: make(clone, record, host, tag, runtime), lost)
+        lost = await_hosts(clone, record, lost)
+    if lost:
+        names = ", ".join(host.name for host in lost)
+        raise LabError(
+            expected=f"{names} to boot and to answer ssh within {BOOT_SECONDS} s",
+            found=shell.podman("logs", "--tail", "5", lost[0].container, check=False).stderr.strip() or "no answer",
+            remedy=f"Look at `podman logs {lost[0].container}`; `make clean-lab` and `make lab` start from nothing.",
+        )
+
+
+def await_hosts(clone: Clone, record: Instance, hosts: list[Host]) -> list[Host]:
+    """Wait until the hosts have booted, learn their ssh keys, and return those that do not answer."""
+    with step(f"waiting for {', '.join(host.name for host in hosts)}"):
+        keys = in_parallel(boot, hosts)
+        ssh.learn(clone, record.instance, {host.address: key for host in hosts if (key := keys[host.name])})
+        booted = [host for host in hosts if keys[host.name]]
+        good = in_parallel(lambda host: answers(clone, record, host), booted)
+    return [host for host in hosts if not good.get(host.name)]
+
+
+def boot(host: Host) -> str:
+    """Wait until systemd has booted and return the host's public ssh key, or "" if it does not boot."""
+    heal(host)
+    done = shell.podman(
+        "exec", host.container, "timeout", str(BOOT_SECONDS), "sh", "-c", AWAIT_BOOT, check=False, timeout=BOOT_SECONDS + 10
+    )
+    return " ".join(done.stdout.split()[:2]) if done.returncode == 0 else ""
+
+
+def make(clone: Clone, record: Instance, host: Host, image: str, runtime: str) -> None:
+    """Create a host from nothing; what is left of one with the same name goes first."""
+    remove(clone, host)
+    labels = clone.labels(record.instance)
+    words = [word for pair in labels.items() for word in ("--label", "=".join(pair))]
+    if host.volume:
+        shell.podman("volume", "create", *words, host.volume)
+        words += ["--volume", f"{host.volume}:/srv"]
+    words += ["--network", record.network, "--ip", host.address]
+    run_container(clone, host.container, host.name, image, runtime, words)
+
+
+def run_container(clone: Clone, container: str, hostname: str, image: str, runtime: str, words: Iterable[str]) -> None:
+    """Start systemd in a new container, with what sandboxed units and systemd credentials need."""
+    processes = limit(resource.RLIMIT_NPROC, 4096)
+    shell.podman(
+        *("--runtime", runtime, "run", "--detach", "--name", container, "--hostname", hostname, *words),
+        *("--systemd", "always", "--cap-add", "SYS_ADMIN", "--security-opt", "apparmor=unconfined"),
+        # Fixed limits: podman's defaults may be above what this machine allows.
+        *("--ulimit", f"nofile={limit(resource.RLIMIT_NOFILE, OPEN_FILES)}", "--ulimit", f"nproc={processes}"),
+        *(image, "/usr/local/sbin/lab-init", ssh.ensure_key(clone)),
+    )
+
+
+def limit(kind: int, wanted: int) -> str:
+    """Return `soft:hard` for podman, within this process's own hard limit."""
+    hard = resource.getrlimit(kind)[1]
+    value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    return f"{value}:{value}"
+
+
+def working_runtime(clone: Clone, record: Instance, image: str) -> str:
+    """Return the first OCI runtime under which systemd boots here (crun, for one, fails on some cgroup layouts)."""
+    memory = clone.state / "runtime"
+    if memory.exists():
+        return memory.read_text(encoding="ascii").strip()
+    probe = clone.container(record.instance, "probe")
+    labels = [word for pair in clone.labels(record.instance).items() for word in ("--label", "=".join(pair))]
+    complaint = "none is installed"
+    with step("finding a container runtime under which systemd boots"):
+        for runtime in filter(shell.which, RUNTIMES):
+            try:
+                shell.podman("rm", "--force", "--time", "0", probe, check=False)
+                run_container(clone, probe, "probe", image, runtime, [*labels, "--network", record.network])
+                if boot(Host("probe", "", "", probe)):
+                    shell.write_atomically(memory, runtime + "\n")
+                    return runtime
+                complaint = f"{runtime}: systemd does not boot"
+            except LabError as error:
+                complaint = f"{runtime}: {error.found}"
+            finally:
+                shell.podman("rm", "--force", "--time", "0", probe, check=False)
+    raise LabError(
+        expected="a container runtime (" + " or ".join(RUNTIMES) + ") under which systemd boots",
+        found=complaint,
+        remedy="The message above tells why; inside an unprivileged container or a sandbox the lab cannot run.",
+    )
+
+
+def wake(clone: Clone, host: Host, needed: str) -> None:
+    """Start, unpause or restart a host that is there; one that cannot be is found out by the wait that follows."""
+    ssh.close_connections(clone, host)
+    if needed == "unpause":
+        shell.podman("unpause", host.container, check=False)
+    elif needed == "start":
+        shell.podman("start", host.container, check=False)
+    else:  # podman says it is running, but it does not answer
+        heal(host)
+        if not boot_is_alive(host):
+            shell.podman("restart", "--time", "2", host.container, check=False)
+
+
+def boot_is_alive(host: Host) -> bool:
+    """Tell whether a command can run in the host at all (podman may not have noticed its death)."""
+    return shell.podman("exec", host.container, "true", check=False, timeout=10).returncode == 0
+
+
+def remove(clone: Clone, host: Host) -> None:
+    """Remove a host with its disk, its volume and the connections to it; absent ones are no error."""
+    ssh.close_connections(clone, host)
+    shell.podman("rm", "--force", "--time", "0", "--volumes", host.container, check=False)
+    if host.volume:
+        shell.podman("volume", "rm", "--force", host.volume, check=False)
+
+
+def cut(host: Host) -> None:
+    """Take the host's network link down: a partition. Connections hang, as they do in life."""
+    shell.podman("exec", "--privileged", host.container, "ip", "link", "set", "eth0", "down")
+
+
+def heal(host: Host, subnet_gateway: str | None = None) -> None:
+    """Put the link up again, and the default route that went with it."""
+    gateway = subnet_gateway or (network.gateway(host.address.rsplit(".", 1)[0] + ".0/24") if host.address else "")
+    script = "ip link set eth0 up" + (f" && ip route replace default via {gateway}" if gateway else "")
+    shell.podman("exec", "--privileged", host.container, "sh", "-c", script, check=False)
+
+
+def snapshot(clone: Clone, record: Instance) -> list[Mapping[str, str]]:
+    """Return a row for each host: what podman says of it and what it says of itself by ssh."""
+    found = states(clone, record.instance)
+    alive = in_parallel(
+        lambda host: found.get(host.container) == "running" and answers(clone, record, host), record.hosts
+    )
+    return [
+        {
+            "host": host.name,
+            "group": host.group,
+            "address": host.address,
+            "container": found.get(host.container, "absent"),
+            "answers": "yes" if alive[host.name] else "no",
+        }
+        for host in record.hosts
+    ]
