@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import hosts, image, instance, names, network, preflight, shell, ssh
+from . import demo, hosts, image, instance, names, network, preflight, shell, ssh
 from .console import say, step
 from .errors import LabError
 from .names import Clone
@@ -146,8 +146,12 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("host")
     for name in FAULTS:
         verbs.add_parser(name, parents=[common], help=f"{name} a host, as a fault").add_argument("host")
+    verbs.add_parser("demo", help="what `make demo` does")
     verb = verbs.add_parser("install", help="install Debian packages by apt")
     verb.add_argument("package", nargs="+")
+    verb = verbs.add_parser("step", help="run a command, silent unless it fails, and show how long it takes")
+    verb.add_argument("title")
+    verb.add_argument("command", nargs="+")
     return main_parser
 
 
@@ -178,8 +182,13 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.verb == "ssh":
             host = instance.require(clone, options.instance).host(options.host)
             print(shlex.join(ssh.command(clone, options.instance, host)))
+        elif options.verb == "demo":
+            demo.run(clone)
         elif options.verb == "install":
             preflight.install(options.package)
+        elif options.verb == "step":
+            with step(options.title):
+                shell.run(options.command)
         else:
             fault(clone, options.verb, options.instance, options.host)
     except LabError as error:

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make demo`: from a fresh clone to a signed release on real hosts, one step after another, each of them repeatable."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .console import say
+from .errors import LabError
+from .names import Clone
+
+STEPS = (
+    ("the virtual environment, from locked versions", "make --no-print-directory venv"),
+    ("the lab: 1 staging and 3 prod hosts", "python3 -m lab up"),
+    ("keys and the trust policy", "ansible-playbook playbooks/keys.yml"),
+    ("the hosts are bootstrapped", "ansible-playbook playbooks/bootstrap.yml"),
+    ("a release of the example application is built and signed", "ansible-playbook playbooks/release.yml"),
+    ("it goes to staging", "ansible-playbook deploy.yml -l staging"),
+    ("it goes to prod", "ansible-playbook deploy.yml -l prod"),
+    ("what the fleet runs", "ansible-playbook playbooks/status.yml"),
+)
+
+NEXT = """
+Done in {seconds:.0f} s. Try next:
+  . .venv/bin/activate                                  puts ansible-playbook on your PATH
+  ansible-playbook playbooks/release.yml                make one more release
+  ansible-playbook deploy.yml -l prod                   put it on prod (--check --diff shows first)
+  ansible-playbook rollback.yml                         take the newest deployment run back
+  ansible-playbook playbooks/status.yml                 see what runs where
+  python3 -m lab ssh prod-1                             print the ssh command for a host
+  make clean-lab                                        remove the hosts and all that belongs to them
+A release whose health check fails goes back by itself: README.md shows how to watch that.
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the demo: its place, what it brings and its command."""
+
+    place: str
+    title: str
+    command: str
+
+
+def steps() -> list[Step]:
+    """Return the demo's steps in order."""
+    return [Step(f"[{number}/{len(STEPS)}]", *step) for number, step in enumerate(STEPS, start=1)]
+
+
+def environment(root: Path) -> dict[str, str]:
+    """Return the environment in which the clone's own virtual environment comes first."""
+    path = f"{root / '.venv' / 'bin'}:{os.environ.get('PATH', os.defpath)}"
+    return {**os.environ, "PATH": path, "ANSIBLE_CONFIG": str(root / "ansible.cfg")}
+
+
+def run(clone: Clone) -> None:
+    """Run all steps; the first that fails ends the demo and is named."""
+    start = time.monotonic()
+    for step in steps():
+        begun = time.monotonic()
+        say(f"{step.place} {step.title}: {step.command}")
+        # A virtual environment's own python3 is as good as the system's for `python3 -m lab`.
+        done = subprocess.run(shlex.split(step.command), cwd=clone.root, env=environment(clone.root), check=False)
+        now = time.monotonic()
+        if done.returncode != 0:
+            raise LabError(
+                expected=f"step {step.place} to succeed: {step.command}",
+                found=f"exit code {done.returncode}, {now - start:.0f} s after the start",
+                remedy="Read the message above. `make demo` can be run again at any time; it goes on from what is there.",
+            )
+        say(f"{step.place} done in {now - begun:.1f} s ({now - start:.0f} s since the start)\n")
+    print(NEXT.format(seconds=time.monotonic() - start), file=sys.stdout, flush=True)
