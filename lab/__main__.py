@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import fcntl
 import json
 import shlex
@@ -59,13 +60,13 @@ def up(clone: Clone, name: str, specification: str | None, distribution: str | N
             subnet=subnet,
             hosts=instance.plan_hosts(clone, name, counts, subnet, before),
         )
-        if before != instance.dataclasses.replace(record, ready=True):
+        if before != dataclasses.replace(record, ready=True):
             instance.save(clone, record)
         for host in before.hosts if before else ():
             if host.container not in {kept.container for kept in record.hosts}:
                 hosts.remove(clone, host)
         hosts.bring_up(clone, record, lambda: image.ensure(chosen))
-        record = instance.dataclasses.replace(record, ready=True)
+        record = dataclasses.replace(record, ready=True)
         instance.save(clone, record)
     return record
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from .errors import LabError
 
 DEFAULT_INSTANCE = "lab"
-INSTANCE_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,39}")
+INSTANCE_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 GROUP_PATTERN = re.compile(r"([a-z][a-z0-9]{0,19})=([1-9][0-9]{0,1})")
 
 
@@ -53,7 +53,7 @@ def check_instance(name: str) -> str:
     """Return the instance's name if it may be one."""
     if not INSTANCE_PATTERN.fullmatch(name):
         raise LabError(
-            expected="an instance name such as `lab` or `molecule-default` (a-z, 0-9, -, 40 characters at most)",
+            expected="an instance name such as `lab` or `molecule-default` (a-z, 0-9, -, _, 40 characters at most)",
             found=repr(name),
             remedy="Choose another --instance.",
         )
