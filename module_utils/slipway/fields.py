@@ -18,16 +18,19 @@ ONE_LINE: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 
 LAST_SECOND: Final = 253402300799  # 9999-12-31T23:59:59Z, the last time that RFC 3339 can write
 
+_REMEDY: Final = "Make the document again with a Slipway release that knows this format."
+
 
 class Fields:
     """The members of one JSON object: take each once, then `end()` refuses what nobody took.
 
-    `where` names the object in refusals ("trust policy.roles"), `reason` is their code.
+    `where` names the object in refusals ("trust policy.roles"), `reason` is their code, `remedy` what to do.
     """
 
-    def __init__(self, value: Any, where: str, reason: str) -> None:
+    def __init__(self, value: Any, where: str, reason: str, remedy: str = _REMEDY) -> None:
         self.where = where
         self.reason = reason
+        self.remedy = remedy
         if not isinstance(value, dict):
             raise self.refusal("", "an object", value)
         self._left = dict(value)
@@ -39,7 +42,7 @@ class Fields:
             self.reason,
             expected=f"{place}: {expected}",
             found=shown(found),
-            remedy="Make the document again with a Slipway release that knows this format.",
+            remedy=self.remedy,
         )
 
     def __contains__(self, name: str) -> bool:
@@ -99,12 +102,12 @@ class Fields:
 
     def object(self, name: str) -> Fields:
         """A nested object, to be read the same way."""
-        return Fields(self.take(name), f"{self.where}.{name}", self.reason)
+        return Fields(self.take(name), f"{self.where}.{name}", self.reason, self.remedy)
 
     def objects(self, name: str, *, maximum: int) -> list[Fields]:
         """An array of nested objects."""
         items = self.array(name, maximum=maximum)
-        return [Fields(item, f"{self.where}.{name}[{i}]", self.reason) for i, item in enumerate(items)]
+        return [Fields(item, f"{self.where}.{name}[{i}]", self.reason, self.remedy) for i, item in enumerate(items)]
 
     def table(self, name: str, pattern: re.Pattern[str], *, maximum: int) -> dict[str, Fields]:
         """An object whose member names are data: each matches `pattern`, each value is an object."""

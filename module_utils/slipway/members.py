@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -86,7 +87,7 @@ def _schema(item: Fields) -> dict[str, Any]:
     return schema
 
 
-def inspect(members: Sequence[Member], read: Read, checks: Set[str]) -> Findings:
+def inspect(members: Sequence[Member], read: Read, checks: AbstractSet[str]) -> Findings:
     """Look at every member and return all that was found.
 
     `read` returns the bytes of a file of the release; for one that is not there it returns None or raises the OSError
@@ -111,27 +112,26 @@ def _read_if_there(read: Read, path: str) -> bytes | None:
         return None
 
 
-def check(members: Sequence[Member], read: Read, version: str, checks: Set[str]) -> None:
+def check(members: Sequence[Member], read: Read, version: str, checks: AbstractSet[str]) -> None:
     """Raise one Refusal that names every problem, a version that differs from the manifest's included."""
-    findings = inspect(members, read, checks)
-    for path, found in findings.versions.items():
-        if found != version:
-            findings.problems.append(f"{path} says version {shown(found)}, not {shown(version)}")
-    require_sound(findings)
+    require_sound(inspect(members, read, checks), version)
 
 
-def require_sound(findings: Findings) -> None:
-    """Raise Refusal("members_invalid") when there are problems."""
-    if findings.problems:
+def require_sound(findings: Findings, version: str) -> None:
+    """Raise Refusal("members_invalid") when something is wrong, or when a file states another version."""
+    others = {path: found for path, found in findings.versions.items() if found != version}
+    stated = [f"{path} says version {shown(found)}, not {shown(version)}" for path, found in others.items()]
+    problems = [*findings.problems, *stated]
+    if problems:
         raise Refusal(
             "members_invalid",
             expected="every required member of the release, each in its format",
-            found="; ".join(findings.problems),
+            found="; ".join(problems),
             remedy="Correct these files, or their declaration in slipway.yml, and build the release again.",
         )
 
 
-def _inspect_content(member: Member, data: bytes, checks: Set[str], findings: Findings) -> None:
+def _inspect_content(member: Member, data: bytes, checks: AbstractSet[str], findings: Findings) -> None:
     try:
         value = _PARSERS[member.format](data)
     except (ValueError, RecursionError) as error:

@@ -142,6 +142,18 @@ class TrustPolicy:
             )
         return self.environments[name]
 
+    def holder(self, role_name: str, public: PublicKey) -> str:
+        """Return whose key this is in the role, or refuse a key that the role does not have."""
+        for key in self.roles[role_name].keys:
+            if key.public == public and public.keyid not in self.revoked_keys:
+                return key.holder
+        raise Refusal(
+            "key_unknown",
+            expected=f"a key of the role {role_name} that the trust policy does not revoke",
+            found=f"the key {public.keyid}",
+            remedy=f"Use a key of {_holders(self.roles[role_name].keys)}, or sign a new version of the trust policy.",
+        )
+
     def signed_by(self, role_name: str, envelope: dsse.Envelope, *, what: str) -> tuple[Key, ...]:
         """Return the unrevoked keys of the role that signed the envelope, or refuse when their holders are too few.
 

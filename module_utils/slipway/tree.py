@@ -16,7 +16,7 @@ import re
 import stat
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -185,7 +185,7 @@ def _require_sound(entries: Iterable[Entry]) -> None:
     previous = ""
     for entry in entries:
         path = entry.path
-        _require_safe(path, f"the path {shown(path)}", "path_unsafe")
+        require_path(path)
         if path <= previous:  # code point order is the order of the UTF-8 bytes
             _refuse_entry("path_order", "paths once each, sorted by their UTF-8 bytes", f"{path} after {previous}")
         fold = _fold(path)
@@ -223,10 +223,11 @@ def _fold(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
-def _require_safe(path: str, what: str, reason: str) -> None:
+def require_path(path: str) -> None:
+    """Raise Refusal("path_unsafe") for a path that cannot stand in a release."""
     problem = _path_problem(path)
     if problem:
-        _refuse_entry(reason, f"{what} to be relative, plain and printable", problem)
+        _refuse_entry("path_unsafe", f"the path {shown(path)} to be relative, plain and printable", problem)
 
 
 def _path_problem(path: str) -> str | None:
@@ -302,21 +303,25 @@ def normal_mode(path: str, kind: str, mode: int) -> int:
     return DIRECTORY_MODE if kind == DIRECTORY else SYMLINK_MODE
 
 
-def survey(directory: Path, skip: Iterable[str] = ()) -> list[Entry]:
+def nothing(_path: str) -> bool:
+    """Skip nothing."""
+    return False
+
+
+def survey(directory: Path, skip: Callable[[str], bool] = nothing) -> list[Entry]:
     """List what stands in `directory`, sorted, without reading a file: sizes are as found, sha256 is still empty.
 
-    `skip` holds paths that are left out, directories with all below them. Special files, set-id bits and files with
+    `skip` says which paths are left out, directories with all below them. Special files, set-id bits and files with
     names that cannot be released are refused; the rest is for `FileList` to judge.
     """
     entries: list[Entry] = []
-    skipped = frozenset(skip)
     waiting = [""]
     while waiting:
         parent = waiting.pop()
         with os.scandir(directory / parent) as children:
             for child in children:
                 path = f"{parent}/{child.name}" if parent else child.name
-                if path in skipped:
+                if skip(path):
                     continue
                 entry = _surveyed(path, child)
                 entries.append(entry)
@@ -326,7 +331,7 @@ def survey(directory: Path, skip: Iterable[str] = ()) -> list[Entry]:
 
 
 def _surveyed(path: str, child: os.DirEntry[str]) -> Entry:
-    _require_safe(path, f"the path {shown(path)}", "path_unsafe")
+    require_path(path)
     status = child.stat(follow_symlinks=False)
     kind = _kind(status.st_mode)
     if kind not in _MODES:
@@ -350,7 +355,7 @@ def _kind(mode: int) -> str:
     return names.get(stat.S_IFMT(mode), "character device")
 
 
-def scan(directory: Path, skip: Iterable[str] = ()) -> FileList:
+def scan(directory: Path, skip: Callable[[str], bool] = nothing) -> FileList:
     """Return the file list of `directory`, each file read once; refuse what cannot be released."""
     entries = survey(directory, skip)
     return FileList(tuple([_hashed(directory, entry) if entry.type == FILE else entry for entry in entries]))
