@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make demo`: from a fresh clone to a signed release on real hosts, one step after another, each of them repeatable."""
+"""`make demo`: from a fresh clone to a signed release on real hosts, in steps that can all be repeated."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def run(clone: Clone) -> None:
             raise LabError(
                 expected=f"step {step.place} to succeed: {step.command}",
                 found=f"exit code {done.returncode}, {now - start:.0f} s after the start",
-                remedy="Read the message above. `make demo` can be run again at any time; it goes on from what is there.",
+                remedy="Read the message above, then run `make demo` again; it goes on from what is there.",
             )
         say(f"{step.place} done in {now - begun:.1f} s ({now - start:.0f} s since the start)\n")
     print(NEXT.format(seconds=time.monotonic() - start), file=sys.stdout, flush=True)

@@ -44,10 +44,7 @@ def next_step(state: str | None) -> str:
 
 def states(clone: Clone, instance: str | None = None) -> dict[str, str]:
     """Return {container: state} of this clone's containers, those of one instance if it is named."""
-    filters = ["--filter", f"label=slipway.clone={clone.hash}"]
-    if instance:
-        filters += ["--filter", f"label=slipway.instance={instance}"]
-    listed = shell.podman("ps", "-a", *filters, "--format", "json").stdout
+    listed = shell.podman("ps", "-a", *clone.filter(instance), "--format", "json").stdout
     return {entry["Names"][0]: entry["State"] for entry in json.loads(listed or "[]")}
 
 
@@ -118,7 +115,15 @@ def boot(host: Host) -> str:
     """Wait until systemd has booted and return the host's public ssh key, or "" if it does not boot."""
     heal(host)
     done = shell.podman(
-        "exec", host.container, "timeout", str(BOOT_SECONDS), "sh", "-c", AWAIT_BOOT, check=False, timeout=BOOT_SECONDS + 10
+        "exec",
+        host.container,
+        "timeout",
+        str(BOOT_SECONDS),
+        "sh",
+        "-c",
+        AWAIT_BOOT,
+        check=False,
+        timeout=BOOT_SECONDS + 10,
     )
     return " ".join(done.stdout.split()[:2]) if done.returncode == 0 else ""
 
@@ -126,8 +131,7 @@ def boot(host: Host) -> str:
 def make(clone: Clone, record: Instance, host: Host, image: str, runtime: str) -> None:
     """Create a host from nothing; what is left of one with the same name goes first."""
     remove(clone, host)
-    labels = clone.labels(record.instance)
-    words = [word for pair in labels.items() for word in ("--label", "=".join(pair))]
+    words = clone.labels(record.instance)
     if host.volume:
         shell.podman("volume", "create", *words, host.volume)
         words += ["--volume", f"{host.volume}:/srv"]
@@ -160,13 +164,14 @@ def working_runtime(clone: Clone, record: Instance, image: str) -> str:
     if memory.exists():
         return memory.read_text(encoding="ascii").strip()
     probe = clone.container(record.instance, "probe")
-    labels = [word for pair in clone.labels(record.instance).items() for word in ("--label", "=".join(pair))]
     complaint = "none is installed"
     with step("finding a container runtime under which systemd boots"):
         for runtime in filter(shell.which, RUNTIMES):
             try:
                 shell.podman("rm", "--force", "--time", "0", probe, check=False)
-                run_container(clone, probe, "probe", image, runtime, [*labels, "--network", record.network])
+                run_container(
+                    clone, probe, "probe", image, runtime, [*clone.labels(record.instance), "--network", record.network]
+                )
                 if boot(Host("probe", "", "", probe)):
                     shell.write_atomically(memory, runtime + "\n")
                     return runtime
@@ -213,11 +218,51 @@ def cut(host: Host) -> None:
     shell.podman("exec", "--privileged", host.container, "ip", "link", "set", "eth0", "down")
 
 
-def heal(host: Host, subnet_gateway: str | None = None) -> None:
-    """Put the link up again, and the default route that went with it."""
-    gateway = subnet_gateway or (network.gateway(host.address.rsplit(".", 1)[0] + ".0/24") if host.address else "")
-    script = "ip link set eth0 up" + (f" && ip route replace default via {gateway}" if gateway else "")
+def heal(host: Host) -> None:
+    """Put the link up again, and the default route that went with it; a host that is not cut notices nothing."""
+    route = f" && ip route replace default via {network.gateway_of(host.address)}" if host.address else ""
+    script = f"ip link set eth0 up{route}"
     shell.podman("exec", "--privileged", host.container, "sh", "-c", script, check=False)
+
+
+def kill(host: Host) -> None:
+    """Crash the host: every process ends at once, the disk stays as it is."""
+    shell.podman("kill", host.container)
+
+
+def pause(host: Host) -> None:
+    """Freeze every process of the host: a hang."""
+    shell.podman("pause", host.container)
+
+
+def unpause(host: Host) -> None:
+    """Let a frozen host go on."""
+    shell.podman("unpause", host.container)
+
+
+def start(host: Host) -> None:
+    """Start a host that was killed, and wait until it has booted."""
+    shell.podman("start", host.container)
+    require_boot(host)
+
+
+def reboot(host: Host) -> None:
+    """Stop the host in order, start it again with the same disk, and wait until it has booted."""
+    shell.podman("restart", "--time", "10", host.container)
+    require_boot(host)
+
+
+def require_boot(host: Host) -> None:
+    """Wait until the host has booted."""
+    if not boot(host):
+        raise LabError(
+            expected=f"{host.name} to boot within {BOOT_SECONDS} s",
+            found="it did not",
+            remedy=f"Look at `podman logs {host.container}`.",
+        )
+
+
+FAULTS = {action.__name__: action for action in (cut, heal, kill, start, reboot, pause, unpause)}
 
 
 def snapshot(clone: Clone, record: Instance) -> list[Mapping[str, str]]:

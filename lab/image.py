@@ -141,7 +141,17 @@ def bootstrap(distribution: str, tar: Path) -> None:
         with step(f"bootstrapping {distribution} from the package archive"), scratch.open("wb") as output:
             shell.run(
                 # /tmp may be mounted nodev, which mmdebstrap refuses.
-                ["env", "TMPDIR=/var/tmp", "mmdebstrap", "--variant=minbase", "--format=tar", *options, distribution, "-", *lines],
+                [
+                    "env",
+                    "TMPDIR=/var/tmp",
+                    "mmdebstrap",
+                    "--variant=minbase",
+                    "--format=tar",
+                    *options,
+                    distribution,
+                    "-",
+                    *lines,
+                ],
                 root=True,
                 stdout=output,
                 timeout=1800,
@@ -159,7 +169,13 @@ def keyring(family: str) -> Path | None:
 def sources(distribution: str) -> list[str]:
     """Return `URI suite components` for each part of the archive, from this machine's own apt configuration."""
     found = preflight.system()
-    query = ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(ORIGIN)|$(COMPONENT)", "Identifier: Packages"]
+    query = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(REPO_URI)|$(RELEASE)|$(ORIGIN)|$(COMPONENT)",
+        "Identifier: Packages",
+    ]
     for attempt in range(2):
         lines = shell.run(query, check=False).stdout.splitlines()
         usable = archive_sources(lines, found.codename, distribution)
@@ -215,5 +231,9 @@ def drop_old_tars(directory: Path) -> None:
 
 def remove_unused(images: Sequence[str] | None = None) -> list[str]:
     """Remove the lab's images that no container of any clone uses, and return their names."""
-    names = images if images is not None else shell.podman("images", "--format", "{{.Repository}}:{{.Tag}}", REPOSITORY).stdout.split()
+    names = (
+        images
+        if images is not None
+        else shell.podman("images", "--format", "{{.Repository}}:{{.Tag}}", REPOSITORY).stdout.split()
+    )
     return [name for name in names if shell.podman("rmi", name, check=False).returncode == 0]

@@ -81,7 +81,9 @@ def require(clone: Clone, instance: str) -> Instance:
     found = load(clone, instance)
     if found is None:
         option = "" if instance == names.DEFAULT_INSTANCE else f" (python3 -m lab up --instance {instance})"
-        raise LabError(expected=f"the lab `{instance}` to be up", found="no such lab", remedy=f"Run `make lab`{option}.")
+        raise LabError(
+            expected=f"the lab `{instance}` to be up", found="no such lab", remedy=f"Run `make lab`{option}."
+        )
     return found
 
 
@@ -90,7 +92,9 @@ def save(clone: Clone, record: Instance) -> None:
     shell.write_atomically(clone.state / f"{record.instance}.json", record.encode())
 
 
-def plan_hosts(clone: Clone, instance: str, counts: Mapping[str, int], subnet: str, before: Instance | None) -> tuple[Host, ...]:
+def plan_hosts(
+    clone: Clone, instance: str, counts: Mapping[str, int], subnet: str, before: Instance | None
+) -> tuple[Host, ...]:
     """Return the hosts that the instance shall have; those recorded keep their address and their volume."""
     kept = {host.name: host for host in before.hosts} if before and before.subnet == subnet else {}
     wanted = names.host_names(counts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,9 +45,22 @@ class Clone:
         """Return the name of a host's container."""
         return f"{self.network(instance)}-{host}"
 
-    def labels(self, instance: str) -> dict[str, str]:
-        """Return the labels by which everything of an instance is found again, without any file."""
-        return {"slipway.clone": self.hash, "slipway.path": str(self.root.resolve()), "slipway.instance": instance}
+    def labels(self, instance: str) -> list[str]:
+        """Return podman's options for the labels by which everything of an instance is found, without any file."""
+        labels = {
+            "slipway.clone": self.hash,
+            "slipway.path": str(self.root.resolve()),
+            "slipway.instance": self.network(instance),
+        }
+        return [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
+
+    def filter(self, instance: str | None = None) -> list[str]:
+        """Return podman's options to list what is an instance's, or all that is this clone's.
+
+        One label alone: podman takes several for "and" with containers, but for "or" with volumes.
+        """
+        label = f"slipway.instance={self.network(instance)}" if instance else f"slipway.clone={self.hash}"
+        return ["--filter", f"label={label}"]
 
 
 def check_instance(name: str) -> str:
@@ -75,6 +89,6 @@ def parse_hosts(specification: str) -> dict[str, int]:
     return counts
 
 
-def host_names(counts: dict[str, int]) -> list[tuple[str, str]]:
+def host_names(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     """Return (host, group) pairs in order: staging-1, prod-1, prod-2 …"""
     return [(f"{group}-{number}", group) for group, count in counts.items() for number in range(1, count + 1)]

@@ -56,9 +56,9 @@ def address(subnet: str, number: int) -> str:
     return str(ipaddress.ip_network(subnet)[FIRST_HOST + number])
 
 
-def gateway(subnet: str) -> str:
-    """Return the bridge's address."""
-    return str(ipaddress.ip_network(subnet)[1])
+def gateway_of(host_address: str) -> str:
+    """Return the address of the bridge that a host is attached to."""
+    return str(ipaddress.ip_interface(f"{host_address}/{PREFIX}").network[1])
 
 
 def ensure(clone: Clone, instance: str) -> str:
@@ -70,11 +70,12 @@ def ensure(clone: Clone, instance: str) -> str:
         if subnets:
             return str(subnets[0])
         shell.podman("network", "rm", "-f", name)
-    labels = [word for pair in clone.labels(instance).items() for word in ("--label", "=".join(pair))]
     complaint = "none"
     for attempt, subnet in enumerate(free_subnets(clone.hash, taken())):
         # No name service: it would need port 53 on the bridge, and hosts are reached by their fixed address.
-        made = shell.podman("network", "create", "--disable-dns", "--subnet", str(subnet), *labels, name, check=False)
+        made = shell.podman(
+            "network", "create", "--disable-dns", "--subnet", str(subnet), *clone.labels(instance), name, check=False
+        )
         if made.returncode == 0:
             return str(subnet)
         complaint = made.stderr.strip()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the lab needs from this machine: looked at first, installed by apt where it can be, and said clearly where not."""
+"""What the lab needs from this machine: installed by apt where it can be, said clearly where not."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def require_supported(found: System) -> None:
         raise LabError(
             expected="Debian 12 or later, or Ubuntu 24.04 or later",
             found=found.title,
-            remedy="Run the lab on such a machine (a virtual machine will do). Your own hosts need no lab: see README.md.",
+            remedy="Run the lab on such a machine; a virtual one will do. Your own hosts need no lab: see README.md.",
         )
 
 
@@ -141,7 +141,9 @@ def refresh_package_lists() -> None:
     shell.run(["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", "update"], root=True, check=False)
 
 
-def require_space(directory: Path, gib: int, free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> None:
+def require_space(
+    directory: Path, gib: int, free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
+) -> None:
     """Refuse to fill a disk up: `directory` (or the nearest parent that exists) must have `gib` GiB left."""
     while not directory.exists():
         directory = directory.parent

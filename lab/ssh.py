@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a controller reaches the lab's hosts: a key of the clone's own, and host keys learnt from the hosts themselves."""
+"""How a controller reaches the lab's hosts: a key of the clone's own, and host keys told by the hosts themselves."""
 
 from __future__ import annotations
 
@@ -72,5 +72,7 @@ def close_connections(clone: Clone, host: Host) -> None:
     """
     directory = Path(os.environ.get("ANSIBLE_HOME") or Path.home() / ".ansible") / "cp"
     for socket in directory.glob(f"slipway-{clone.hash}-{host.address}-*"):
-        shell.run(["ssh", "-F", "none", "-o", f'ControlPath="{socket}"', "-O", "exit", host.address], check=False, timeout=5)
+        shell.run(
+            ["ssh", "-F", "none", "-o", f'ControlPath="{socket}"', "-O", "exit", host.address], check=False, timeout=5
+        )
         socket.unlink(missing_ok=True)
