@@ -17,13 +17,18 @@ from .errors import Refusal
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}\.service")
 STRATEGIES = ("restart", "reload", "none")
-PROBES = {
+PROBES: Mapping[str, Mapping[str, type]] = {
     "http": {"url": str, "status": int, "contains": str},
     "tcp": {"host": str, "port": int},
     "command": {"argv": list},
     "unit": {},
 }
-REQUIRED_OF_PROBE = {"http": ("url",), "tcp": ("port",), "command": ("argv",), "unit": ()}
+REQUIRED_OF_PROBE: Mapping[str, tuple[str, ...]] = {
+    "http": ("url",),
+    "tcp": ("port",),
+    "command": ("argv",),
+    "unit": (),
+}
 
 
 @dataclass(frozen=True)
@@ -240,7 +245,9 @@ class _Reader:
 
     def paths(self, where: str, value: object) -> tuple[str, ...]:
         paths = tuple(
-            path for number, item in enumerate(self.items(where, value)) if (path := self.path(f"{where}[{number}]", item))
+            path
+            for number, item in enumerate(self.items(where, value))
+            if (path := self.path(f"{where}[{number}]", item))
         )
         for path in paths:
             if any(other != path and path.startswith(other + "/") for other in paths) or paths.count(path) > 1:
@@ -287,4 +294,3 @@ class _Reader:
 
 
 PROTECTED = ("/srv/", "/etc/slipway/", "/usr/lib/slipway/", "/var/lib/slipway/")
-

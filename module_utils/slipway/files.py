@@ -49,13 +49,18 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
-def write_durable(path: Path, data: bytes, *, mode: int) -> None:
-    """Replace ``path`` by ``data`` atomically and durably; the old content survives any failure."""
+def write_durable(path: Path, data: bytes, *, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Replace ``path`` by ``data`` atomically and durably; the old content survives any failure.
+
+    ``owner`` is a numeric (user, group); without one the file belongs to who writes it.
+    """
     temporary = temporary_name(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         try:
             write_all(descriptor, data)
+            if owner is not None:
+                os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         finally:

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks on the controller which application a run is for, before a host is asked anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ansible.module_utils
+
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
+
+from ansible.module_utils.slipway import deployment
+from ansible.module_utils.slipway._action import ControllerAction
+
+
+class ActionModule(ControllerAction):
+    """See library/slipway_application.py."""
+
+    name = "slipway_application"
+
+    def answer(self, arguments, task_vars):
+        return {"name": deployment.resolve_application(arguments["applications"], arguments["name"])}

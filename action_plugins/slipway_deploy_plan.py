@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decides on the controller what a deployment is to do, before anything is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ansible.module_utils
+
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
+
+from ansible.module_utils.slipway import deployment
+from ansible.module_utils.slipway._action import ControllerAction, controller_of
+from ansible.module_utils.slipway.catalogue import Catalogue
+
+
+class ActionModule(ControllerAction):
+    """See library/slipway_deploy_plan.py."""
+
+    name = "slipway_deploy_plan"
+
+    def answer(self, arguments, task_vars):
+        return deployment.plan_deployment(
+            controller_of(arguments, task_vars),
+            Catalogue(Path(arguments["catalogue"])),
+            Path(arguments["trust_policy"]),
+            arguments["answers"],
+            requested=arguments["release_id"],
+            retry=arguments["retry"],
+        )

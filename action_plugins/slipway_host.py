@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds the resident package, sends it, then runs the module of the same name on the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import ansible.module_utils
+from ansible.plugins.action import ActionBase
+
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
+
+from ansible.module_utils.slipway import resident
+
+
+class ActionModule(ActionBase):
+    """See library/slipway_host.py."""
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        self._make_tmp_path()
+        there = self._connection._shell.join_path(self._connection._shell.tmpdir, "slipway.pyz")
+        with NamedTemporaryFile() as package:
+            package.write(resident.build())
+            package.flush()
+            self._transfer_file(package.name, there)
+        try:
+            arguments = {**self._task.args, "resident": there}
+            result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        return result

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sends what a host lacks, then runs the module of the same name there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ansible.module_utils
+from ansible.plugins.action import ActionBase
+
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
+
+from ansible.module_utils.slipway import deployment
+from ansible.module_utils.slipway.catalogue import Catalogue
+from ansible.module_utils.slipway.errors import Refusal
+
+ATTEMPTS = 2
+
+
+class ActionModule(ActionBase):
+    """For ``staged``, pack and send; every other state goes straight to the module."""
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        if arguments.get("state") != "staged":
+            result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+            return result
+        try:
+            result.update(self._stage(arguments, task_vars))
+        except Refusal as refusal:
+            result.update(failed=True, changed=False, msg=str(refusal), **refusal.as_dict())
+        return result
+
+    def _stage(self, arguments, task_vars):
+        """Send what the host lacks as far as we know; if it then names more, send that too."""
+        catalogue, application = Catalogue(Path(arguments["catalogue"])), arguments["application"]
+        present, release_id = arguments.get("present") or [], arguments["release_id"]
+        manifest = catalogue.manifest(application, release_id)
+        package = deployment.outdated_resident(arguments.get("resident_digest"))
+        known = any(release["manifest_digest"] == manifest.digest for release in present)
+        file_list = deployment.FileList.parse(
+            catalogue.file_list_bytes(application, manifest.tree_digest), digest=manifest.tree_digest
+        )
+        objects = deployment.missing_objects(catalogue, application, file_list, present)
+        for _attempt in range(ATTEMPTS):
+            shipment = deployment.Shipment(
+                release_id, arguments["run"]["run_id"], frozenset(objects), with_objects=not self._task.check_mode
+            )
+            needed = package is not None or not known or bool(objects)
+            path = (
+                deployment.make_pack(self._state(task_vars), catalogue, application, shipment, package)
+                if needed
+                else None
+            )
+            answer = self._exchange(arguments, path, task_vars)
+            objects = set(answer.get("missing") or ())
+            if not objects:
+                return answer
+        raise Refusal(
+            "objects_missing",
+            expected=f"every object of {release_id} to arrive",
+            found=f"{len(objects)} still missing, the first is {min(objects)}",
+            remedy="Run the same command again; if it comes again, look at the host's disk.",
+        )
+
+    def _exchange(self, arguments, path, task_vars):
+        self._make_tmp_path()
+        arguments = dict(arguments)
+        if path is not None:
+            arguments["pack"] = self._connection._shell.join_path(self._connection._shell.tmpdir, "release.pack")
+            self._transfer_file(str(path), arguments["pack"])
+        try:
+            return self._execute_module(module_args=arguments, task_vars=task_vars)
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+
+    def _state(self, task_vars):
+        return Path(self._templar.template(task_vars["slipway_state_directory"]))

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Says on the controller how a run ended on every host, and fails when it did not end as asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ansible.module_utils
+
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
+
+from ansible.module_utils.slipway import deployment, report
+from ansible.module_utils.slipway._action import ControllerAction
+
+
+class ActionModule(ControllerAction):
+    """See library/slipway_run_report.py."""
+
+    name = "slipway_run_report"
+
+    def answer(self, arguments, task_vars):
+        endings = report.endings_of(arguments["results"], arguments["unreachable"])
+        as_asked = all(ending.is_as_asked for ending in endings)
+        text = report.run_report(
+            arguments["title"], endings, check=self._task.check_mode, rollback=arguments["rollback"]
+        )
+        deployment.end_run(
+            Path(arguments["state_directory"]), arguments["run"], "as asked" if as_asked else "not as asked"
+        )
+        answer = {
+            "as_asked": as_asked,
+            "text": text,
+            "hosts": {e.host: {"outcome": e.outcome, "serves": e.serves} for e in endings},
+        }
+        return answer if as_asked else {**answer, "failed": True, "reason": "not_as_asked", "msg": text}

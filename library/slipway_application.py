@@ -1,0 +1,57 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: slipway_application
+short_description: Which application a run is for
+description:
+  - Checks the description of the application and that there is no doubt which one is meant.
+  - Runs on the controller and opens no connection. Use it with C(run_once).
+version_added: 0.1.0
+author: The Slipway founders
+attributes:
+  check_mode:
+    support: full
+    description: Decides the same; changes nothing on hosts in either mode.
+options:
+  applications:
+    description: C(slipway_applications).
+    type: dict
+    required: true
+  name:
+    description: The application that is asked for; empty for the only one.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Find out which application this run is for
+  slipway_application:
+    applications: "{{ slipway_applications }}"
+  run_once: true
+  register: application
+"""
+
+RETURN = r"""
+name:
+  description: The application.
+  returned: success
+  type: str
+reason:
+  description: Stable code of a refusal.
+  returned: failure
+  type: str
+"""
+
+from ansible.module_utils.slipway._module import run_on_controller_only
+
+
+def main():
+    run_on_controller_only()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Door to the state of an application on a host; see module_utils/slipway/status.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: slipway_application_info
+short_description: What an application on a host serves, and what it could go back to
+description:
+  - Reads the link, the history, the journal and the releases of one application. Changes nothing.
+version_added: 0.1.0
+author: The Slipway founders
+attributes:
+  check_mode:
+    support: full
+    description: Only reads.
+options:
+  application:
+    description: Name of the application, a key of C(slipway_applications).
+    type: str
+    required: true
+  description:
+    description: The application's entry of C(slipway_applications).
+    type: dict
+    required: true
+  environment:
+    description: Refuse when the host is of another environment.
+    type: str
+  health:
+    description: Ask the declared health probes once.
+    type: bool
+    default: false
+  verify:
+    description: Verify signatures, file list and every byte of the active release.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Look at the shop
+  slipway_application_info:
+    application: shop
+    description: "{{ slipway_applications.shop }}"
+    health: true
+  register: shop
+
+- name: Show what is active
+  ansible.builtin.debug:
+    msg: "{{ shop.active }} since {{ shop.since }}, before it {{ shop.previous }}"
+"""
+
+RETURN = r"""
+host:
+  description: Who the host is, as {id, name, environment}.
+  returned: success
+  type: dict
+application:
+  description: The application.
+  returned: success
+  type: str
+active:
+  description: What the link says, null for nothing.
+  returned: success
+  type: str
+settled:
+  description: What will be active once an open transaction is settled; the same as active when none is open.
+  returned: success
+  type: str
+since:
+  description: When the active release became active.
+  returned: success
+  type: str
+deployed_by:
+  description: Who made it active.
+  returned: success
+  type: str
+previous:
+  description: The release that a rollback would go to, null for none.
+  returned: success
+  type: str
+bad:
+  description: Releases that were taken back, with the reason.
+  returned: success
+  type: dict
+last_success:
+  description: The newest deployment that was recorded as a success.
+  returned: success
+  type: str
+last_good:
+  description: The newest release that succeeded and was never taken back.
+  returned: success
+  type: str
+releases:
+  description: Whole releases on the host as [{release_id, tree, manifest_digest}].
+  returned: success
+  type: list
+  elements: dict
+transaction:
+  description: The open transaction, null when there is none.
+  returned: success
+  type: dict
+lease:
+  description: Who holds the application between the exchanges of a run, null for nobody.
+  returned: success
+  type: dict
+runs:
+  description: The newest records in short, newest first.
+  returned: success
+  type: list
+  elements: dict
+resident_digest:
+  description: SHA-256 of the resident package, null when there is none.
+  returned: success
+  type: str
+health:
+  description: Verdict of the health probes as {outcome, attempts, detail}, null unless asked for.
+  returned: success
+  type: dict
+integrity:
+  description: Verification of the active release as {release_id, outcome, detail}, null unless asked for.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.slipway._module import run_module
+from ansible.module_utils.slipway.handler import handle
+
+ARGUMENT_SPEC = {
+    "application": {"type": "str", "required": True},
+    "description": {"type": "dict", "required": True},
+    "environment": {"type": "str"},
+    "health": {"type": "bool", "default": False},
+    "verify": {"type": "bool", "default": False},
+}
+
+
+def request_of(params, check):
+    """The domain's request for the module's parameters."""
+    return {
+        "operation": "inspect",
+        "application": {"name": params["application"], "description": params["description"]},
+        "environment": params["environment"],
+        "health": params["health"],
+        "verify": params["verify"],
+        "check": check,
+    }
+
+
+def main():
+    run_module(argument_spec=ARGUMENT_SPEC, handler=lambda params, check: handle(request_of(params, check)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: slipway_deploy_plan
+short_description: What a deployment is to do
+description:
+  - Chooses the release, verifies it as far as a controller can and begins the run.
+  - Without O(release_id) it is the newest release of the catalogue that is bad on none of the hosts.
+  - Runs on the controller and opens no connection. Use it with C(run_once).
+version_added: 0.1.0
+author: The Slipway founders
+attributes:
+  check_mode:
+    support: full
+    description: Decides the same; changes nothing on hosts in either mode.
+options:
+  application:
+    description: Name of the application.
+    type: str
+    required: true
+  environment:
+    description: The environment of every host of the run; empty for a rollback over the whole inventory.
+    type: str
+    required: true
+  state_directory:
+    description: Where the controller keeps its state.
+    type: path
+    required: true
+  lease_seconds:
+    description: How long a host stays reserved for the run when the run does not end.
+    type: int
+    default: 900
+  answers:
+    description: What C(slipway_application_info) answered, by host; a host without an answer is one that did not respond.
+    type: dict
+    required: true
+  catalogue:
+    description: Directory of the catalogue.
+    type: path
+    required: true
+  trust_policy:
+    description: The controller's copy of the trust policy. Hosts verify by their own.
+    type: path
+    required: true
+  release_id:
+    description: The release; empty for the newest usable one.
+    type: str
+    default: ""
+  retry:
+    description: Allow a release that was taken back on a host before.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Choose the release
+  slipway_deploy_plan:
+    application: shop
+    environment: prod
+    state_directory: .slipway
+    catalogue: .slipway/catalogue
+    trust_policy: .slipway/trust/trust-policy.dsse.json
+    answers: "{{ ansible_play_hosts_all | slipway_by_host(hostvars, 'inspection') }}"
+  run_once: true
+  register: plan
+"""
+
+RETURN = r"""
+run:
+  description: The run, for C(slipway_release).
+  returned: success
+  type: dict
+release_id:
+  description: The chosen release.
+  returned: success
+  type: str
+manifest_digest:
+  description: SHA-256 of its manifest's payload.
+  returned: success
+  type: str
+message:
+  description: What will be done, in a sentence.
+  returned: success
+  type: str
+skipped:
+  description: Newer releases that were skipped, with the hosts on which they are bad.
+  returned: success
+  type: dict
+reason:
+  description: Stable code of a refusal.
+  returned: failure
+  type: str
+"""
+
+from ansible.module_utils.slipway._module import run_on_controller_only
+
+
+def main():
+    run_on_controller_only()
+
+
+if __name__ == "__main__":
+    main()

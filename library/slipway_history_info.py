@@ -1,0 +1,90 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Door to the history of an application on a host; see module_utils/slipway/history.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: slipway_history_info
+short_description: The deployment history of an application on a host
+description:
+  - Reads the history and checks its chain. Changes nothing.
+  - Keeps three answers apart, because after trouble they differ. C(active) is what the link says, C(last_success) the newest
+    deployment recorded as a success, C(last_good) the newest release that succeeded and was never taken back.
+version_added: 0.1.0
+author: The Slipway founders
+attributes:
+  check_mode:
+    support: full
+    description: Only reads.
+options:
+  application:
+    description: Name of the application.
+    type: str
+    required: true
+  limit:
+    description: How many records, newest first.
+    type: int
+    default: 10
+"""
+
+EXAMPLES = r"""
+- name: Read the last five records of the shop
+  slipway_history_info:
+    application: shop
+    limit: 5
+  register: history
+
+- name: Show how the last deployment ended
+  ansible.builtin.debug:
+    msg: "{{ history.records[0].release_id }} {{ history.records[0].status }}"
+"""
+
+RETURN = r"""
+records:
+  description: >-
+    Records, newest first, each with seq, prev_hash, timestamp, release_id, previous_release_id, active_release_id,
+    environment, status, rollback, operation, reason, message, artifacts, backups, smoke_test_passed, deployed_by, run_id,
+    controller_id, transaction, manifest_digest, takes_back, durations.
+  returned: success
+  type: list
+  elements: dict
+active:
+  description: What the link says, null for nothing.
+  returned: success
+  type: str
+last_success:
+  description: The newest record of a deployment that succeeded, null for none.
+  returned: success
+  type: dict
+last_good:
+  description: The newest release that succeeded and was never taken back, null for none.
+  returned: success
+  type: str
+"""
+
+from ansible.module_utils.slipway._module import run_module
+from ansible.module_utils.slipway.handler import handle
+
+ARGUMENT_SPEC = {
+    "application": {"type": "str", "required": True},
+    "limit": {"type": "int", "default": 10},
+}
+
+
+def request_of(params, check):
+    """The domain's request for the module's parameters."""
+    return {
+        "operation": "history",
+        "application": {"name": params["application"]},
+        "limit": params["limit"],
+        "check": check,
+    }
+
+
+def main():
+    run_module(argument_spec=ARGUMENT_SPEC, handler=lambda params, check: handle(request_of(params, check)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Door to the bootstrap of a host; see module_utils/slipway/bootstrap.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: slipway_host
+short_description: Make a machine a host of Slipway
+description:
+  - Installs the host's identity, its trust policy, the resident package and the C(slipway) command.
+  - Never replaces an identity or a trust policy that is there; another one is refused.
+version_added: 0.1.0
+author: The Slipway founders
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be installed.
+options:
+  name:
+    description: The host's name, as in the inventory.
+    type: str
+    required: true
+  environment:
+    description: The environment that the host belongs to from now on. No deploy can say otherwise.
+    type: str
+    required: true
+  trust_policy:
+    description: The signed trust policy, as text.
+    type: str
+    required: true
+  resident:
+    description: Path on the host of the package that the action plugin sent. Not for playbooks.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: Make this machine a host of Slipway
+  slipway_host:
+    name: "{{ inventory_hostname }}"
+    environment: prod
+    trust_policy: "{{ lookup('ansible.builtin.file', '.slipway/trust/trust-policy.dsse.json') }}"
+"""
+
+RETURN = r"""
+installed:
+  description: What was missing or outdated, of identity, trust policy, resident package and command.
+  returned: success
+  type: list
+  elements: str
+host:
+  description: Who the host is, as {id, name, environment}.
+  returned: success
+  type: dict
+reason:
+  description: Stable code of a refusal, e.g. host_is_another, trust_policy_differs.
+  returned: failure
+  type: str
+"""
+
+from ansible.module_utils.slipway._module import run_module
+from ansible.module_utils.slipway.handler import handle
+
+ARGUMENT_SPEC = {
+    "name": {"type": "str", "required": True},
+    "environment": {"type": "str", "required": True},
+    "trust_policy": {"type": "str", "required": True},
+    "resident": {"type": "path"},
+}
+
+
+def main():
+    run_module(
+        argument_spec=ARGUMENT_SPEC,
+        handler=lambda params, check: handle({**params, "operation": "bootstrap", "check": check}),
+    )
+
+
+if __name__ == "__main__":
+    main()

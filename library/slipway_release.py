@@ -1,0 +1,262 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Door to the exchanges of a deployment; the decisions are in module_utils/slipway/release.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: slipway_release
+short_description: Bring a release to a host, switch to it, keep it or take it back
+description:
+  - Each state is one exchange with the host. A deployment is C(staged), C(active), C(confirmed); whatever goes wrong
+    between C(active) and C(confirmed) ends with C(reverted), or is taken back by the next run (C(recovered)).
+  - Signatures, scope, file list and every byte are verified on the host, by the host's own trust policy, before a release
+    is staged and before it becomes active, also in a rollback.
+  - The action plugin of the same name runs on the controller. For C(staged) it packs the objects that the host lacks.
+version_added: 0.1.0
+author: The Slipway founders
+attributes:
+  check_mode:
+    support: full
+    description: Says what the exchange would change and changes nothing.
+  diff_mode:
+    support: full
+    description: C(staged) shows the files that differ from the active release, C(active) shows where the link goes.
+options:
+  state:
+    description: The exchange.
+    type: str
+    required: true
+    choices: [staged, active, confirmed, reverted, recovered]
+  application:
+    description: Name of the application, a key of C(slipway_applications).
+    type: str
+    required: true
+  description:
+    description: The application's entry of C(slipway_applications); see docs/howto/your-own-application.md.
+    type: dict
+    required: true
+  environment:
+    description: The environment that this run is for. A host of another one refuses.
+    type: str
+    required: true
+  run:
+    description: The run, as C(slipway_deploy_plan) or C(slipway_rollback_plan) returned it.
+    type: dict
+    required: true
+  release_id:
+    description: The release. Required but for C(recovered).
+    type: str
+  catalogue:
+    description: Directory of the catalogue on the controller (C(staged)).
+    type: path
+  present:
+    description: Releases that are whole on the host, as C(slipway_application_info) returned them in C(releases) (C(staged)).
+    type: list
+    elements: dict
+    default: []
+  resident_digest:
+    description: SHA-256 of the resident package on the host; another one than the controller's is replaced (C(staged)).
+    type: str
+  pack:
+    description: Path on the host of the pack that the action plugin sent (C(staged)). Not for playbooks.
+    type: path
+  expected_current:
+    description: The release that was active when the run was planned, empty for none; anything else is refused (C(active)).
+    type: str
+  rollback:
+    description: The switch goes back to a release that was here before (C(active)).
+    type: bool
+    default: false
+  takes_back:
+    description: The run that a rollback undoes (C(active)).
+    type: str
+  retry:
+    description: Allow a release that was taken back on this host before (C(active)).
+    type: bool
+    default: false
+  smoke_test_passed:
+    description: What the smoke test from outside found, for the record; omit it where there is none (C(confirmed)).
+    type: bool
+  keep_count:
+    description: How many releases stay on the host, the active and the previous one included (C(confirmed)).
+    type: int
+    default: 5
+  reason:
+    description: A stable code for the record (C(reverted)).
+    type: str
+    default: taken_back
+  message:
+    description: A sentence for the record (C(reverted)).
+    type: str
+    default: taken back by its own run
+"""
+
+EXAMPLES = r"""
+- name: Bring the release to the host without touching what is active
+  slipway_release:
+    state: staged
+    application: shop
+    description: "{{ slipway_applications.shop }}"
+    environment: prod
+    run: "{{ plan.run }}"
+    release_id: v1.2.3
+    catalogue: .slipway/catalogue
+
+- name: Switch to it, restart and ask for its health
+  slipway_release:
+    state: active
+    application: shop
+    description: "{{ slipway_applications.shop }}"
+    environment: prod
+    run: "{{ plan.run }}"
+    release_id: v1.2.3
+
+- name: Keep it
+  slipway_release:
+    state: confirmed
+    application: shop
+    description: "{{ slipway_applications.shop }}"
+    environment: prod
+    run: "{{ plan.run }}"
+    release_id: v1.2.3
+    smoke_test_passed: true
+"""
+
+RETURN = r"""
+outcome:
+  description: switched, unchanged, confirmed, reverted, stuck or recovered.
+  returned: all states but staged
+  type: str
+  sample: switched
+release_id:
+  description: The release that was asked for.
+  returned: all states but recovered
+  type: str
+previous_release_id:
+  description: What was active before, null for nothing.
+  returned: active
+  type: str
+active_release_id:
+  description: What the link says after the exchange, null for nothing.
+  returned: all states but staged
+  type: str
+health:
+  description: The verdict as {outcome, attempts, detail}; outcome is success, failure or inconclusive (no probe declared).
+  returned: active, reverted
+  type: dict
+healthy:
+  description: Whether what is active after going back is well.
+  returned: when the host went back
+  type: bool
+recovered:
+  description: Whether a transaction that an earlier run left open was settled first.
+  returned: staged, active
+  type: bool
+objects:
+  description: How many objects the host lacked.
+  returned: staged
+  type: int
+bytes:
+  description: How many bytes the host lacked.
+  returned: staged
+  type: int
+missing:
+  description: SHA-256 of objects that are still missing; empty when the release is whole.
+  returned: staged
+  type: list
+  elements: str
+resident_refreshed:
+  description: Whether the resident package was replaced.
+  returned: staged
+  type: bool
+check:
+  description: How the declared check command ended.
+  returned: staged, when one is declared
+  type: str
+pruned:
+  description: Releases that were removed.
+  returned: confirmed
+  type: list
+  elements: str
+record:
+  description: The record that was appended to the history.
+  returned: when one was appended
+  type: dict
+reason:
+  description: Stable code of a failure or refusal, e.g. health_failed, release_altered, environment_mismatch, locked.
+  returned: failure
+  type: str
+expected:
+  description: What should have been there.
+  returned: refusal
+  type: str
+found:
+  description: What was there instead.
+  returned: refusal
+  type: str
+remedy:
+  description: What to do.
+  returned: refusal
+  type: str
+"""
+
+from ansible.module_utils.slipway._module import run_module
+from ansible.module_utils.slipway.handler import handle
+
+OPERATIONS = {
+    "staged": "stage",
+    "active": "activate",
+    "confirmed": "confirm",
+    "reverted": "revert",
+    "recovered": "recover",
+}
+
+ARGUMENT_SPEC = {
+    "state": {"type": "str", "required": True, "choices": list(OPERATIONS)},
+    "application": {"type": "str", "required": True},
+    "description": {"type": "dict", "required": True},
+    "environment": {"type": "str", "required": True},
+    "run": {"type": "dict", "required": True},
+    "release_id": {"type": "str"},
+    "catalogue": {"type": "path"},
+    "present": {"type": "list", "elements": "dict", "default": []},
+    "resident_digest": {"type": "str"},
+    "pack": {"type": "path"},
+    "expected_current": {"type": "str"},
+    "rollback": {"type": "bool", "default": False},
+    "takes_back": {"type": "str"},
+    "retry": {"type": "bool", "default": False},
+    "smoke_test_passed": {"type": "bool"},
+    "keep_count": {"type": "int", "default": 5},
+    "reason": {"type": "str", "default": "taken_back"},
+    "message": {"type": "str", "default": "taken back by its own run"},
+}
+REQUIRED_IF = [("state", state, ("release_id",)) for state in OPERATIONS if state != "recovered"]
+REQUEST_KEYS = (
+    "environment", "run", "release_id", "pack", "rollback", "takes_back", "retry", "smoke_test_passed", "keep_count", "reason",
+    "message",
+)  # fmt: skip
+
+
+def request_of(params, check):
+    """The domain's request for the module's parameters."""
+    request = {key: params[key] for key in REQUEST_KEYS}
+    request["operation"] = OPERATIONS[params["state"]]
+    request["application"] = {"name": params["application"], "description": params["description"]}
+    request["check"] = check
+    if params["expected_current"] is not None:
+        request["expected_current"] = params["expected_current"] or None
+    return request
+
+
+def main():
+    run_module(
+        argument_spec=ARGUMENT_SPEC,
+        required_if=REQUIRED_IF,
+        handler=lambda params, check: handle(request_of(params, check)),
+    )
+
+
+if __name__ == "__main__":
+    main()

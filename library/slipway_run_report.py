@@ -1,0 +1,87 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: slipway_run_report
+short_description: How a run ended
+description:
+  - Says for every host how the run ended there, what it serves and what to do next.
+  - Fails when a host did not end as asked: a deployment that was taken back is no success.
+  - Runs on the controller and opens no connection. Use it with C(run_once).
+version_added: 0.1.0
+author: The Slipway founders
+attributes:
+  check_mode:
+    support: full
+    description: Decides the same; changes nothing on hosts in either mode.
+options:
+  state_directory:
+    description: Where the controller keeps its state.
+    type: path
+    required: true
+  run:
+    description: The run.
+    type: dict
+    required: true
+  title:
+    description: First line of the report.
+    type: str
+    required: true
+  rollback:
+    description: Whether the run was a rollback.
+    type: bool
+    default: false
+  results:
+    description: For each of activation, smoke, reversion, contact, confirmation and return, what its task registered, by host.
+    type: dict
+    required: true
+  unreachable:
+    description: Hosts that were left out because they did not answer at the start.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Report how the run ended
+  slipway_run_report:
+    state_directory: .slipway
+    run: "{{ plan.run }}"
+    title: deploy of v1.2.3
+    results:
+      activation: "{{ ansible_play_hosts_all | slipway_by_host(hostvars, 'activation') }}"
+      confirmation: "{{ ansible_play_hosts_all | slipway_by_host(hostvars, 'confirmation') }}"
+  run_once: true
+"""
+
+RETURN = r"""
+as_asked:
+  description: Whether every host ended as asked.
+  returned: always
+  type: bool
+text:
+  description: The report.
+  returned: always
+  type: str
+hosts:
+  description: By host, {outcome, serves}.
+  returned: always
+  type: dict
+reason:
+  description: Stable code of a refusal.
+  returned: failure
+  type: str
+"""
+
+from ansible.module_utils.slipway._module import run_on_controller_only
+
+
+def main():
+    run_on_controller_only()
+
+
+if __name__ == "__main__":
+    main()

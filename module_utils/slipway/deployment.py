@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's part of a run: plan it before a host is touched, pack what travels, note how it ended."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import members, pack, resident, selection, verify
+from .application import Application
+from .catalogue import Catalogue
+from .controller import ControllerState, Process
+from .errors import Refusal
+from .files import read_regular
+from .host import POLICY_LIMIT
+from .manifest import ReleaseManifest
+from .policy import TrustPolicy
+from .tree import FileList
+
+Answers = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Controller:
+    """Where the controller keeps things, and what it is asked for. ``now`` is Unix seconds."""
+
+    state: Path
+    application: str
+    environment: str
+    deployed_by: str
+    now: int
+    process: Process
+    lease_seconds: int = 900
+
+    def begin(self, operation: str) -> dict[str, Any]:
+        """Begin a run: its id goes to every host, with the runs that this controller may take over from."""
+        memory = ControllerState(self.state)
+        run_id = memory.begin_run(
+            operation=operation,
+            application=self.application,
+            environment=self.environment,
+            deployed_by=self.deployed_by,
+            now=self.now,
+            process=self.process,
+        )
+        dead = memory.dead_runs(self.application)
+        sweep_packs(self.state, dead)
+        return {
+            "run_id": run_id,
+            "controller_id": memory.controller_id(),
+            "deployed_by": self.deployed_by,
+            "dead_runs": dead,
+            "lease_seconds": self.lease_seconds,
+        }
+
+
+def end_run(state: Path, run: Mapping[str, Any], outcome: str) -> None:
+    """Note how a run ended, and remove what it packed."""
+    ControllerState(state).end_run(run["run_id"], outcome=outcome, now=int(time.time()))
+    shutil.rmtree(state / "packs" / run["run_id"], ignore_errors=True)
+
+
+def resolve_application(applications: object, requested: str) -> str:
+    """The application that a run is for: the requested one, or the only one there is. Its description is checked."""
+    if not isinstance(applications, Mapping) or not applications:
+        raise Refusal(
+            "no_application",
+            expected="at least one application in slipway_applications",
+            found="none",
+            remedy="Describe it in group_vars (docs/howto/your-own-application.md).",
+        )
+    if not requested and len(applications) > 1:
+        raise Refusal(
+            "application_needed",
+            expected="the name of one application",
+            found=f"several: {', '.join(sorted(map(str, applications)))}",
+            remedy="Say which one: -e application=<name>",
+        )
+    name = requested or str(next(iter(applications)))
+    if name not in applications:
+        raise Refusal(
+            "application_unknown",
+            expected=f"one of {', '.join(sorted(map(str, applications)))}",
+            found=repr(name),
+            remedy="Correct -e application=, or describe it in slipway_applications.",
+        )
+    Application.parse(name, applications[name])
+    return name
+
+
+def require_answers(answers: Answers, *, next_command: str) -> None:
+    """Refuse when a host did not answer, before anything is changed anywhere."""
+    silent = [name for name, answer in answers.items() if "active" not in answer]
+    selection.require_reachable(silent, next_command=next_command)
+
+
+def plan_deployment(
+    controller: Controller, catalogue: Catalogue, policy_path: Path, answers: Answers, *, requested: str, retry: bool
+) -> dict[str, Any]:
+    """Choose the release, verify it as far as a controller can, begin the run.
+
+    Returns {run, release_id, manifest_digest, message, skipped}. The hosts verify again, by their own policies.
+    """
+    names = ",".join(["all", *(f"!{name}" for name, answer in sorted(answers.items()) if "active" not in answer)])
+    require_answers(answers, next_command=f"Mend it, or leave it out on purpose with -l '{names}'.")
+    candidates = [
+        selection.Candidate(manifest.release_id, manifest.sequence)
+        for manifest in catalogue.releases(controller.application)
+    ]
+    choice = selection.choose_release(candidates, answers, requested=requested, retry=retry)
+    manifest, _file_list = verified_release(controller, catalogue, policy_path, choice.release_id)
+    return {
+        "run": controller.begin("deploy"),
+        "release_id": choice.release_id,
+        "manifest_digest": manifest.digest,
+        "message": choice.described(),
+        "skipped": {release: list(hosts) for release, hosts in choice.skipped.items()},
+    }
+
+
+def verified_release(
+    controller: Controller, catalogue: Catalogue, policy_path: Path, release_id: str
+) -> tuple[ReleaseManifest, FileList]:
+    """Manifest and file list of a release in the catalogue, verified by the controller's copy of the trust policy."""
+    policy = TrustPolicy.parse(read_regular(policy_path, limit=POLICY_LIMIT, what="trust policy"))
+    manifest = verify.verify_manifest(
+        policy,
+        catalogue.manifest_bytes(controller.application, release_id),
+        application=controller.application,
+        environment=controller.environment,
+        now=controller.now,
+    )
+    verify.require_fresh(manifest, policy, environment=controller.environment, now=controller.now)
+    file_list = verify.verify_file_list(
+        manifest, catalogue.file_list_bytes(controller.application, manifest.tree_digest)
+    )
+    objects = {entry.path: entry.sha256 for entry in file_list.files}
+
+    def read(path: str) -> bytes | None:
+        return catalogue.object_path(controller.application, objects[path]).read_bytes() if path in objects else None
+
+    members.check(manifest.members, read, manifest.version, members.CONTROLLER_CHECKS)
+    return manifest, file_list
+
+
+def plan_rollback(controller: Controller, answers: Answers, *, requested: str, limited: bool) -> dict[str, Any]:
+    """Decide who goes back to what, begin the run.
+
+    Returns {run (null when nothing is to do), targets, takes_back, recover, message, unreachable}. A host that does not answer
+    stops a rollback over the whole inventory, since what it was part of is unknown; with a limit the others go back.
+    """
+    silent = sorted(name for name, answer in answers.items() if "active" not in answer)
+    if not limited:
+        selection.require_reachable(silent, next_command="Say which hosts go back: -l <group or hosts>.")
+    reachable = {name: answer for name, answer in answers.items() if name not in silent}
+    if not reachable:
+        selection.require_reachable(silent, next_command="Mend the connection, then run the same command again.")
+    rollback = selection.choose_rollback(reachable, requested=requested, limited=limited)
+    if not rollback.targets:
+        selection.require_reachable(silent, next_command=f"On the others: {rollback.message}")
+    return {
+        "run": controller.begin("rollback") if rollback.targets or rollback.recover else None,
+        "targets": dict(rollback.targets),
+        "takes_back": dict(rollback.takes_back),
+        "recover": list(rollback.recover),
+        "message": rollback.message,
+        "unreachable": silent,
+    }
+
+
+def missing_objects(
+    catalogue: Catalogue, application: str, file_list: FileList, present: Sequence[Mapping[str, str]]
+) -> set[str]:
+    """The objects that no release on the host has, as far as this catalogue knows those releases.
+
+    Sending too much is harmless; what is still missing the host names itself.
+    """
+    here: set[str] = set()
+    for release in present:
+        try:
+            data = catalogue.file_list_bytes(application, release["tree"])
+            here |= FileList.parse(data, digest=release["tree"]).object_names
+        except Refusal:
+            continue
+    return set(file_list.object_names) - here
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """What one host is to get: the release, and the SHA-256 of objects that it lacks."""
+
+    release_id: str
+    run_id: str
+    objects: frozenset[str]
+    with_objects: bool = True
+
+
+def make_pack(state: Path, catalogue: Catalogue, application: str, shipment: Shipment, package: bytes | None) -> Path:
+    """The pack for a shipment; hosts in the same state share one, made by whoever comes first."""
+    manifest = catalogue.manifest_bytes(application, shipment.release_id)
+    objects = sorted(shipment.objects) if shipment.with_objects else []
+    key = hashlib.sha256(
+        b"\0".join(
+            [manifest, resident.digest(package).encode() if package else b"", *(name.encode() for name in objects)]
+        )
+    )
+    directory = state / "packs" / shipment.run_id
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / f"{key.hexdigest()[:32]}.pack"
+    with _one_at_a_time(path.with_suffix(".lock")):
+        if path.exists():
+            return path
+        file_list = catalogue.file_list_bytes(application, verify.parse_manifest(manifest).tree_digest)
+        partial = path.with_suffix(".partial")
+        with open(partial, "wb") as stream:
+            pack.write(
+                stream,
+                manifest=manifest,
+                file_list=file_list,
+                resident=package,
+                objects=((sha256, catalogue.object_path(application, sha256)) for sha256 in objects),
+            )
+        os.rename(partial, path)
+    return path
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    with open(path, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def sweep_packs(state: Path, dead_runs: Sequence[str]) -> None:
+    """Remove what runs that are over have packed."""
+    for run_id in dead_runs:
+        shutil.rmtree(state / "packs" / run_id, ignore_errors=True)
+
+
+def outdated_resident(digest_on_host: str | None) -> bytes | None:
+    """The resident package when the host has another one, or none."""
+    package = resident.build()
+    return None if resident.digest(package) == digest_on_host else package

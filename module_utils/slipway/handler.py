@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One door into the domain on a host: a request of plain data goes in, an answer of plain data comes out.
+
+Modules call it, and whatever else speaks to a host later calls the same function with the same request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import bootstrap, release, status
+from .errors import Refusal
+from .host import Host
+
+Operation = Callable[..., dict[str, Any]]
+
+OPERATIONS: Mapping[str, Operation] = {
+    "inspect": status.inspect,
+    "history": status.history,
+    "stage": release.stage,
+    "activate": release.activate,
+    "confirm": release.confirm,
+    "revert": release.revert,
+    "recover": release.recover,
+    "bootstrap": bootstrap.bootstrap,
+}
+
+
+def handle(request: Mapping[str, Any], host: Host | None = None) -> dict[str, Any]:
+    """Answer ``request`` = {operation, check (default false), …the operation's own keys}.
+
+    Returns the operation's answer. A Refusal comes back as {failed: true, changed: false, msg, reason, expected, found, remedy}.
+    """
+    operation = OPERATIONS[request["operation"]]
+    try:
+        return operation(request, host or Host(), check=bool(request.get("check")))
+    except Refusal as refusal:
+        return {"failed": True, "changed": False, "msg": str(refusal), **refusal.as_dict()}

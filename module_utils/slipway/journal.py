@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The open transaction of an application: what was about to happen, and how far it came.
+
+The file is there from the intent to the outcome and holds one canonical JSON object a line: first the intent, then a
+line ``{"step": …}`` for each step that was *reached*. Steps: ``switched`` (the link says the new release),
+``reverting``, ``confirmed``, ``reverted``. Each line is fsynced before the next thing is done. A line without LF was
+never acknowledged and does not count.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import canonical
+from .errors import Refusal
+from .files import remove_durable, write_all, write_durable
+from .host import refuse_newer_format
+
+FORMAT = 1
+LINE_LIMIT = 4 << 20
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """An intent and the steps reached since.
+
+    ``intent``: format, id, run (the request's run), release_id, manifest_digest, previous_release_id, rollback, takes_back,
+    environment, host_id, application (the description, plain), files [{path, existed, sha256, mode, uid, gid, backup}],
+    artifacts, started.
+    """
+
+    intent: Mapping[str, Any]
+    steps: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def id(self) -> str:
+        return str(self.intent["id"])
+
+    @property
+    def run_id(self) -> str:
+        return str(self.intent["run"]["run_id"])
+
+    def reached(self, step: str) -> bool:
+        return any(entry["step"] == step for entry in self.steps)
+
+    def details(self, step: str) -> Mapping[str, Any]:
+        """What was written down with the newest such step, nothing where it was not reached."""
+        return next((entry for entry in reversed(self.steps) if entry["step"] == step), {})
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The journal file of one application."""
+
+    path: Path
+
+    def open(self, intent: Mapping[str, Any]) -> Transaction:
+        """Make the intent durable; from here on a crash is recovered from."""
+        complete = {**intent, "format": FORMAT}
+        write_durable(self.path, canonical.encode(complete) + b"\n", mode=0o600)
+        return Transaction(complete)
+
+    def reach(self, transaction: Transaction, step: str, **details: Any) -> Transaction:
+        """Note durably that a step was reached; a failed write leaves the journal as it was."""
+        entry = {"step": step, **details}
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        try:
+            end = os.fstat(descriptor).st_size
+            try:
+                write_all(descriptor, canonical.encode(entry) + b"\n")
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, end)
+                raise
+        finally:
+            os.close(descriptor)
+        return Transaction(transaction.intent, (*transaction.steps, entry))
+
+    def close(self) -> None:
+        """Forget the transaction: its outcome is in the history."""
+        remove_durable(self.path)
+
+    def read(self) -> Transaction | None:
+        """The open transaction, None when there is none.
+
+        A journal that is empty or torn in its first line was never acknowledged: nothing was done under it, so there
+        is no transaction. Refusal ``format_unknown`` for a newer format.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        lines = data.split(b"\n")[:-1]
+        if not lines:
+            return None
+        try:
+            intent, *steps = (canonical.parse_canonical(line, what="journal line", limit=LINE_LIMIT) for line in lines)
+        except Refusal as refusal:
+            raise Refusal(
+                "journal_unreadable",
+                expected=f"the lines that Slipway wrote to {self.path}",
+                found=str(refusal),
+                remedy="Compare the link with the history (slipway status), then move the journal away by hand.",
+            ) from refusal
+        refuse_newer_format(intent.get("format"), self.path)
+        return Transaction(intent, tuple(steps))

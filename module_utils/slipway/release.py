@@ -1,0 +1,516 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The four exchanges of a deployment on a host: stage, activate, confirm, revert. A rollback needs the last three.
+
+Each takes a request (plain data), does its part under the application's lock, and returns an answer (plain data) with at
+least ``changed``. In check mode it answers what it would do and does nothing. An answer with ``failed`` says that
+something was tried and undone; a Refusal says that nothing was tried.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from . import members, verify
+from .application import Application, Patience
+from .clock import require_sane_clock
+from .errors import Refusal
+from .evidence import Evidence, Verified
+from .files import full_disk_is_a_refusal, write_durable
+from .health import Verdict
+from .history import History, View
+from .host import Host, Identity, Places, require_environment
+from .lease import Run, exclusive
+from .pack import Pack
+from .store import Store, expendable
+from .transaction import Intent, Transactions
+
+Request = Mapping[str, Any]
+Answer = dict[str, Any]
+ONCE = Patience(interval_seconds=0, retries=0, deadline_seconds=1)
+DIFF_LINES = 200
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What every exchange begins with: who asks, of whom, for which application."""
+
+    host: Host
+    identity: Identity
+    application: Application
+    places: Places
+    run: Run
+    check: bool
+
+    @classmethod
+    def begin(cls, request: Request, host: Host, *, check: bool) -> Exchange:
+        """Parse the request and refuse what is not meant for this host, before anything is looked at."""
+        identity = host.identity()
+        require_environment(identity, request["environment"])
+        application = Application.parse(request["application"]["name"], request["application"]["description"])
+        places = Places(host, application.name)
+        places.require_bootstrapped()
+        return cls(host, identity, application, places, Run.parse(request["run"]), check)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.places)
+
+    @property
+    def evidence(self) -> Evidence:
+        return Evidence(self.places)
+
+    @property
+    def history(self) -> History:
+        return History(self.places.history)
+
+    @property
+    def transactions(self) -> Transactions:
+        return Transactions(self.places)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One exchange at a time; looking, as check mode does, needs no lock."""
+        with nullcontext() if self.check else exclusive(self.places.lock, self.host.clock):
+            yield
+
+    def recover(self) -> bool:
+        """Settle what a dead or expired run left open; a live run's transaction is left alone. True when it did."""
+        transactions = self.transactions
+        open_transaction = transactions.journal.read()
+        lease = transactions.leases.read()
+        if open_transaction is not None and lease is not None and not lease.yields_to(self.run, self.host.clock.now()):
+            return False
+        if self.check:
+            return open_transaction is not None
+        return transactions.recover() is not None
+
+    def current(self) -> str | None:
+        """What is active, or, in check mode, what will be once the open transaction is recovered."""
+        open_transaction = self.transactions.journal.read() if self.check else None
+        if open_transaction is not None and not open_transaction.reached("confirmed"):
+            previous: str | None = open_transaction.intent["previous_release_id"]
+            return previous
+        return self.store.current()
+
+    def require_fresh(self, verified: Verified) -> None:
+        """Expiry is judged where something new becomes active, never on the way back."""
+        verify.require_fresh(
+            verified.manifest, self.host.policy(), environment=self.identity.environment, now=self.host.clock.now()
+        )
+
+    def require_sane_clock(self) -> None:
+        newest = self.history.last()
+        require_sane_clock(self.host.clock.now(), newest["timestamp"] if newest else None)
+
+
+def stage(request: Request, host: Host, *, check: bool) -> Answer:
+    """Bring a release onto the host, verified and whole, without touching what is active.
+
+    request: application {name, description}, environment, run, release_id, manifest_digest, pack (path or null when the
+    host has the release already), resident_digest.
+    answer: changed, release_id, recovered, missing (SHA-256 of objects that the pack did not bring: send them and ask
+    again), objects, bytes, check, diff.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    with exchange.locked():
+        recovered = exchange.recover()
+        exchange.require_sane_clock()
+        if exchange.application.unit:
+            service = exchange.transactions.service(exchange.application)
+            assert service is not None
+            service.require_loaded()
+        if request.get("pack"):
+            with open(request["pack"], "rb") as stream:
+                answer = _stage(exchange, request["release_id"], Pack(stream))
+        else:
+            answer = _stage(exchange, request["release_id"], None)
+    return {**answer, "recovered": recovered, "changed": answer["changed"] or recovered}
+
+
+def _stage(exchange: Exchange, release_id: str, pack: Pack | None) -> Answer:
+    evidence, store = exchange.evidence, exchange.store
+    envelope, listed = (pack.manifest, pack.file_list) if pack else evidence.read(release_id)
+    verified = evidence.verified(envelope, listed, release_id, exchange.application)
+    exchange.require_fresh(verified)
+    refreshed = _refresh_resident(exchange, pack)
+    current = store.current()
+    answer: Answer = {
+        "changed": refreshed, "release_id": release_id, "missing": [], "objects": 0, "bytes": 0, "resident_refreshed": refreshed,
+        "check": None, "diff": _difference(exchange, current, verified),
+    }  # fmt: skip
+    if store.holds(release_id) and evidence.holds(release_id, verified.manifest.digest):
+        try:
+            evidence.verify_tree(verified)
+        except Refusal:
+            if release_id == current:
+                raise
+        else:
+            return answer if release_id == current or exchange.check else {**answer, **_run_check(exchange, verified)}
+    return {**answer, **_bring(exchange, verified, envelope, listed, pack)}
+
+
+def _bring(exchange: Exchange, verified: Verified, envelope: bytes, listed: bytes, pack: Pack | None) -> Answer:
+    store, release_id, manifest = exchange.store, verified.manifest.release_id, verified.manifest
+    lacking = store.lacking(verified.file_list)
+    sizes = {entry.sha256: entry.size for entry in verified.file_list.files}
+    planned = {"changed": True, "objects": len(lacking), "bytes": sum(sizes[sha256] for sha256 in lacking)}
+    if exchange.check:
+        return planned
+    _require_room(exchange, verified, planned["bytes"])
+    with full_disk_is_a_refusal(exchange.places.base, what=f"stage {release_id}"):
+        by_digest: dict[str, list[Any]] = {}
+        for entry in verified.file_list.files:
+            by_digest.setdefault(entry.sha256, []).append(entry)
+        exchange.places.objects.mkdir(mode=0o700, exist_ok=True)
+        for incoming in pack.objects() if pack else ():
+            if incoming.sha256 in lacking:
+                store.put(incoming, by_digest[incoming.sha256], manifest.sequence)
+                lacking.discard(incoming.sha256)
+        if lacking:
+            return {**planned, "changed": False, "missing": sorted(lacking)}
+    _require_sound_members(exchange, verified)
+    with full_disk_is_a_refusal(exchange.places.state, what=f"keep the manifest of {release_id}"):
+        exchange.evidence.keep(release_id, envelope, listed, exchange.application)
+    with full_disk_is_a_refusal(exchange.places.base, what=f"stage {release_id}"):
+        _make_shared_paths(exchange)
+        store.build(release_id, verified.file_list, verified.links, manifest.sequence)
+    return {**planned, **_run_check(exchange, verified)}
+
+
+def _require_room(exchange: Exchange, verified: Verified, incoming_bytes: int) -> None:
+    """Say at once that it will not fit, instead of filling the disk first."""
+    room = os.statvfs(exchange.places.base)
+    free, inodes = room.f_bavail * room.f_frsize, room.f_favail
+    needed_inodes = 2 * len(verified.file_list.entries)
+    if free < incoming_bytes or (room.f_files and inodes < needed_inodes // 2):
+        raise Refusal(
+            "disk_full",
+            expected=f"{incoming_bytes} bytes and {needed_inodes // 2} inodes free below {exchange.places.base}",
+            found=f"{free} bytes and {inodes} inodes",
+            remedy="Free space there (release_keep_count says how many releases stay), then run the same command again.",
+        )
+
+
+def _require_sound_members(exchange: Exchange, verified: Verified) -> None:
+    """The declared members again, as far as a host can parse them: it has no YAML parser."""
+    entries = {entry.path: entry for entry in verified.file_list.files}
+
+    def read(path: str) -> bytes | None:
+        return exchange.store.read(entries[path]) if path in entries else None
+
+    members.check(verified.manifest.members, read, verified.manifest.version, members.HOST_CHECKS)
+
+
+def _make_shared_paths(exchange: Exchange) -> None:
+    """What the application owns is there before a release links to it; nothing in it is ever touched again."""
+    for path in exchange.application.shared_paths:
+        (exchange.places.shared / path).mkdir(parents=True, exist_ok=True)
+
+
+def _run_check(exchange: Exchange, verified: Verified) -> Answer:
+    """Run the declared check command against the staged tree; a failure is recorded and nothing is switched."""
+    check = exchange.application.check
+    if check is None:
+        return {}
+    directory = exchange.store.release(verified.manifest.release_id)
+    finished = exchange.host.run(
+        check.argv, timeout_seconds=check.timeout_seconds, user=exchange.application.user, directory=directory
+    )
+    if finished.succeeded:
+        return {"check": finished.described()}
+    message = f"{' '.join(check.argv)}: {finished.described()}"
+    exchange.transactions.record_failure(
+        exchange.run,
+        exchange.identity,
+        application=exchange.application.name,
+        release_id=verified.manifest.release_id,
+        manifest_digest=verified.manifest.digest,
+        reason="check_failed",
+        message=message,
+        artifacts=verified.artifacts,
+    )
+    return {"failed": True, "reason": "check_failed", "check": finished.described(), "msg": (
+        f"check_failed: expected the check command of {exchange.application.name} to succeed on the staged release "
+        f"{verified.manifest.release_id}; found {message}. Nothing was switched: mend the release or its configuration."
+    )}  # fmt: skip
+
+
+def _refresh_resident(exchange: Exchange, pack: Pack | None) -> bool:
+    """Replace the resident package by the one that the controller has; True when it did (or would)."""
+    if pack is None or pack.resident is None:
+        return False
+    if not exchange.check:
+        path = exchange.host.resident
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with full_disk_is_a_refusal(path.parent, what="keep the resident package"):
+            write_durable(path, pack.resident, mode=0o755)
+    return True
+
+
+def _difference(exchange: Exchange, current: str | None, verified: Verified) -> dict[str, str]:
+    """What ``--diff`` shows: the files that differ between the active release and the staged one."""
+    before: dict[str, str] = {}
+    if current is not None:
+        try:
+            before = _described(exchange.evidence.verify(current, exchange.application))
+        except Refusal as refusal:
+            before = {"": f"the file list of {current} cannot be shown: {refusal.reason}"}
+    after = _described(verified)
+    changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    shown = changed[:DIFF_LINES]
+    rest = [f"(+{len(changed) - DIFF_LINES} more)"] if len(changed) > DIFF_LINES else []
+    return {
+        "before_header": f"{exchange.application.name} {current or '(nothing)'}",
+        "after_header": f"{exchange.application.name} {verified.manifest.release_id}",
+        "before": "".join(f"{line}\n" for line in [*(before[path] for path in shown if path in before), *rest]),
+        "after": "".join(f"{line}\n" for line in [*(after[path] for path in shown if path in after), *rest]),
+    }
+
+
+def _described(verified: Verified) -> dict[str, str]:
+    return {
+        entry.path: f"{entry.mode:04o} {(entry.sha256 or entry.target or '-')[:16]:<16} {entry.path}"
+        for entry in verified.file_list.entries
+    }
+
+
+def activate(request: Request, host: Host, *, check: bool) -> Answer:
+    """Switch to a staged release, restart, judge its health; when that fails, go back at once.
+
+    request: application, environment, run, release_id, expected_current (what the plan was made for), rollback (bool),
+    takes_back (run id or null), retry (bool).
+    answer: changed, outcome (``switched`` waits for confirm or revert, ``unchanged``, ``reverted``), release_id,
+    previous_release_id, active_release_id, health {outcome, attempts, detail}, diff.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    with exchange.locked():
+        exchange.transactions.leases.require_free(exchange.run, host.clock.now())
+        recovered = exchange.recover()
+        exchange.require_sane_clock()
+        current = exchange.current()
+        _require_as_planned(request, current)
+        answer = _activate(exchange, request, current)
+    return {**answer, "recovered": recovered, "changed": answer["changed"] or recovered}
+
+
+def _require_as_planned(request: Request, current: str | None) -> None:
+    if "expected_current" in request and request["expected_current"] != current:
+        raise Refusal(
+            "changed_meanwhile",
+            expected=f"{request['expected_current'] or 'nothing'} to be active, as when this run was planned",
+            found=f"{current or 'nothing'}: another run was here in between",
+            remedy="Look at the status table, then run the same command again.",
+        )
+
+
+def _activate(exchange: Exchange, request: Request, current: str | None) -> Answer:
+    release_id, rollback = request["release_id"], bool(request.get("rollback"))
+    records = exchange.history.records()
+    view = View.of(records)
+    predicted: Answer = {
+        "changed": True, "outcome": "switched", "release_id": release_id, "previous_release_id": current,
+        "active_release_id": release_id, "health": None, "diff": _link_difference(exchange, current, release_id),
+    }  # fmt: skip
+    _require_not_bad(exchange, view, release_id, retry=bool(request.get("retry")))
+    if not exchange.store.holds(release_id):
+        if exchange.check and not rollback:
+            return predicted
+        raise _not_here(exchange, view, release_id)
+    verified = exchange.evidence.verify(release_id, exchange.application)
+    exchange.evidence.verify_tree(verified)
+    if not rollback:
+        exchange.require_fresh(verified)
+    transactions = exchange.transactions
+    release = exchange.store.release(release_id)
+    replacements = transactions.backups.replacements(exchange.application.files, release, release_id, records)
+    outdated = transactions.backups.outdated(replacements)
+    if current == release_id and not outdated:
+        verdict = _judge_once(exchange)
+        if not verdict.is_failure:
+            return {
+                **predicted, "changed": False, "outcome": "unchanged", "health": _plain(verdict), "diff": {"before": "", "after": ""},
+            }  # fmt: skip
+    if exchange.check:
+        return predicted
+    intent = Intent(
+        release_id, verified.manifest.digest, current, rollback, request.get("takes_back"), verified.artifacts
+    )
+    transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, outdated)
+    try:
+        transaction = transactions.switch(transaction, outdated)
+        transaction, verdict = transactions.start(transaction, exchange.application)
+    except OSError as error:
+        verdict = Verdict("failure", 0, f"the switch could not be finished: {error}")
+    if not verdict.is_failure:
+        return {**predicted, "health": _plain(verdict)}
+    return _taken_back(exchange, release_id, current, "health_failed", verdict.detail) | {
+        "failed": True, "reason": "health_failed", "previous_release_id": current,
+    }  # fmt: skip
+
+
+def _judge_once(exchange: Exchange) -> Verdict:
+    """Health of what is active already, without waiting for it to get better."""
+    return exchange.transactions.judge(exchange.application, ONCE)
+
+
+def _taken_back(exchange: Exchange, release_id: str, previous: str | None, reason: str, message: str) -> Answer:
+    transactions = exchange.transactions
+    transaction = transactions.journal.read()
+    assert transaction is not None
+    status = "failed" if previous == release_id else "rolled_back"
+    taken_back = transactions.take_back(transaction, status=status, reason=reason, message=message)
+    active = exchange.store.current()
+    went_back = taken_back.record["status"] != "failed"
+    serves = f"{active or 'nothing'} is active" + (
+        f" but not healthy: {taken_back.verdict.detail}" if taken_back.verdict.is_failure else ""
+    )
+    return {
+        "changed": True,
+        "outcome": "reverted" if went_back else "stuck",
+        "release_id": release_id,
+        "active_release_id": active,
+        "healthy": not taken_back.verdict.is_failure,
+        "health": _plain(taken_back.verdict),
+        "record": dict(taken_back.record),
+        "msg": f"{reason}: {release_id} on {exchange.identity.name}: {message}. "
+        f"{'Went back' if went_back else 'No way back'}: {serves}.",
+    }
+
+
+def _require_not_bad(exchange: Exchange, view: View, release_id: str, *, retry: bool) -> None:
+    if release_id in view.bad and not retry:
+        raise Refusal(
+            "release_bad",
+            expected="a release that was not taken back on this host before",
+            found=f"{release_id}, bad since: {view.bad[release_id]}",
+            remedy=f"Build a new release; or deploy it again with -e release_id={release_id} -e release_retry=true.",
+        )
+
+
+def _not_here(exchange: Exchange, view: View, release_id: str) -> Refusal:
+    here = ", ".join(f"{release} (bad)" if release in view.bad else release for release in exchange.store.release_ids())
+    return Refusal(
+        "release_not_here",
+        expected=f"the release {release_id} on {exchange.identity.name}",
+        found=here or "no release at all",
+        remedy="Give one of those with -e release_id=…, or deploy the one you want.",
+    )
+
+
+def _link_difference(exchange: Exchange, current: str | None, release_id: str) -> dict[str, str]:
+    link = exchange.places.current
+    return {
+        "before_header": str(link), "after_header": str(link),
+        "before": f"{current or '(nothing)'}\n", "after": f"{release_id}\n",
+    }  # fmt: skip
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    return {"outcome": verdict.outcome, "attempts": verdict.attempts, "detail": verdict.detail}
+
+
+def confirm(request: Request, host: Host, *, check: bool) -> Answer:
+    """Keep the release that this run switched to: one record of success, then prune.
+
+    request: application, environment, run, release_id, smoke_test_passed (true, false or null), keep_count.
+    answer: changed, outcome (``confirmed``, ``unchanged``), release_id, active_release_id, pruned, record.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    release_id = request["release_id"]
+    with exchange.locked():
+        transactions = exchange.transactions
+        transaction = transactions.journal.read()
+        if check:
+            changed = exchange.current() != release_id
+            return {
+                "changed": changed, "outcome": "confirmed" if changed else "unchanged", "release_id": release_id,
+                "active_release_id": release_id, "pruned": [],
+            }  # fmt: skip
+        if transaction is None or transaction.run_id != exchange.run.run_id or not transaction.reached("switched"):
+            return _confirmed_before(exchange, release_id)
+        record = transactions.confirm(
+            transaction, smoke_test_passed=request.get("smoke_test_passed"), confirmed_by=exchange.run.deployed_by
+        )
+        pruned = _prune(exchange, int(request["keep_count"]))
+    return {
+        "changed": True, "outcome": "confirmed", "release_id": release_id, "active_release_id": exchange.store.current(),
+        "pruned": pruned, "record": dict(record),
+    }  # fmt: skip
+
+
+def _confirmed_before(exchange: Exchange, release_id: str) -> Answer:
+    current = exchange.store.current()
+    if current != release_id:
+        raise Refusal(
+            "nothing_to_confirm",
+            expected=f"{release_id} switched by run {exchange.run.run_id} and waiting to be confirmed",
+            found=f"{current or 'nothing'} active and no such transaction",
+            remedy="Look at the status table: the host went back, or another run was faster.",
+        )
+    return {
+        "changed": False, "outcome": "unchanged", "release_id": release_id, "active_release_id": current, "pruned": [],
+    }  # fmt: skip
+
+
+def _prune(exchange: Exchange, keep_count: int) -> list[str]:
+    store = exchange.store
+    view = View.of(exchange.history.records())
+    here, current = store.release_ids(), store.current()
+    doomed = expendable(
+        here,
+        activations=view.activations,
+        protected=(current, view.previous(current, here)),
+        keep_count=keep_count,
+    )
+    store.prune(doomed)
+    for release_id in doomed:
+        exchange.evidence.thin(release_id)
+    return doomed
+
+
+def recover(request: Request, host: Host, *, check: bool) -> Answer:
+    """Settle what a dead or expired run left open; refused while a live run holds the lease.
+
+    request: application, environment, run. answer: changed, outcome (``recovered``, ``unchanged``), active_release_id, record.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    with exchange.locked():
+        exchange.transactions.leases.require_free(exchange.run, host.clock.now())
+        recovered = exchange.recover()
+        return {
+            "changed": recovered, "outcome": "recovered" if recovered else "unchanged", "active_release_id": exchange.current(),
+        }  # fmt: skip
+
+
+def revert(request: Request, host: Host, *, check: bool) -> Answer:
+    """Take back what this run switched to; unchanged when the host is back already or never switched.
+
+    request: application, environment, run, release_id, reason, message.
+    answer: changed, outcome (``reverted``, ``stuck``, ``unchanged``), release_id, active_release_id, healthy, record, msg.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    release_id = request["release_id"]
+    with exchange.locked():
+        transaction = exchange.transactions.journal.read()
+        if check or transaction is None or transaction.run_id != exchange.run.run_id:
+            current = exchange.current()
+            return {
+                "changed": False, "outcome": "unchanged", "release_id": release_id, "active_release_id": current,
+                "msg": f"{exchange.identity.name} has nothing of this run to take back; {current or 'nothing'} is active.",
+            }  # fmt: skip
+        if transaction.reached("confirmed") or transaction.reached("reverted"):
+            record = exchange.transactions.recover()
+            assert record is not None
+            return {
+                "changed": True, "outcome": "unchanged", "release_id": release_id, "active_release_id": exchange.store.current(),
+                "record": dict(record), "msg": f"{exchange.identity.name} had its outcome already: {record['status']}.",
+            }  # fmt: skip
+        previous = transaction.intent["previous_release_id"]
+        answer = _taken_back(exchange, release_id, previous, request["reason"], request["message"])
+    if answer["outcome"] == "stuck" or not answer["healthy"]:
+        return {**answer, "failed": True, "reason": request["reason"]}
+    return answer

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The resident package: this package as one executable file that lives on hosts (``/usr/lib/slipway/slipway.pyz``).
+
+Its bytes depend on the source files alone, so its SHA-256 says whether a host has the controller's version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+SHEBANG = b"#!/usr/bin/python3 -I\n"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+ENTRY = b"import sys\n\nfrom slipway.__main__ import main\n\nsys.exit(main())\n"
+CONTROLLER_ONLY = frozenset(
+    {
+        "_action.py", "_module.py", "bundle.py", "catalogue.py", "controller.py", "deployment.py", "resident.py", "selection.py",
+    }
+)  # fmt: skip
+
+
+def build(package: Path | None = None) -> bytes:
+    """The zipapp of this package, without what only a controller uses."""
+    source = package or Path(__file__).parent
+    buffer = io.BytesIO()
+    buffer.write(SHEBANG)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, "__main__.py", ENTRY)
+        for path in sorted(source.glob("*.py")):
+            if path.name not in CONTROLLER_ONLY:
+                _add(archive, f"slipway/{path.name}", path.read_bytes())
+    return buffer.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    member = zipfile.ZipInfo(name, EPOCH)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    member.external_attr = 0o644 << 16
+    archive.writestr(member, data)
+
+
+def digest(data: bytes) -> str:
+    """Lower hex SHA-256 of a resident package."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an application on this host serves, since when and by whom; what it could go back to. Reading changes nothing.
+
+Three answers are kept apart, because after trouble they differ: ``active`` is what the link says, ``last_success`` the
+newest deployment recorded as a success, ``last_good`` the newest release that succeeded and was never taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .application import Application
+from .clock import timestamp
+from .errors import Refusal
+from .evidence import Evidence
+from .files import sha256_of
+from .health import Prober, judge
+from .history import History, Record, View
+from .host import Host, Places, require_environment
+from .journal import Journal, Transaction
+from .lease import LeaseFile
+from .release import ONCE
+from .service import Service
+from .store import Store
+
+RUNS_SHOWN = 50
+RUN_KEYS = (
+    "run_id", "operation", "release_id", "previous_release_id", "active_release_id", "status", "rollback", "takes_back", "timestamp",
+    "deployed_by", "environment", "reason",
+)  # fmt: skip
+
+
+def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, Any]:
+    """Everything that a plan or a status table needs from this host, in one exchange.
+
+    request: application {name, description}, environment, health (bool), verify (bool: all bytes).
+    answer: changed (never), host {id, name, environment}, application, resident_digest, active, settled (active once the
+    open transaction is settled), since, deployed_by, previous, bad {release: why}, last_success, last_good,
+    releases [{release_id, tree, manifest_digest}], transaction, lease, runs (newest first), health, integrity.
+    """
+    identity = host.identity()
+    if request.get("environment"):
+        require_environment(identity, request["environment"])
+    application = Application.parse(request["application"]["name"], request["application"]["description"])
+    places = Places(host, application.name)
+    places.require_bootstrapped()
+    history, store = History(places.history), Store(places)
+    records = history.records()
+    view, active, here = View.of(records), store.current(), store.release_ids()
+    transaction = Journal(places.journal).read()
+    settled = _settled(active, transaction)
+    lease = LeaseFile(places.lease).read()
+    brought = _activation(records, active)
+    return {
+        "changed": False,
+        "host": {"id": identity.id, "name": identity.name, "environment": identity.environment},
+        "application": application.name,
+        "resident_digest": sha256_of(host.resident) if host.resident.is_file() else None,
+        "active": active,
+        "settled": settled,
+        "since": brought["timestamp"] if brought else None,
+        "deployed_by": brought["deployed_by"] if brought else None,
+        "previous": view.previous(settled, here),
+        "bad": dict(view.bad),
+        "last_success": view.last_success["release_id"] if view.last_success else None,
+        "last_good": view.last_good,
+        "releases": [release for release_id in here if (release := _kept(places, release_id))],
+        "transaction": _summary(transaction),
+        "lease": lease.as_dict() if lease else None,
+        "runs": [{key: record[key] for key in RUN_KEYS} for record in reversed(records[-RUNS_SHOWN:])],
+        "health": _health(application, host) if request.get("health") else None,
+        "integrity": _integrity(places, application, active) if request.get("verify") else None,
+    }
+
+
+def _settled(active: str | None, transaction: Transaction | None) -> str | None:
+    """What recovery will leave: a transaction that was not confirmed goes back."""
+    if transaction is None or transaction.reached("confirmed"):
+        return active
+    previous: str | None = transaction.intent["previous_release_id"]
+    return previous
+
+
+def _activation(records: list[Record], active: str | None) -> Record | None:
+    """The record under which the active release became active."""
+    for record in reversed(records):
+        if record["active_release_id"] == active and record["status"] == "success" and record["release_id"] == active:
+            return record
+    return None
+
+
+def _kept(places: Places, release_id: str) -> dict[str, str] | None:
+    try:
+        manifest = Evidence(places).manifest(release_id)
+    except Refusal:
+        return None
+    return {"release_id": release_id, "tree": manifest.tree_digest, "manifest_digest": manifest.digest}
+
+
+def _summary(transaction: Transaction | None) -> dict[str, Any] | None:
+    if transaction is None:
+        return None
+    return {
+        "id": transaction.id,
+        "operation": "rollback" if transaction.intent["rollback"] else "deploy",
+        "started": timestamp(transaction.intent["started"]),
+        "run_id": transaction.run_id,
+        "release_id": transaction.intent["release_id"],
+        "previous_release_id": transaction.intent["previous_release_id"],
+        "step": transaction.steps[-1]["step"] if transaction.steps else "intent",
+    }
+
+
+def _health(application: Application, host: Host) -> dict[str, Any]:
+    service = Service(application.unit, host.run) if application.unit else None
+    verdict = judge(application.health, ONCE, Prober(host.run, application.user, service), host.clock)
+    return {"outcome": verdict.outcome, "attempts": verdict.attempts, "detail": verdict.detail}
+
+
+def _integrity(places: Places, application: Application, active: str | None) -> dict[str, Any]:
+    """Signatures, file list and every byte of the active release."""
+    if active is None:
+        return {"release_id": None, "outcome": "nothing_active", "detail": ""}
+    evidence = Evidence(places)
+    try:
+        verified = evidence.verify(active, application)
+        evidence.verify_tree(verified)
+    except Refusal as refusal:
+        return {"release_id": active, "outcome": refusal.reason, "detail": str(refusal)}
+    files = verified.file_list.files
+    return {
+        "release_id": active,
+        "outcome": "intact",
+        "detail": f"{len(files)} files, {verified.file_list.total_bytes} bytes",
+    }
+
+
+def history(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, Any]:
+    """The newest ``limit`` records, newest first, and the three answers.
+
+    request: application {name}, limit. answer: changed (never), records, active, last_success, last_good.
+    """
+    places = Places(host, request["application"]["name"])
+    places.require_bootstrapped()
+    records = History(places.history).records()
+    view = View.of(records)
+    return {
+        "changed": False,
+        "records": [dict(record) for record in reversed(records)][: request["limit"]],
+        "active": Store(places).current(),
+        "last_success": dict(view.last_success) if view.last_success else None,
+        "last_good": view.last_good,
+    }
+
+
+def described_application(places: Places) -> dict[str, Any]:
+    """The description that the active release was staged under, for looking at a host without a controller."""
+    active = Store(places).current()
+    if active is None:
+        return {"name": places.application, "description": {}}
+    application = Evidence(places).application(active)
+    return {"name": application.name, "description": dict(application.raw)}
