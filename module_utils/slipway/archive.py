@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final, NoReturn
+from typing import IO, Final, NoReturn, cast
 
 from .errors import Refusal, shown
 from .tree import DIRECTORY, FILE, MAX_TARGET_BYTES, PLAIN_MODE, SYMLINK, normal_mode, require_path
@@ -161,7 +161,7 @@ def _unpack_tar(archive: Path, unpacked: _Unpacked) -> None:
     with tarfile.open(archive, mode, tarinfo=_StrictHeader, errors="surrogateescape") as tar:  # type: ignore[call-overload]
         for member in tar:
             _unpack_tar_member(tar, member, unpacked)
-        _require_padding(archive.name, tar.fileobj)
+        _require_padding(archive.name, cast(IO[bytes], tar.fileobj))
 
 
 def _unpack_tar_member(tar: tarfile.TarFile, member: tarfile.TarInfo, unpacked: _Unpacked) -> None:
@@ -172,9 +172,8 @@ def _unpack_tar_member(tar: tarfile.TarFile, member: tarfile.TarInfo, unpacked: 
         unpacked.link(unpacked.admit(member.name, SYMLINK), member.linkname)
     elif member.isreg() and not member.issparse():
         path = unpacked.admit(member.name, FILE, member.size)
-        stream = tar.extractfile(member)
-        assert stream is not None
-        unpacked.write(path, member.mode, member.size, stream)
+        with cast(IO[bytes], tar.extractfile(member)) as stream:
+            unpacked.write(path, member.mode, member.size, stream)
     elif member.islnk():
         _refuse("archive_hardlink", "an archive made with tar --hard-dereference", f"the hard link {member.name}")
     else:
@@ -182,9 +181,8 @@ def _unpack_tar_member(tar: tarfile.TarFile, member: tarfile.TarInfo, unpacked: 
         _refuse("file_special", f"{member.name} to be a file, directory or symbolic link", f"a {kind}")
 
 
-def _require_padding(name: str, stream: IO[bytes] | None) -> None:
+def _require_padding(name: str, stream: IO[bytes]) -> None:
     """Refuse bytes after the end of a tar: a second archive there would be read by some programs and not by others."""
-    assert stream is not None
     padding = stream.read(_MAX_PADDING + 1)
     if padding.strip(b"\0") or len(padding) > _MAX_PADDING:
         _refuse("archive_malformed", f"nothing after the end of {name}", "further bytes")

@@ -131,14 +131,16 @@ def _bad_descriptor(expected: str, found: str) -> Refusal:
 
 
 def _with_defaults(fields: Fields) -> list[Fields]:
-    completed: list[Any] = []
-    for item in fields.array("members", maximum=1000):
-        if isinstance(item, dict):
-            suffix = posixpath.splitext(str(item.get("path", "")))[1]
-            item = {"required": True, "format": _FORMAT_OF_SUFFIX.get(suffix, "none"), **item}
-        completed.append(item)
+    items = [_completed(item) for item in fields.array("members", maximum=1000)]
     where = f"{DESCRIPTOR}.members"
-    return [Fields(item, f"{where}[{i}]", fields.reason, fields.remedy) for i, item in enumerate(completed)]
+    return [Fields(item, f"{where}[{i}]", fields.reason, fields.remedy) for i, item in enumerate(items)]
+
+
+def _completed(item: Any) -> Any:
+    if not isinstance(item, dict):
+        return item
+    suffix = posixpath.splitext(str(item.get("path", "")))[1]
+    return {"required": True, "format": _FORMAT_OF_SUFFIX.get(suffix, "none"), **item}
 
 
 def _patterns(fields: Fields) -> tuple[str, ...]:
@@ -159,12 +161,19 @@ def _regular_expression(pattern: str) -> str:
     return "".join(parts.get(part, re.escape(part)) for part in re.split(r"(\*\*|\*|\?)", pattern))
 
 
+def listing(file_list: FileList | None) -> str:
+    """Return the list as text, one line for each entry, for people and for comparing."""
+    entries = file_list.entries if file_list else ()
+    return "".join(f"{e.type:7} {e.mode:04o} {e.sha256[:16] or e.target or '-':16} {e.path}\n" for e in entries)
+
+
 def make(request: Request, catalogue: Catalogue, *, check: bool = False) -> Made:
     """Make a release and add it to the catalogue; with `check` say what would be made and write nothing there.
 
     1. The source is surveyed, read once, and surveyed again: one that changed meanwhile is refused.
     2. Its members are checked, all problems named at once.
-    3. A release of the same id and content is left alone, whatever its age; one of other content is refused.
+    3. A release of the same id and content is left alone, or mended when something of it is missing or damaged; one
+       of other content is refused.
     4. The sequence is `now`, or one more than the newest release's: no two releases of an application share it.
     """
     with _opened(request) as (directory, descriptor):
@@ -263,12 +272,13 @@ def _read_once(directory: Path, descriptor: Descriptor, workspace: Path | None) 
         if entry.type == FILE:
             copy = workspace / str(number) if workspace else None
             sha256, data = _read_file(directory, entry, bundle, copy, keep=entry.path in parsed)
-            entry = entry._replace(sha256=sha256)
+            entries.append(entry._replace(sha256=sha256))
             kept[entry.path] = data
             if copy:
                 objects[sha256] = copy
+        else:
+            entries.append(entry)
         bundle.end(entry)
-        entries.append(entry)
     if survey(directory, descriptor.skips) != surveyed:
         raise _changed("the source", "files added, removed or changed")
     findings = inspect(descriptor.members, kept.get, CONTROLLER_CHECKS)
@@ -337,9 +347,9 @@ def _make(
         _require_same(same, content, version, descriptor)
         envelope = catalogue.manifest_bytes(same.application, release_id)
     else:
-        envelope = _signed(request, descriptor, content, sequence, release_id, version)
+        envelope = _signed(request, descriptor, content, sequence=sequence, release_id=release_id, version=version)
     made = Made(
-        changed=not same or not catalogue.is_complete(same, content.file_list),
+        changed=not same or not catalogue.is_intact(same, content.file_list),
         manifest=verify.parse_manifest(envelope),
         file_list=content.file_list,
         path=catalogue.manifest_path(descriptor.application, release_id),
@@ -351,7 +361,7 @@ def _make(
 
 
 def _signed(
-    request: Request, descriptor: Descriptor, content: _Content, sequence: int, release_id: str, version: str
+    request: Request, descriptor: Descriptor, content: _Content, *, sequence: int, release_id: str, version: str
 ) -> bytes:
     """Return the manifest's envelope, verified with the trust policy as a host would verify it."""
     payload = statement(

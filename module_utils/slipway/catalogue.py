@@ -23,7 +23,7 @@ from typing import Final
 from .dsse import MAX_ENVELOPE_BYTES
 from .errors import Refusal, shown
 from .fields import NAME, RELEASE_ID
-from .files import full_disk_is_a_refusal, read_regular, sync_file_system, write_durable
+from .files import full_disk_is_a_refusal, read_regular, sha256_of, sync_file_system, write_durable
 from .manifest import ReleaseManifest
 from .tree import MAX_FILE_LIST_BYTES, FileList
 from .verify import parse_manifest, verify_file_list
@@ -88,11 +88,14 @@ class Catalogue:
             )
         return self._manifests(application) / f"{release_id}{_SUFFIX}"
 
-    def is_complete(self, manifest: ReleaseManifest, file_list: FileList) -> bool:
-        """Whether everything that the manifest names is there; what is there is not read."""
+    def is_intact(self, manifest: ReleaseManifest, file_list: FileList) -> bool:
+        """Whether everything that the manifest names is there, byte by byte."""
         application = manifest.application
-        objects = (self.object_path(application, entry.sha256) for entry in file_list.files)
-        return self._tree(application, manifest.tree_digest).exists() and all(path.exists() for path in objects)
+        tree = self._tree(application, manifest.tree_digest)
+        if not tree.exists() or sha256_of(tree) != manifest.tree_digest:
+            return False
+        paths = {name: self.object_path(application, name) for name in file_list.object_names}
+        return all(path.exists() and sha256_of(path) == name for name, path in paths.items())
 
     def newest_file_list(self, releases: Sequence[ReleaseManifest]) -> FileList | None:
         """The file list of the first of `releases` (newest first), for comparing; None when there is no sound one."""

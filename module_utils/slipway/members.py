@@ -178,7 +178,7 @@ def _parse_yaml(data: bytes) -> Any:
     import yaml
 
     try:
-        return yaml.load(data.decode("utf-8"), Loader=_once_loader())
+        return yaml.load(data.decode("utf-8"), Loader=_once_loader())  # noqa: S506  it is a SafeLoader
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
 

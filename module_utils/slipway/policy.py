@@ -22,12 +22,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from . import canonical, dsse
 from .clock import seconds_of, timestamp
 from .errors import Refusal, shown
 from .fields import LAST_SECOND, NAME, SHA256, Fields
+from .files import read_regular
 from .keys import PublicKey
 
 if TYPE_CHECKING:
@@ -193,6 +195,11 @@ class TrustPolicy:
             )
         _require_threshold(self.roles[role_name], valid, what)
         return valid
+
+
+def read_policy(path: Path) -> TrustPolicy:
+    """Read the trust policy at `path`, a regular file."""
+    return TrustPolicy.parse(read_regular(path, limit=dsse.MAX_ENVELOPE_BYTES, what=_WHAT))
 
 
 def sign_policy(policy: Mapping[str, Any], *private_keys: Ed25519PrivateKey) -> bytes:

@@ -231,32 +231,35 @@ def require_path(path: str) -> None:
 
 
 def _path_problem(path: str) -> str | None:
-    if not path or path.startswith("/"):
-        return "an absolute or empty path"
+    return _encoding_problem(path) or _text_problem(path) or _size_problem(path)
+
+
+def _encoding_problem(path: str) -> str | None:
     if path.isascii():
-        size, forms = len(path), [path]
-    else:
-        try:
-            size = len(path.encode("utf-8"))
-        except UnicodeEncodeError:
-            return "a name that is no UTF-8"
-        if not unicodedata.is_normalized("NFC", path):
-            return "a name that is not in Unicode's form NFC"
-        forms = [path, unicodedata.normalize("NFKC", path)]
-        if forms[1].count("/") != path.count("/"):
-            return "a character that looks like a slash"
-    if size > MAX_PATH_BYTES or path.count("/") >= MAX_LEVELS:
-        return f"a path of {size} bytes and {path.count('/') + 1} levels"
+        return None
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "a name that is no UTF-8"
+    return None if unicodedata.is_normalized("NFC", path) else "a name that is not in Unicode's form NFC"
+
+
+def _text_problem(path: str) -> str | None:
     if _UNPRINTABLE.search(path):
         return "a control, invisible or reordering character"
-    for form in forms:
-        if "\\" in form:
-            return "a backslash"
-        for name in form.split("/"):
-            if name in ("", ".", ".."):
-                return f"a segment {name!r}"
-    if any(len(name.encode("utf-8")) > MAX_NAME_BYTES for name in path.split("/")):
-        return f"a name of more than {MAX_NAME_BYTES} bytes"
+    # Some programs take full-width dots and slashes for plain ones; NFKC shows which characters those are.
+    compatible = path if path.isascii() else unicodedata.normalize("NFKC", path)
+    if "\\" in compatible or compatible.count("/") != path.count("/"):
+        return "a backslash, or a character that looks like a slash"
+    unsafe = {name for form in (path, compatible) for name in form.split("/") if name in ("", ".", "..")}
+    return f"an empty path, an absolute one, or the segment {min(unsafe)!r}" if unsafe else None
+
+
+def _size_problem(path: str) -> str | None:
+    names = path.encode("utf-8").split(b"/")
+    size = len(names) - 1 + sum(map(len, names))
+    if size > MAX_PATH_BYTES or len(names) > MAX_LEVELS or max(map(len, names)) > MAX_NAME_BYTES:
+        return f"a path of {size} bytes and {len(names)} levels"
     return None
 
 
