@@ -16,3 +16,15 @@ class LabError(Exception):
     def report(self) -> str:
         """Return the three lines that an operator reads."""
         return f"lab: cannot go on\n  expected: {self.expected}\n  found:    {self.found}\n  do this:  {self.remedy}"
+
+
+class AddressTaken(LabError):
+    """Podman still holds a host's address for a container that a killed run left half-made."""
+
+    def __init__(self, address: str, container: str) -> None:
+        super().__init__(
+            expected=f"the address {address} to be free for {container}",
+            found="podman holds it for a container that is gone",
+            remedy="Run `make clean-lab`, then `make lab`.",
+        )
+        self.address = address

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from . import network, shell, ssh
 from .console import say, step
-from .errors import LabError
+from .errors import AddressTaken, LabError
 from .instance import Host, Instance
 from .names import Clone
 
@@ -136,7 +136,12 @@ def make(clone: Clone, record: Instance, host: Host, image: str, runtime: str) -
         shell.podman("volume", "create", *words, host.volume)
         words += ["--volume", f"{host.volume}:/srv"]
     words += ["--network", record.network, "--ip", host.address]
-    run_container(clone, host.container, host.name, image, runtime, words)
+    try:
+        run_container(clone, host.container, host.name, image, runtime, words)
+    except LabError as error:
+        if "already allocated" in error.found:
+            raise AddressTaken(host.address, host.container) from error
+        raise
 
 
 def run_container(clone: Clone, container: str, hostname: str, image: str, runtime: str, words: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from . import names, network, shell
@@ -93,17 +93,32 @@ def save(clone: Clone, record: Instance) -> None:
 
 
 def plan_hosts(
-    clone: Clone, instance: str, counts: Mapping[str, int], subnet: str, before: Instance | None
+    clone: Clone,
+    instance: str,
+    counts: Mapping[str, int],
+    subnet: str,
+    before: Instance | None,
+    unusable: Collection[str] = (),
 ) -> tuple[Host, ...]:
-    """Return the hosts that the instance shall have; those recorded keep their address and their volume."""
-    kept = {host.name: host for host in before.hosts} if before and before.subnet == subnet else {}
+    """Return the hosts that the instance shall have; those recorded keep their volume and, if usable, their address."""
+    recorded = {host.name: host for host in before.hosts} if before and before.subnet == subnet else {}
     wanted = names.host_names(counts)
-    used = {kept[name].address for name, _ in wanted if name in kept}
-    free = (place for number in range(200) if (place := network.address(subnet, number)) not in used)
+    kept = {name: recorded[name].address for name, _ in wanted if name in recorded}
+    addresses = {name: address for name, address in kept.items() if address not in unusable}
+    avoided = {*addresses.values(), *unusable}
+    free = (place for number in range(200) if (place := network.address(subnet, number)) not in avoided)
     volume_host = next((name for name, group in reversed(wanted) if group == VOLUME_GROUP), None)
     hosts = []
     for name, group in wanted:
         container = clone.container(instance, name)
-        fresh = Host(name, group, "", container, f"{container}-srv" if name == volume_host else "")
-        hosts.append(kept[name] if name in kept else dataclasses.replace(fresh, address=next(free)))
+        volume = f"{container}-srv" if name == volume_host else ""
+        hosts.append(
+            Host(
+                name=name,
+                group=group,
+                address=addresses.get(name) or next(free),
+                container=container,
+                volume=recorded[name].volume if name in recorded else volume,
+            )
+        )
     return tuple(hosts)

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from . import hosts, image, instance, names, network, preflight, shell, ssh
 from .console import say, step
+from .errors import AddressTaken
 from .names import Clone
 
 DEFAULT_HOSTS = "staging=1,prod=3"
+MANY_ADDRESSES = 100  # lost to killed runs: then something else is wrong
 
 
 @contextmanager
@@ -47,23 +49,38 @@ def up(clone: Clone, name: str, specification: str | None, distribution: str | N
         else:
             distribution = before.distribution if before else image.default_distribution()
         preflight.raise_inotify_limit()
-        subnet = network.ensure(clone, name)
-        record = instance.Instance(
-            instance=name,
-            distribution=distribution,
-            network=clone.network(name),
-            subnet=subnet,
-            hosts=instance.plan_hosts(clone, name, counts, subnet, before),
-        )
-        ready = dataclasses.replace(record, ready=True)
-        if before != ready:
-            instance.save(clone, record)
-        kept = {host.container for host in record.hosts}
-        for host in before.hosts if before else ():
-            if host.container not in kept:
-                hosts.remove(clone, host)
-        hosts.bring_up(clone, record, lambda: image.ensure(record.distribution))
-        instance.save(clone, ready)
+        unusable: set[str] = set()
+        while True:
+            try:
+                return converge(clone, name, counts, distribution, unusable)
+            except AddressTaken as error:
+                if len(unusable) > MANY_ADDRESSES:
+                    raise
+                unusable.add(error.address)
+
+
+def converge(
+    clone: Clone, name: str, counts: dict[str, int], distribution: str, unusable: set[str]
+) -> instance.Instance:
+    """Make the instance what it shall be, and record it: ready from the moment on that all hosts answer."""
+    before = instance.load(clone, name)
+    subnet = network.ensure(clone, name)
+    record = instance.Instance(
+        instance=name,
+        distribution=distribution,
+        network=clone.network(name),
+        subnet=subnet,
+        hosts=instance.plan_hosts(clone, name, counts, subnet, before, unusable),
+    )
+    ready = dataclasses.replace(record, ready=True)
+    if before != ready:
+        instance.save(clone, record)
+    kept = {host.container for host in record.hosts}
+    for host in before.hosts if before else ():
+        if host.container not in kept:
+            hosts.remove(clone, host)
+    hosts.bring_up(clone, record, lambda: image.ensure(record.distribution))
+    instance.save(clone, ready)
     return ready
 
 
@@ -87,10 +104,10 @@ def down(clone: Clone, name: str | None) -> None:
         if containers:
             with step(f"removing {len(containers)} hosts"):
                 shell.podman("rm", "--force", "--time", "0", "--volumes", *containers)
-        for kind in ("volume", "network"):
-            found = shell.podman(kind, "ls", "-q", *filters).stdout.split()
-            if found:
-                shell.podman(kind, "rm", "--force", *found)
+        volumes = shell.podman("volume", "ls", "-q", *filters).stdout.split()
+        if volumes:
+            shell.podman("volume", "rm", "--force", *volumes)
+        network.remove(shell.podman("network", "ls", "-q", *filters).stdout.split())
     for each in record_names:
         (clone.state / f"{each}.json").unlink(missing_ok=True)
         ssh.known_hosts(clone, each).unlink(missing_ok=True)

@@ -88,6 +88,20 @@ def ensure(clone: Clone, instance: str) -> str:
     )
 
 
+def remove(names: Iterable[str]) -> None:
+    """Remove podman networks, and their bridges if a killed run left those behind (then podman does not)."""
+    chosen = list(names)
+    if not chosen:
+        return
+    described = json.loads(shell.podman("network", "inspect", *chosen).stdout)
+    shell.podman("network", "rm", "--force", *chosen)
+    bridges = {network.get("network_interface") for network in described} - {None, ""}
+    links = json.loads(shell.run(["ip", "-j", "link", "show"]).stdout)
+    for link in links:
+        if link["ifname"] in bridges or link.get("master") in bridges:
+            shell.run(["ip", "link", "delete", link["ifname"]], root=True, check=False)
+
+
 def taken() -> list[ipaddress.IPv4Network]:
     """Return every IPv4 network that this machine routes to or that podman knows."""
     routes = shell.run(["ip", "-j", "-4", "route", "show", "table", "all"]).stdout
