@@ -17,7 +17,7 @@ author: The Slipway founders
 attributes:
   check_mode:
     support: full
-    description: Builds and signs the policy without keeping it.
+    description: Builds and signs the policy without keeping it. Keys must be there.
   diff_mode:
     support: none
 options:
@@ -25,13 +25,10 @@ options:
     description: Where the signed policy is kept, a DSSE envelope.
     type: path
     required: true
-  root_keys:
-    description: Paths of the private keys that sign it, as many as the role C(root) has for its threshold.
-    type: list
-    elements: path
-    required: true
   keys:
-    description: The keys of the policy. There must be one of the role C(root) and one of the role C(builder).
+    description:
+      - The keys of the policy. There must be one of the role C(root) and one of the role C(builder).
+      - Those of the role C(root) that have a C(path) sign it.
     type: list
     elements: dict
     required: true
@@ -45,9 +42,11 @@ options:
         type: str
         required: true
       public_key:
-        description: The public key, 64 lower-case hex digits.
+        description: The public key, 64 lower-case hex digits; not needed where C(path) says where to read it.
         type: str
-        required: true
+      path:
+        description: Path of the private key, where it lives on this machine.
+        type: path
   environments:
     description:
       - What each environment requires. Each value has C(require) (a list of C({role, threshold}), the approvals),
@@ -68,9 +67,8 @@ EXAMPLES = r"""
 - name: Sign the trust policy
   slipway_trust_policy:
     path: .slipway/trust/trust-policy.dsse.json
-    root_keys: [.slipway/keys/root.pem]
     keys:
-      - {holder: operator, role: root, public_key: "{{ root.public_key }}"}
+      - {holder: operator, role: root, path: .slipway/keys/root.pem}
       - {holder: build-server, role: builder, public_key: "{{ builder.public_key }}"}
     environments:
       prod:
@@ -130,12 +128,12 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.keys import load_private_key
+from ansible.module_utils.slipway.keys import PublicKey, load_private_key
+from ansible.module_utils.slipway.policy import ROOT
 from ansible.module_utils.slipway.policy_draft import Draft, establish
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},
-    "root_keys": {"type": "list", "elements": "path", "required": True, "no_log": False},
     "keys": {
         "type": "list",
         "elements": "dict",
@@ -144,8 +142,10 @@ ARGUMENT_SPEC = {
         "options": {
             "holder": {"type": "str", "required": True},
             "role": {"type": "str", "required": True},
-            "public_key": {"type": "str", "required": True, "no_log": False},
+            "public_key": {"type": "str", "no_log": False},
+            "path": {"type": "path"},
         },
+        "required_one_of": [("public_key", "path")],
     },
     "environments": {"type": "dict", "required": True},
     "thresholds": {"type": "dict", "default": {}},
@@ -153,12 +153,20 @@ ARGUMENT_SPEC = {
 }
 
 
+def public_half(key):
+    """The entry as the policy takes it, its public key read from the private one where only that is given."""
+    public = key["public_key"] or PublicKey.of(load_private_key(Path(key["path"]))).hex
+    return {"holder": key["holder"], "role": key["role"], "public_key": public}
+
+
 def handle(params, check):
     """Return the facts of the policy; sign it first when there is none."""
-    described = {name: params[name] for name in ("keys", "environments", "thresholds", "valid_days")}
-    root_keys = [load_private_key(Path(path)) for path in params["root_keys"]]
     path = Path(params["path"])
-    signed = establish(Draft.parse(described), path, root_keys, now=int(time.time()), check=check)
+    described = {name: params[name] for name in ("environments", "thresholds", "valid_days")}
+    draft = Draft.parse({**described, "keys": [public_half(key) for key in params["keys"]]})
+    signing = [Path(key["path"]) for key in params["keys"] if key["role"] == ROOT and key["path"]]
+    root_keys = [] if path.exists() else [load_private_key(key) for key in signing]
+    signed = establish(draft, path, root_keys, now=int(time.time()), check=check)
     return {
         "changed": signed.changed,
         "path": str(path),
