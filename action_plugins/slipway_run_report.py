@@ -27,9 +27,6 @@ class ActionModule(ControllerAction):
         deployment.end_run(
             Path(arguments["state_directory"]), arguments["run"], "as asked" if as_asked else "not as asked"
         )
-        answer = {
-            "as_asked": as_asked,
-            "text": text,
-            "hosts": {e.host: {"outcome": e.outcome, "serves": e.serves} for e in endings},
-        }
-        return answer if as_asked else {**answer, "failed": True, "reason": "not_as_asked", "msg": text}
+        hosts = {ending.host: {"outcome": ending.outcome, "serves": ending.serves} for ending in endings}
+        answer = {"as_asked": as_asked, "hosts": hosts, "msg": text}
+        return answer if as_asked else {**answer, "failed": True, "reason": "not_as_asked"}

@@ -35,7 +35,7 @@ options:
     type: bool
     default: false
   results:
-    description: For each of activation, smoke, reversion, contact, confirmation and return, what its task registered, by host.
+    description: For each of inspection, activation, smoke, reversion, contact, confirmation and return, what its task registered, by host.
     type: dict
     required: true
   unreachable:
@@ -62,7 +62,7 @@ as_asked:
   description: Whether every host ended as asked.
   returned: always
   type: bool
-text:
+msg:
   description: The report.
   returned: always
   type: str

@@ -51,7 +51,7 @@ class Ending:
         return self.outcome in ("confirmed", "unchanged")
 
 
-STAGES = ("activation", "smoke", "reversion", "contact", "confirmation", "return")
+STAGES = ("inspection", "activation", "smoke", "reversion", "contact", "confirmation", "return")
 CHANGING = ("activation", "reversion", "confirmation", "return")
 
 
@@ -71,7 +71,7 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]]) -> Ending:
         )
     outcomes = [done[stage] for stage in CHANGING if stage in done and "active_release_id" in done[stage]]
     if not outcomes:
-        return Ending(host, "untouched", "as before", detail)
+        return Ending(host, "untouched", str(results.get("inspection", {}).get("active") or "nothing"), detail)
     serves = str(outcomes[-1]["active_release_id"] or "nothing")
     settled = [each["outcome"] for each in outcomes if each["outcome"] != "unchanged"]
     outcome = settled[-1] if settled else "unchanged"
