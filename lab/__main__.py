@@ -69,7 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.verb == "clean":
             (lifecycle.orphans if options.orphans else lifecycle.clean)(clone)
         elif options.verb == "status":
-            rows = hosts.snapshot(clone, instance.require(clone, options.instance))
+            record = instance.require(clone, options.instance)
+            preflight.require_root()
+            rows = hosts.snapshot(clone, record)
             print(json.dumps(rows, indent=2)) if options.json else show([dict(row) for row in rows])
             return 0 if all(row["answers"] == "yes" for row in rows) else 1
         elif options.verb == "ssh":

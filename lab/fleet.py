@@ -7,7 +7,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,17 @@ class Fleet:
         """Give the host its network back."""
         hosts.heal(self.host(name))
 
+    @contextmanager
+    def partition(self, *names: str) -> Iterator[None]:
+        """Cut hosts off while the block runs."""
+        for name in names:
+            self.cut(name)
+        try:
+            yield
+        finally:
+            for name in names:
+                self.heal(name)
+
     def kill(self, name: str) -> None:
         """Crash the host; `start` brings it back with its disk."""
         hosts.kill(self.host(name))
@@ -91,13 +103,11 @@ class Fleet:
             "SLIPWAY_LAB_INSTANCE": self.record.instance,
         }
 
-    def playbook_process(
-        self, *arguments: str, environment: Mapping[str, str] | None = None, directory: Path | None = None
-    ) -> subprocess.Popen[str]:
-        """Start `ansible-playbook` and return at once; standard error comes with standard output."""
+    def start_command(self, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a command in the repository's root against this fleet; standard error comes with standard output."""
         return subprocess.Popen(
-            ["ansible-playbook", *arguments],
-            cwd=directory or self.clone.root,
+            words,
+            cwd=self.clone.root,
             env={**self.environment(), **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -105,14 +115,20 @@ class Fleet:
             text=True,
         )
 
-    def playbook(
-        self, *arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 600
+    def command(
+        self, *words: str, environment: Mapping[str, str] | None = None, timeout: float = 600
     ) -> subprocess.CompletedProcess[str]:
-        """Run `ansible-playbook` to its end; the exit code is for the test to judge."""
-        process = self.playbook_process(*arguments, environment=environment)
+        """Run a command in the repository's root to its end; the exit code is for the test to judge."""
+        process = self.start_command(*words, environment=environment)
         try:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-        return subprocess.CompletedProcess(process.args, process.returncode, output, "")
+        return subprocess.CompletedProcess(words, process.returncode, output, "")
+
+    def playbook(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 600
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `ansible-playbook` with these arguments."""
+        return self.command("ansible-playbook", *arguments, environment=environment, timeout=timeout)

@@ -7,6 +7,7 @@ import json
 import resource
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from . import network, shell, ssh
@@ -29,6 +30,15 @@ cat /etc/ssh/ssh_host_ed25519_key.pub
 """
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Mould:
+    """What all new hosts are made with: the image, the OCI runtime, and the key that lets the operator in."""
+
+    image: str
+    runtime: str
+    public_key: str
 
 
 def next_step(state: str | None) -> str:
@@ -76,10 +86,7 @@ def bring_up(clone: Clone, record: Instance, image: Callable[[], str]) -> None:
         return
     create = [host for host in rest if steps[host.name] == "create"]
     if create:
-        tag = image()
-        runtime = working_runtime(clone, record, tag)
-        with step(f"creating {', '.join(host.name for host in create)}"):
-            in_parallel(lambda host: make(clone, record, host, tag, runtime), create)
+        make_all(clone, record, create, image())
     again = [host for host in rest if host not in create]
     if again:
         with step(f"waking {', '.join(host.name for host in again)}"):
@@ -87,10 +94,7 @@ def bring_up(clone: Clone, record: Instance, image: Callable[[], str]) -> None:
     lost = await_hosts(clone, record, rest)
     if lost:
         say(f"  {', '.join(host.name for host in lost)} cannot be brought back: made anew, with an empty disk")
-        tag = image()
-        runtime = working_runtime(clone, record, tag)
-        with step(f"creating {', '.join(host.name for host in lost)}"):
-            in_parallel(lambda host: make(clone, record, host, tag, runtime), lost)
+        make_all(clone, record, lost, image())
         lost = await_hosts(clone, record, lost)
     if lost:
         names = ", ".join(host.name for host in lost)
@@ -128,31 +132,38 @@ def boot(host: Host) -> str:
     return " ".join(done.stdout.split()[:2]) if done.returncode == 0 else ""
 
 
-def make(clone: Clone, record: Instance, host: Host, image: str, runtime: str) -> None:
+def make_all(clone: Clone, record: Instance, hosts: list[Host], image: str) -> None:
+    """Create hosts from nothing, all at once."""
+    mould = Mould(image, working_runtime(clone, record, image), ssh.ensure_key(clone))
+    with step(f"creating {', '.join(host.name for host in hosts)}"):
+        in_parallel(lambda host: make(clone, record, host, mould), hosts)
+
+
+def make(clone: Clone, record: Instance, host: Host, mould: Mould) -> None:
     """Create a host from nothing; what is left of one with the same name goes first."""
     remove(clone, host)
     words = clone.labels(record.instance)
     if host.volume:
         shell.podman("volume", "create", *words, host.volume)
         words += ["--volume", f"{host.volume}:/srv"]
-    words += ["--network", record.network, "--ip", host.address]
+    words += ["--network", f"{record.network}:ip={host.address},mac={network.mac_of(host.address)}"]
     try:
-        run_container(clone, host.container, host.name, image, runtime, words)
+        run_container(host.container, host.name, mould, words)
     except LabError as error:
         if "already allocated" in error.found:
             raise AddressTaken(host.address, host.container) from error
         raise
 
 
-def run_container(clone: Clone, container: str, hostname: str, image: str, runtime: str, words: Iterable[str]) -> None:
+def run_container(container: str, hostname: str, mould: Mould, options: Iterable[str]) -> None:
     """Start systemd in a new container, with what sandboxed units and systemd credentials need."""
     processes = limit(resource.RLIMIT_NPROC, 4096)
     shell.podman(
-        *("--runtime", runtime, "run", "--detach", "--name", container, "--hostname", hostname, *words),
+        *("--runtime", mould.runtime, "run", "--detach", "--name", container, "--hostname", hostname, *options),
         *("--systemd", "always", "--cap-add", "SYS_ADMIN", "--security-opt", "apparmor=unconfined"),
         # Fixed limits: podman's defaults may be above what this machine allows.
         *("--ulimit", f"nofile={limit(resource.RLIMIT_NOFILE, OPEN_FILES)}", "--ulimit", f"nproc={processes}"),
-        *(image, "/usr/local/sbin/lab-init", ssh.ensure_key(clone)),
+        *(mould.image, "/usr/local/sbin/lab-init", mould.public_key),
     )
 
 
@@ -174,9 +185,8 @@ def working_runtime(clone: Clone, record: Instance, image: str) -> str:
         for runtime in filter(shell.which, RUNTIMES):
             try:
                 shell.podman("rm", "--force", "--time", "0", probe, check=False)
-                run_container(
-                    clone, probe, "probe", image, runtime, [*clone.labels(record.instance), "--network", record.network]
-                )
+                mould = Mould(image, runtime, ssh.ensure_key(clone))
+                run_container(probe, "probe", mould, [*clone.labels(record.instance), "--network", record.network])
                 if boot(Host("probe", "", "", probe)):
                     shell.write_atomically(memory, runtime + "\n")
                     return runtime

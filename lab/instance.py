@@ -97,7 +97,8 @@ def plan_hosts(
     instance: str,
     counts: Mapping[str, int],
     subnet: str,
-    before: Instance | None,
+    *,
+    before: Instance | None = None,
     unusable: Collection[str] = (),
 ) -> tuple[Host, ...]:
     """Return the hosts that the instance shall have; those recorded keep their volume and, if usable, their address."""

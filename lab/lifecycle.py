@@ -34,7 +34,7 @@ def locked(clone: Clone, name: str) -> Iterator[None]:
         yield
 
 
-def up(clone: Clone, name: str, specification: str | None, distribution: str | None) -> instance.Instance:
+def up(clone: Clone, name: str, specification: str | None = None, distribution: str | None = None) -> instance.Instance:
     """Bring an instance up and return it; without a specification it keeps the hosts that it has."""
     names.check_instance(name)
     preflight.require_supported(preflight.system())
@@ -70,7 +70,7 @@ def converge(
         distribution=distribution,
         network=clone.network(name),
         subnet=subnet,
-        hosts=instance.plan_hosts(clone, name, counts, subnet, before, unusable),
+        hosts=instance.plan_hosts(clone, name, counts, subnet, before=before, unusable=unusable),
     )
     ready = dataclasses.replace(record, ready=True)
     if before != ready:

@@ -56,6 +56,11 @@ def address(subnet: str, number: int) -> str:
     return str(ipaddress.ip_network(subnet)[FIRST_HOST + number])
 
 
+def mac_of(host_address: str) -> str:
+    """Return a hardware address that stays the same for a host, so that no neighbour's ARP entry goes stale."""
+    return "0a:58:" + ":".join(f"{int(part):02x}" for part in host_address.split("."))
+
+
 def gateway_of(host_address: str) -> str:
     """Return the address of the bridge that a host is attached to."""
     return str(ipaddress.ip_interface(f"{host_address}/{PREFIX}").network[1])

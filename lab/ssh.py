@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from collections.abc import Mapping
@@ -22,9 +23,12 @@ def ensure_key(clone: Clone) -> str:
     """Make the operator's key pair unless it is there, and return the public key."""
     path = private_key(clone)
     public = path.with_name(path.name + ".pub")
-    if not path.exists() or not public.exists():
-        path.unlink(missing_ok=True)
-        shell.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"slipway-lab-{clone.hash}", "-f", str(path)])
+    with (clone.state / ".key.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two instances may come up at once
+        if not path.exists() or not public.exists():
+            path.unlink(missing_ok=True)
+            comment = f"slipway-lab-{clone.hash}"
+            shell.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
     return public.read_text(encoding="ascii").strip()
 
 
@@ -45,11 +49,16 @@ def options(clone: Clone, instance: str) -> list[str]:
     """Return ssh's options: only our key, only our known hosts, and nothing of the user's own configuration."""
     return [
         *("-F", "none"),
-        *("-o", f'UserKnownHostsFile="{known_hosts(clone, instance)}"'),
+        *("-o", f"UserKnownHostsFile={quoted(known_hosts(clone, instance))}"),
         *("-o", "GlobalKnownHostsFile=/dev/null"),
         *("-o", "StrictHostKeyChecking=yes"),
         *("-o", "IdentitiesOnly=yes"),
     ]
+
+
+def quoted(path: Path) -> str:
+    """Return a path as ssh's options want it: they are split at blanks unless quoted."""
+    return f'"{path}"' if " " in str(path) else str(path)
 
 
 def command(clone: Clone, instance: str, host: Host) -> list[str]:
@@ -73,6 +82,8 @@ def close_connections(clone: Clone, host: Host) -> None:
     directory = Path(os.environ.get("ANSIBLE_HOME") or Path.home() / ".ansible") / "cp"
     for socket in directory.glob(f"slipway-{clone.hash}-{host.address}-*"):
         shell.run(
-            ["ssh", "-F", "none", "-o", f'ControlPath="{socket}"', "-O", "exit", host.address], check=False, timeout=5
+            ["ssh", "-F", "none", "-o", f"ControlPath={quoted(socket)}", "-O", "exit", host.address],
+            check=False,
+            timeout=5,
         )
         socket.unlink(missing_ok=True)

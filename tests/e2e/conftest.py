@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real hosts for end-to-end tests: an instance of the lab of their own, made once and removed at the end.
+
+SLIPWAY_KEEP_LAB=1 keeps it, which saves a few seconds between runs; `python3 -m lab down --instance e2e` removes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from lab import lifecycle
+from lab.fleet import Fleet
+from lab.names import Clone
+
+INSTANCE = "e2e"
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Iterator[Fleet]:
+    """Return staging-1 and prod-1 to prod-3, up and answering. What a test breaks, it mends."""
+    clone = Clone.here()
+    yield Fleet(clone, lifecycle.up(clone, INSTANCE, "staging=1,prod=3"))
+    if not os.environ.get("SLIPWAY_KEEP_LAB"):
+        lifecycle.down(clone, INSTANCE)
