@@ -68,6 +68,10 @@ options:
     description: The switch goes back to a release that was here before (C(active)).
     type: bool
     default: false
+  keep:
+    description: Confirm as soon as the release is healthy, without a further exchange; for rollbacks (C(active)).
+    type: bool
+    default: false
   takes_back:
     description: The run that a rollback undoes (C(active)).
     type: str
@@ -225,6 +229,7 @@ ARGUMENT_SPEC = {
     "pack": {"type": "path"},
     "expected_current": {"type": "str"},
     "rollback": {"type": "bool", "default": False},
+    "keep": {"type": "bool", "default": False},
     "takes_back": {"type": "str"},
     "retry": {"type": "bool", "default": False},
     "smoke_test_passed": {"type": "bool"},
@@ -234,7 +239,7 @@ ARGUMENT_SPEC = {
 }
 REQUIRED_IF = [("state", state, ("release_id",)) for state in OPERATIONS if state != "recovered"]
 REQUEST_KEYS = (
-    "environment", "run", "release_id", "pack", "rollback", "takes_back", "retry", "smoke_test_passed", "keep_count", "reason",
+    "environment", "run", "release_id", "pack", "rollback", "keep", "takes_back", "retry", "smoke_test_passed", "keep_count", "reason",
     "message",
 )  # fmt: skip
 

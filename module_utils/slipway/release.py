@@ -23,6 +23,7 @@ from .files import full_disk_is_a_refusal, write_durable
 from .health import Verdict
 from .history import History, View
 from .host import Host, Identity, Places, require_environment
+from .journal import Transaction
 from .lease import Run, exclusive
 from .pack import Pack
 from .store import Store, expendable
@@ -282,8 +283,8 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
     """Switch to a staged release, restart, judge its health; when that fails, go back at once.
 
     request: application, environment, run, release_id, expected_current (what the plan was made for), rollback (bool),
-    takes_back (run id or null), retry (bool).
-    answer: changed, outcome (``switched`` waits for confirm or revert, ``unchanged``, ``reverted``), release_id,
+    takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does).
+    answer: changed, outcome (``switched`` waits for confirm or revert, ``confirmed``, ``unchanged``, ``reverted``), release_id,
     previous_release_id, active_release_id, health {outcome, attempts, detail}, diff.
     """
     exchange = Exchange.begin(request, host, check=check)
@@ -312,7 +313,7 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     records = exchange.history.records()
     view = View.of(records)
     predicted: Answer = {
-        "changed": True, "outcome": "switched", "release_id": release_id, "previous_release_id": current,
+        "changed": True, "outcome": "confirmed" if request.get("keep") else "switched", "release_id": release_id, "previous_release_id": current,
         "active_release_id": release_id, "health": None, "diff": _link_difference(exchange, current, release_id),
     }  # fmt: skip
     _require_not_bad(exchange, view, release_id, retry=bool(request.get("retry")))
@@ -346,10 +347,17 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     except OSError as error:
         verdict = Verdict("failure", 0, f"the switch could not be finished: {error}")
     if not verdict.is_failure:
-        return {**predicted, "health": _plain(verdict)}
+        kept = _keep(exchange, transaction) if request.get("keep") else {}
+        return {**predicted, "health": _plain(verdict), **kept}
     return _taken_back(exchange, release_id, current, "health_failed", verdict.detail) | {
         "failed": True, "reason": "health_failed", "previous_release_id": current,
     }  # fmt: skip
+
+
+def _keep(exchange: Exchange, transaction: Transaction) -> Answer:
+    """Confirm without a smoke test in between: a way back is not held up by what it could not change."""
+    record = exchange.transactions.confirm(transaction, smoke_test_passed=None, confirmed_by=exchange.run.deployed_by)
+    return {"record": dict(record)}
 
 
 def _judge_once(exchange: Exchange) -> Verdict:

@@ -38,7 +38,8 @@ def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
 class Ending:
     """How one host ended a run.
 
-    ``outcome``: confirmed, unchanged (it served that before), reverted, stuck (no way back), unconfirmed, untouched, unreachable.
+    ``outcome``: confirmed, unchanged (it served that before), reverted, stuck (no way back), unwell (kept, but it does
+    not answer from outside), unconfirmed, untouched, unreachable.
     """
 
     host: str
@@ -64,6 +65,7 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]]) -> Ending:
     """
     done = {stage: results[stage] for stage in STAGES if results.get(stage) and not results[stage].get("skipped")}
     detail = next((str(each["msg"]) for each in done.values() if each.get("failed") and each.get("msg")), "")
+    is_unwell = bool(done.get("smoke", {}).get("failed"))
     exchanges = [done[stage] for stage in (*CHANGING[:2], "contact", *CHANGING[2:]) if stage in done]
     if exchanges and exchanges[-1].get("unreachable"):
         return Ending(
@@ -74,8 +76,10 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]]) -> Ending:
         return Ending(host, "untouched", str(results.get("inspection", {}).get("active") or "nothing"), detail)
     serves = str(outcomes[-1]["active_release_id"] or "nothing")
     settled = [each["outcome"] for each in outcomes if each["outcome"] != "unchanged"]
-    outcome = settled[-1] if settled else "unchanged"
-    return Ending(host, "unconfirmed" if outcome == "switched" else str(outcome), serves, detail)
+    outcome = str(settled[-1]) if settled else "unchanged"
+    if outcome == "confirmed" and is_unwell:
+        return Ending(host, "unwell", serves, detail)
+    return Ending(host, "unconfirmed" if outcome == "switched" else outcome, serves, detail)
 
 
 def endings_of(results: Mapping[str, Mapping[str, Mapping[str, Any]]], unreachable: Sequence[str] = ()) -> list[Ending]:
