@@ -154,18 +154,20 @@ def test_our_bytes_are_those_of_the_rfc8785_package(value):
     assert canonical.encode(value) == rfc8785.dumps(value)
 
 
+def outcome(read, data):
+    """What `read` returns, or the reason why it refuses."""
+    try:
+        return read(data, what="a test")
+    except Refusal as refusal:
+        return refusal.reason
+
+
 @given(VALUES)
 def test_what_is_written_is_read_back_unless_members_differ_only_in_case(value):
-    encoded = canonical.encode(value)
-    try:
-        assert canonical.parse_canonical(encoded, what="a test") == value
-    except Refusal as refusal:
-        assert refusal.reason == "json_case_twin"
+    assert outcome(canonical.parse_canonical, canonical.encode(value)) in (value, "json_case_twin")
 
 
 @given(st.binary(max_size=64))
-def test_any_bytes_are_read_or_refused(data):
-    try:
-        canonical.parse(data, what="a test")
-    except Refusal as refusal:
-        assert refusal.reason.startswith("json_")
+def test_what_is_read_at_all_is_read_the_same_from_its_canonical_spelling(data):
+    value = outcome(canonical.parse, data)
+    assert canonical.parse_canonical(canonical.encode(value), what="a test") == value

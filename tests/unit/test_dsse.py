@@ -71,7 +71,8 @@ def test_openssl_verifies_our_signature(tmp_path):
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    command = "openssl pkeyutl -verify -rawin -pubin -inkey key.pem -in message -sigfile signature".split()
+    inputs = ["-pubin", "-inkey", "key.pem", "-in", "message", "-sigfile", "signature"]
+    command = ["openssl", "pkeyutl", "-verify", "-rawin", *inputs]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 0
     (tmp_path / "message").write_bytes(files["message"] + b" ")
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode != 0
