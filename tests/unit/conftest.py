@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host to work on: real files below tmp_path, a clock that tests set, and a systemctl that says what tests want."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import signed
+from ansible.module_utils.slipway import canonical, command
+from ansible.module_utils.slipway.command import Finished
+from ansible.module_utils.slipway.host import Host, Places
+from ansible.module_utils.slipway.policy import TrustPolicy
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+HOST_ID = "7f3a1c52-6a0e-4a3e-9a64-2f3f5c1d9e10"
+
+
+@dataclass
+class FakeClock:
+    """Stands still until a test sets it or something sleeps; `slept` is what was slept, in order."""
+
+    time: int = signed.NOW
+    boot: float = 1000.0
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> int:
+        return self.time
+
+    def elapsed(self) -> float:
+        return self.boot
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        self.boot += seconds
+        self.time = int(self.time + seconds)
+
+
+@dataclass
+class FakeSystemctl:
+    """A Runner in which `systemctl` is played and every other command is run for real.
+
+    `units` maps a unit to its (load, active, sub); an unknown one is not-found. `restart`, `reload-or-restart` and
+    `start` make a loaded unit active, `stop` inactive, unless `ends[verb]` says how the verb ends instead. `calls` are
+    the played commands without `systemctl --no-ask-password`; `before` is called with each of them first.
+    """
+
+    units: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    ends: dict[str, Finished] = field(default_factory=dict)
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+    before: Callable[[tuple[str, ...]], None] = lambda _arguments: None
+
+    def __call__(
+        self, argv: Sequence[str], *, timeout_seconds: float, user: str | None = None, directory: Path | None = None
+    ) -> Finished:
+        if argv[0] != "systemctl":
+            return command.run(argv, timeout_seconds=timeout_seconds, user=user, directory=directory)
+        assert argv[1] == "--no-ask-password"
+        arguments = tuple(argv[2:])
+        self.before(arguments)
+        self.calls.append(arguments)
+        return self._play(arguments[0], arguments[-1])
+
+    def _play(self, verb: str, unit: str) -> Finished:
+        load, active, sub = self.units.get(unit, ("not-found", "inactive", "dead"))
+        if verb in self.ends:
+            return self.ends[verb]
+        if verb == "show":
+            return Finished(0, f"LoadState={load}\nActiveState={active}\nSubState={sub}\n")
+        if load != "loaded":
+            return Finished(5, f"Unit {unit} not loaded.\n")
+        if verb in ("restart", "reload-or-restart", "start"):
+            self.units[unit] = (load, "active", "running")
+        if verb == "stop":
+            self.units[unit] = (load, "inactive", "dead")
+        return Finished(0, "")
+
+    @property
+    def verbs(self) -> list[str]:
+        """What was asked of systemd, without the questions about state."""
+        return [arguments[0] for arguments in self.calls if arguments[0] != "show"]
+
+
+@dataclass(frozen=True)
+class Signing:
+    """The keys of tests/signed.py and the trust policy with the environments staging and prod that they make."""
+
+    root: Ed25519PrivateKey
+    builder: Ed25519PrivateKey
+    envelope: bytes
+    policy: TrustPolicy
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def systemctl() -> FakeSystemctl:
+    return FakeSystemctl()
+
+
+@pytest.fixture
+def signing() -> Signing:
+    envelope = signed.policy_envelope()
+    return Signing(signed.ROOT_KEY, signed.BUILDER_KEY, envelope, TrustPolicy.parse(envelope))
+
+
+@pytest.fixture
+def host(tmp_path: Path, clock: FakeClock, systemctl: FakeSystemctl, signing: Signing) -> Host:
+    """prod-1 of prod, bootstrapped below tmp_path/host; no application is prepared on it (see `prepare`)."""
+    root = tmp_path / "host"
+    configuration = root / "etc/slipway"
+    configuration.mkdir(parents=True)
+    configuration.chmod(0o755)
+    identity = {"format": 1, "id": HOST_ID, "name": "prod-1", "environment": "prod"}
+    _write(configuration / "host.json", canonical.encode(identity) + b"\n")
+    _write(configuration / "trust-policy.dsse.json", signing.envelope)
+    (root / "var/lib/slipway").mkdir(parents=True)
+    return Host(root=root, clock=clock, run=systemctl, uid=os.geteuid())
+
+
+@pytest.fixture
+def prepare(host: Host) -> Callable[[str], Places]:
+    """Make an application's directories, as playbooks/bootstrap.yml does; returns its places."""
+
+    def prepared(application: str) -> Places:
+        places = Places(host, application)
+        for directory in (places.base, places.releases, places.shared, places.state):
+            directory.mkdir(parents=True)
+            directory.chmod(0o755)
+        return places
+
+    return prepared
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    path.chmod(0o644)
