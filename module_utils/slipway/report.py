@@ -109,6 +109,11 @@ def run_report(title: str, endings: Sequence[Ending], *, rollback: bool, check: 
     return f"{title}: {verdict}\n{table(('host', 'outcome', 'serves', 'why'), rows)}\nnext: {following}"
 
 
+def _counted(endings: Sequence[Ending]) -> str:
+    outcomes = [each.outcome for each in endings]
+    return ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes)))
+
+
 def _next_command(failed: Sequence[Ending], *, rollback: bool) -> str:
     hosts = ",".join(each.host for each in failed)
     if any(each.outcome == "unreachable" for each in failed):
