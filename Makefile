@@ -55,7 +55,7 @@ dev: $(VENV)/dev.stamp ## Add what developing and testing need
 	@:
 
 lock: venv ## Write requirements/*.lock anew from pyproject.toml
-	@test -x $(VENV)/bin/uv || $(VENV)/made.stamp -m pip install --quiet --disable-pip-version-check uv
+	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOCK) pyproject.toml -o requirements/controller.lock
 	$(LOCK) --extra dev -c requirements/controller.lock pyproject.toml -o requirements/dev.lock
 
