@@ -209,16 +209,19 @@ def parse_yaml(data: bytes) -> Any:
     return _parse_yaml(data)
 
 
-def _validator(schema: Mapping[str, Any]) -> Any:
+def _violations(schema: Mapping[str, Any], value: Any) -> list[str]:
     import jsonschema
     import referencing
+    import referencing.exceptions
 
     # An explicit registry: by default jsonschema fetches a remote $ref over the network.
-    return jsonschema.Draft202012Validator(schema, registry=referencing.Registry())
-
-
-def _violations(schema: Mapping[str, Any], value: Any) -> list[str]:
-    errors = sorted(_validator(schema).iter_errors(value), key=lambda error: error.json_path)
+    validator = jsonschema.Draft202012Validator(schema, registry=referencing.Registry())
+    try:
+        errors = sorted(validator.iter_errors(value), key=lambda error: error.json_path)
+    except referencing.exceptions.Unresolvable as error:
+        return [f"its schema refers to {error.ref}, which is not in it"]
+    except RecursionError:
+        return ["its schema refers to itself without end"]
     return [f"{error.json_path.removeprefix('$.')}: {error.message}" for error in errors]
 
 
