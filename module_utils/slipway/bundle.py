@@ -15,6 +15,7 @@ Each byte of the source is read once: the same pass feeds the object, its sha256
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import posixpath
@@ -181,7 +182,8 @@ def make(request: Request, catalogue: Catalogue, *, check: bool = False) -> Made
         if not check:
             place = catalogue.workspace(descriptor.application)
         with place as workspace:
-            content = _read_once(directory, descriptor, workspace)
+            with _vanishing_is_refused():
+                content = _read_once(directory, descriptor, workspace)
             return _make(request, catalogue, descriptor, content, workspace)
 
 
@@ -262,6 +264,7 @@ class BundleDigest:
 def _read_once(directory: Path, descriptor: Descriptor, workspace: Path | None) -> _Content:
     surveyed = survey(directory, descriptor.skips)
     FileList(tuple([_with_placeholder(entry) for entry in surveyed]))  # refuses a bad tree before it is read
+    stamps = _stamps(directory, surveyed)
     parsed = {member.path for member in descriptor.members if member.format != "none"}
     bundle = BundleDigest()
     entries: list[Entry] = []
@@ -279,7 +282,7 @@ def _read_once(directory: Path, descriptor: Descriptor, workspace: Path | None) 
         else:
             entries.append(entry)
         bundle.end(entry)
-    if survey(directory, descriptor.skips) != surveyed:
+    if survey(directory, descriptor.skips) != surveyed or _stamps(directory, surveyed) != stamps:
         raise _changed("the source", "files added, removed or changed")
     findings = inspect(descriptor.members, kept.get, CONTROLLER_CHECKS)
     return _Content(FileList(tuple(entries)), bundle.hexdigest(), findings, objects)
@@ -304,7 +307,6 @@ def _read_file(
     kept: list[bytes] = []
     descriptor = os.open(directory / entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb", buffering=0) as source, open(copy or os.devnull, "wb") as target:
-        before = _identity(descriptor)
         left = entry.size + 1  # one more than there should be, to see a file that grows
         while left and (data := source.read(min(left, _CHUNK))):
             left -= len(data)
@@ -313,15 +315,25 @@ def _read_file(
             target.write(data)
             if keep:
                 kept.append(data)
-        if left != 1 or _identity(descriptor) != before:
-            raise _changed(entry.path, f"{entry.size + 1 - left} bytes instead of {entry.size}, or a write meanwhile")
+    if left != 1:
+        raise _changed(entry.path, f"{entry.size + 1 - left} bytes or more instead of {entry.size}")
     return digest.hexdigest(), b"".join(kept)
 
 
-def _identity(descriptor: int) -> tuple[int, ...]:
-    """What a write to a file changes, whoever makes it."""
-    status = os.fstat(descriptor)
-    return status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def _stamps(directory: Path, entries: Sequence[Entry]) -> list[tuple[int, ...]]:
+    """What a change to a file leaves behind, whoever makes it."""
+    statuses = (os.lstat(directory / entry.path) for entry in entries)
+    return [(s.st_ino, s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in statuses]
+
+
+@contextmanager
+def _vanishing_is_refused() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        raise _changed(str(error.filename), error.strerror or "another file in its place") from None
 
 
 def _changed(path: str, found: str) -> Refusal:
