@@ -7,3 +7,5 @@ import ansible.module_utils
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ansible.module_utils.__path__.append(str(REPOSITORY / "module_utils"))
+
+from releases import site  # noqa: E402, F401  a fixture

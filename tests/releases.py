@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A controller with a catalogue and one host, joined by the requests that modules send: everything real but systemd."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import signed
+from ansible.module_utils.slipway import bundle, deployment
+from ansible.module_utils.slipway.catalogue import Catalogue
+from ansible.module_utils.slipway.handler import handle
+from ansible.module_utils.slipway.history import History
+from ansible.module_utils.slipway.host import Host, Places
+from ansible.module_utils.slipway.journal import Journal
+from ansible.module_utils.slipway.policy import TrustPolicy
+from ansible.module_utils.slipway.store import Store
+
+UNIT = "shop.service"
+ALWAYS = ["true"]
+NEVER = ["sh", "-c", "echo no such luck; exit 3"]
+ONCE = {"interval_seconds": 0, "retries": 0, "deadline_seconds": 1}
+HEALTHY_BUT_FOR = 'case "$(readlink {current})" in {releases}) exit 1;; esac'
+
+
+@dataclass
+class Site:
+    """One application on one host, and the controller that deploys it."""
+
+    directory: Path
+    host: Host
+    application: str = "shop"
+    description: dict[str, Any] = field(default_factory=dict)
+    controller: str = "controller-1"
+
+    def __post_init__(self) -> None:
+        self.catalogue = Catalogue(self.directory / "catalogue")
+        self.state = self.directory / "state"
+        self.places = Places(self.host, self.application)
+        self.store = Store(self.places)
+        for place in (self.places.base, self.places.state):
+            place.mkdir(parents=True, exist_ok=True)
+            place.chmod(0o755)
+
+    # the controller
+
+    def build(self, release_id: str, files: Mapping[str, bytes], *, members: str = "[]", **changes: Any) -> bundle.Made:
+        """A signed release in the catalogue; each is ten seconds newer than the one before."""
+        self.host.clock.advance(10)
+        source = self.directory / "sources" / f"{self.application}-{release_id}"
+        descriptor = f"application: {self.application}\nversion: '1.0'\nmembers: {members}\n".encode()
+        signed.write_tree(source, {**files, "slipway.yml": descriptor})
+        policy = TrustPolicy.parse(signed.policy_envelope())
+        request = bundle.Request(source, signed.BUILDER_KEY, policy, self.host.clock.now(), release_id, **changes)
+        return bundle.make(request, self.catalogue)
+
+    def run(self, run_id: str = "run-1", **changes: Any) -> dict[str, Any]:
+        return {"run_id": run_id, "controller_id": self.controller, "deployed_by": "alice", "dead_runs": [], "lease_seconds": 900, **changes}
+
+    def request(self, operation: str, **keys: Any) -> dict[str, Any]:
+        return {
+            "operation": operation,
+            "application": {"name": self.application, "description": self.description},
+            "environment": "prod",
+            "run": self.run(),
+            **keys,
+        }
+
+    def pack(self, release_id: str, objects: Iterable[str], *, run_id: str = "run-1", resident: bytes | None = None, with_objects: bool = True) -> str:
+        shipment = deployment.Shipment(release_id, run_id, frozenset(objects), with_objects)
+        return str(deployment.make_pack(self.state, self.catalogue, self.application, shipment, resident))
+
+    def objects(self, release_id: str) -> frozenset[str]:
+        return self.made(release_id).object_names
+
+    def made(self, release_id: str) -> deployment.FileList:
+        manifest = self.catalogue.manifest(self.application, release_id)
+        data = self.catalogue.file_list_bytes(self.application, manifest.tree_digest)
+        return deployment.FileList.parse(data, digest=manifest.tree_digest)
+
+    # the exchanges
+
+    def ask(self, operation: str, **keys: Any) -> dict[str, Any]:
+        return handle(self.request(operation, **keys), self.host)
+
+    def inspect(self, **keys: Any) -> dict[str, Any]:
+        return self.ask("inspect", **keys)
+
+    def stage(self, release_id: str, *, objects: Iterable[str] | None = None, resident: bytes | None = None, **keys: Any) -> dict[str, Any]:
+        """What the action plugin does, in one shipment."""
+        run = keys.get("run", self.run())
+        wanted = self.objects(release_id) if objects is None else objects
+        pack = self.pack(release_id, wanted, run_id=run["run_id"], resident=resident, with_objects=not keys.get("check"))
+        return self.ask("stage", **{"release_id": release_id, "pack": pack, **keys})
+
+    def activate(self, release_id: str, **keys: Any) -> dict[str, Any]:
+        return self.ask("activate", release_id=release_id, **keys)
+
+    def confirm(self, release_id: str, **keys: Any) -> dict[str, Any]:
+        return self.ask("confirm", **{"release_id": release_id, "smoke_test_passed": True, "keep_count": 5, **keys})
+
+    def revert(self, release_id: str, **keys: Any) -> dict[str, Any]:
+        return self.ask("revert", **{"release_id": release_id, "reason": "smoke_test_failed", "message": "it smokes", **keys})
+
+    def rollback(self, release_id: str, **keys: Any) -> dict[str, Any]:
+        return self.activate(release_id, **{"rollback": True, "keep": True, **keys})
+
+    def recover(self, **keys: Any) -> dict[str, Any]:
+        return self.ask("recover", **keys)
+
+    def deploy(self, release_id: str, run_id: str = "run-1", **keys: Any) -> dict[str, Any]:
+        """Stage, activate, confirm; asserts that each went well."""
+        run = self.run(run_id)
+        for answer in (
+            self.stage(release_id, run=run),
+            self.activate(release_id, run=run, **keys),
+            confirmed := self.confirm(release_id, run=run),
+        ):
+            assert not answer.get("failed"), answer
+        return confirmed
+
+    # what is there
+
+    @property
+    def current(self) -> str | None:
+        return self.store.current()
+
+    @property
+    def records(self) -> list[Any]:
+        return History(self.places.history).records()
+
+    @property
+    def statuses(self) -> list[tuple[str, str]]:
+        return [(record["release_id"], record["status"]) for record in self.records]
+
+    def is_settled(self) -> bool:
+        """No journal, no lease, no link back, no name that an exchange uses for itself."""
+        return not leftovers(self.host.root) and Journal(self.places.journal).read() is None
+
+    def release(self, release_id: str) -> Path:
+        return self.places.releases / release_id
+
+
+def leftovers(root: Path) -> list[str]:
+    """Names that must not outlive an exchange: journal, lease, link back, staging directories, temporary names."""
+    kept = {".objects"}
+    names = {"journal.jsonl", "lease.json"}
+    return sorted(
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.name in names or (path.name.startswith(".") and path.name not in kept and "releases/v" not in str(path))
+    )
+
+
+def snapshot(*roots: Path) -> dict[str, tuple[Any, ...]]:
+    """Everything below ``roots``: names, types, modes, owners, links, bytes and modification times."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for root in roots:
+        for directory, names, files in os.walk(root):
+            for name in (".", *names, *files):
+                path = Path(directory, name)
+                status = path.lstat()
+                content = ""
+                if stat.S_ISLNK(status.st_mode):
+                    content = os.readlink(path)
+                elif stat.S_ISREG(status.st_mode):
+                    content = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[str(path)] = (
+                    status.st_mode, status.st_uid, status.st_gid, status.st_nlink, status.st_mtime_ns, status.st_ino, content,
+                )  # fmt: skip
+    return found
+
+
+@pytest.fixture
+def site(tmp_path: Path, host: Host, systemctl: Any) -> Site:
+    """The application `shop` with a unit that runs once it is restarted, on the host of conftest.py."""
+    systemctl.units[UNIT] = ("loaded", "inactive", "dead")
+    return Site(tmp_path, host, description={"unit": UNIT, "health": [{"type": "unit"}], "health_patience": ONCE})
