@@ -15,6 +15,7 @@ from typing import Any
 from .errors import Refusal
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+ABSOLUTE = re.compile(r"/[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*")  # POSIX leaves open what two leading slashes mean
 UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}\.service")
 STRATEGIES = ("restart", "reload", "none")
 PROBES: Mapping[str, Mapping[str, type]] = {
@@ -113,8 +114,8 @@ class Application:
             reader.wrong("strategy", "none for an application without a unit", strategy)
         application = cls(
             name=str(name),
-            user=reader.text("user", values.get("user", name), NAME, "a user name") or "",
-            group=reader.text("group", values.get("group", values.get("user", name)), NAME, "a group name") or "",
+            user=reader.account("user", values.get("user", name)),
+            group=reader.account("group", values.get("group", values.get("user", name))),
             unit=unit,
             strategy=str(strategy),
             check=reader.check(values.get("check")),
@@ -183,6 +184,12 @@ class _Reader:
             self.wrong(where, expected, value)
             return None
         return value
+
+    def account(self, where: str, value: object) -> str:
+        """The name of a user or group; unlike other texts it cannot be left empty."""
+        if value is None:
+            self.wrong(where, "a name", value)
+        return self.text(where, value, NAME, "a name") or ""
 
     def seconds(self, where: str, value: object, *, least: int = 1, most: int = 86400) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -268,17 +275,21 @@ class _Reader:
         return value
 
     def files(self, value: object) -> tuple[ReplacedFile, ...]:
-        return tuple(
+        files = tuple(
             entry
             for number, item in enumerate(self.items("files", value))
             if (entry := self.file(f"files[{number}]", item))
         )
+        paths = [entry.path for entry in files]
+        for path in sorted({path for path in paths if paths.count(path) > 1}):
+            self.wrong("files", "each path once", path)
+        return files
 
     def file(self, where: str, value: object) -> ReplacedFile | None:
         values = self.mapping(where, value, ("source", "path", "owner", "group", "mode"))
         source = self.path(f"{where}.source", values.get("source"))
         path = values.get("path")
-        if not isinstance(path, str) or not path.startswith("/") or posixpath.normpath(path) != path:
+        if not isinstance(path, str) or not ABSOLUTE.fullmatch(path) or posixpath.normpath(path) != path:
             self.wrong(f"{where}.path", "an absolute path", path)
         elif path.startswith(PROTECTED):
             self.wrong(f"{where}.path", "a path that is not Slipway's own", path)
@@ -286,11 +297,11 @@ class _Reader:
         if not isinstance(mode, str) or not re.fullmatch(r"0?[0-7]{3}", mode):
             self.wrong(f"{where}.mode", "a quoted octal mode such as '0644'", mode)
             mode = "0644"
-        owner = self.text(f"{where}.owner", values.get("owner", "root"), NAME, "a user name")
-        group = self.text(f"{where}.group", values.get("group", "root"), NAME, "a group name")
+        owner = self.account(f"{where}.owner", values.get("owner", "root"))
+        group = self.account(f"{where}.group", values.get("group", "root"))
         if source is None:
             return None
-        return ReplacedFile(source, str(path), owner or "root", group or "root", int(mode, 8))
+        return ReplacedFile(source, str(path), owner, group, int(mode, 8))
 
 
 PROTECTED = ("/srv/", "/etc/slipway/", "/usr/lib/slipway/", "/var/lib/slipway/")

@@ -28,10 +28,10 @@ Kept = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Replacement:
-    """New content for a file outside the tree; ``owner`` and ``group`` are names."""
+    """New content for a file outside the tree, None where none is to be; ``owner`` and ``group`` are names."""
 
     file: ReplacedFile
-    content: bytes
+    content: bytes | None
 
     @property
     def path(self) -> str:
@@ -49,12 +49,13 @@ class Backups:
     ) -> list[Replacement]:
         """What each declared file is to contain under ``release``.
 
-        A release without the source gets what was there while it was active before (from a verified backup); without
-        that either: Refusal ``file_source_missing``.
+        A release without the source gets what was there while it was active before: the content of a verified backup,
+        or nothing where nothing was. When no record says what was there: Refusal ``file_source_missing``.
         """
         found = []
         for file in files:
             source = release / file.source
+            content: bytes | None
             if source.is_file():
                 content = read_regular(source, limit=SIZE_LIMIT, what="file of the release")
             else:
@@ -62,12 +63,12 @@ class Backups:
             found.append(Replacement(file, content))
         return found
 
-    def _from_history(self, file: ReplacedFile, release_id: str, records: Sequence[Record]) -> bytes:
+    def _from_history(self, file: ReplacedFile, release_id: str, records: Sequence[Record]) -> bytes | None:
         for record in reversed(records):
             if record["previous_release_id"] == release_id:
                 for kept in record["backups"]:
-                    if kept["path"] == file.path and kept["existed"]:
-                        return self._verified(kept)
+                    if kept["path"] == file.path:
+                        return self._verified(kept) if kept["existed"] else None
         raise Refusal(
             "file_source_missing",
             expected=f"{file.source} in the release {release_id}, for {file.path}",
@@ -76,17 +77,20 @@ class Backups:
         )
 
     def outdated(self, replacements: Iterable[Replacement]) -> list[Replacement]:
-        """Those whose file does not have the declared content, mode and owner already."""
+        """Those whose file does not have the declared content, mode and owner already.
+
+        Refusal ``owner_unknown`` for any of them, so that it shows while nothing is changed.
+        """
         return [replacement for replacement in replacements if not self._is_in_place(replacement)]
 
     def _is_in_place(self, replacement: Replacement) -> bool:
-        path = self._on_host(replacement.path)
+        path, owner = self._on_host(replacement.path), self._ids(replacement.file)
+        if replacement.content is None:
+            return not os.path.lexists(path)
         if path.is_symlink() or not path.is_file():
             return False
         status = path.stat()
-        if status.st_mode & 0o7777 != replacement.file.mode or (status.st_uid, status.st_gid) != self._ids(
-            replacement.file
-        ):
+        if (status.st_mode & 0o7777, status.st_uid, status.st_gid) != (replacement.file.mode, *owner):
             return False
         return path.read_bytes() == replacement.content
 
@@ -102,6 +106,13 @@ class Backups:
                     expected=f"a regular file or nothing at {replacement.path}",
                     found="a link or another kind of file",
                     remedy="Remove it, or take the file out of slipway_applications.",
+                )
+            if not path.parent.is_dir():
+                raise Refusal(
+                    "file_directory_missing",
+                    expected=f"the directory of {replacement.path}",
+                    found="none",
+                    remedy="Create it, or take the file out of slipway_applications.",
                 )
             if not path.exists():
                 kept.append(_kept(replacement.path))
@@ -129,7 +140,10 @@ class Backups:
         """Put the new content in place, one atomic rename a file."""
         for replacement in replacements:
             path = self._on_host(replacement.path)
-            write_durable(path, replacement.content, mode=replacement.file.mode, owner=self._ids(replacement.file))
+            if replacement.content is None:
+                remove_durable(path)
+            else:
+                write_durable(path, replacement.content, mode=replacement.file.mode, owner=self._ids(replacement.file))
 
     def verify(self, kept_files: Iterable[Kept]) -> dict[str, bytes]:
         """The content of every backup by path; Refusal ``backup_altered`` unless each has the bytes that were kept."""

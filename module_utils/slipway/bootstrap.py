@@ -57,7 +57,7 @@ def _install(host: Host, installed: list[str], identity: Mapping[str, str], poli
     for directory in (host.configuration, host.resident.parent, host.states, (host.root / COMMAND).parent):
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         fsync_directory(directory.parent)
-    os.chmod(host.configuration, 0o755)
+    os.chmod(host.configuration, 0o755)  # noqa: S103 - whoever runs an application may read who the host is
     if "resident package" in installed:
         write_durable(host.resident, package, mode=0o755)
     if "command" in installed:

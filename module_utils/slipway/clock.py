@@ -45,7 +45,10 @@ def timestamp(seconds: int) -> str:
 
 def seconds_of(text: str) -> int:
     """The reverse of ``timestamp``; ValueError for any other form."""
-    return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+    seconds = int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+    if timestamp(seconds) != text:  # strptime also takes t and z, missing zeros and other scripts' digits
+        raise ValueError(f"{text!r} is not how {timestamp(seconds)} is written")
+    return seconds
 
 
 def require_sane_clock(now: int, newest_record: str | None) -> None:

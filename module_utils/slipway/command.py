@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 OUTPUT_LIMIT = 16 * 1024
+DRAIN_SECONDS = 1.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -46,7 +47,8 @@ def run(
 ) -> Finished:
     """Run ``argv`` without a shell, in a session of its own, with a bare environment, as ``user`` where one is named.
 
-    The whole process group is killed at the time-out, and also after a normal end, so that nothing is left behind.
+    The whole process group is killed at the time-out, and also after a normal end, so that nothing is left behind. Who
+    left the group (a daemon) goes on, but is not waited for, though it may still hold our end of the output.
     A command that cannot be started ends with exit code 127, as in sh(1).
     """
     environment: Mapping[str, str] = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/"}
@@ -56,7 +58,7 @@ def run(
             argv, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, start_new_session=True, umask=0o077, **identity,
         )  # fmt: skip
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         return Finished(127, str(error))
     tail = _Tail(process.stdout)
     tail.start()
@@ -64,9 +66,10 @@ def run(
         exit_code: int | None = process.wait(timeout_seconds)
     except subprocess.TimeoutExpired:
         exit_code = None
-    _kill_group(process.pid)
-    process.wait()
-    tail.join()
+    finally:
+        _kill_group(process.pid)
+        process.wait()
+    tail.join(DRAIN_SECONDS)
     return Finished(exit_code, tail.text())
 
 

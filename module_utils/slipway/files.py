@@ -21,6 +21,8 @@ from pathlib import Path
 from .errors import Refusal
 
 COPY_BYTES = 1 << 20
+# What open(2) says, with the flags below, of names that are no regular files.
+NOT_REGULAR = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket", errno.EISDIR: "a directory"}
 
 
 def fsync_directory(directory: Path) -> None:
@@ -101,36 +103,65 @@ def point_link(link: Path, target: str) -> None:
 
 
 def read_link(link: Path) -> str | None:
-    """What a symbolic link says, None where there is none."""
+    """What a symbolic link says, None where there is none; Refusal ``not_a_link`` for anything else of that name."""
     try:
         return os.readlink(link)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise Refusal(
+            "not_a_link",
+            expected=f"a symbolic link or nothing at {link}",
+            found="a file or directory",
+            remedy="Find out who put it there, then remove it.",
+        ) from None
+
+
+def open_regular(path: Path, *, what: str, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+    """A descriptor of a regular file; never follows a link, never blocks on a FIFO.
+
+    FileNotFoundError where there is no such name (``flags`` may create it, then with ``mode``); Refusal
+    ``<what>_not_regular`` for a link, a directory or a special file.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+    except OSError as error:
+        found = NOT_REGULAR.get(error.errno or 0)
+        if found is None:
+            raise
+        raise _not_regular(path, what, found) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_regular(path, what, "a special file or directory")
+    return descriptor
 
 
 def read_regular(path: Path, *, limit: int, what: str) -> bytes:
-    """The bytes of a regular file of at most ``limit`` bytes; never follows a link, never blocks on a FIFO."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
+    """The bytes of a regular file of at most ``limit`` bytes; Refusal ``<what>_missing`` where there is none."""
+    data = read_if_there(path, limit=limit, what=what)
+    if data is None:
         raise Refusal(
-            f"{what.replace(' ', '_')}_missing",
+            f"{_code(what)}_missing",
             expected=f"a {what} at {path}",
             found="no such file",
             remedy="Run playbooks/bootstrap.yml for this host, or give the right name.",
-        ) from None
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise _not_regular(path, what, "a symbolic link") from None
+        )
+    return data
+
+
+def read_if_there(path: Path, *, limit: int, what: str) -> bytes | None:
+    """The bytes of a regular file of at most ``limit`` bytes, None where there is none."""
+    try:
+        descriptor = open_regular(path, what=what)
+    except FileNotFoundError:
+        return None
     with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise _not_regular(path, what, "a special file or directory")
         data = stream.read(limit + 1)
     if len(data) > limit:
         raise Refusal(
-            f"{what.replace(' ', '_')}_too_large",
+            f"{_code(what)}_too_large",
             expected=f"at most {limit} bytes in {path}",
             found="more than that",
             remedy="Replace it by the file that Slipway wrote.",
@@ -140,22 +171,28 @@ def read_regular(path: Path, *, limit: int, what: str) -> bytes:
 
 def _not_regular(path: Path, what: str, found: str) -> Refusal:
     return Refusal(
-        f"{what.replace(' ', '_')}_not_regular",
+        f"{_code(what)}_not_regular",
         expected=f"a regular file at {path}",
         found=found,
         remedy="Find out who put it there, then remove it.",
     )
 
 
+def _code(what: str) -> str:
+    return what.replace(" ", "_")
+
+
 def sha256_of(path: Path) -> str:
     """Lower hex SHA-256 of a regular file's bytes, in bounded memory."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+    with os.fdopen(open_regular(path, what="file"), "rb", buffering=0) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def remove_tree(directory: Path) -> None:
     """Remove a directory of ours, read-only subdirectories included; links are removed, never followed."""
+    if directory.is_symlink():
+        directory.unlink()
+        return
     for current, names, _files in os.walk(directory):
         os.chmod(current, 0o700)
         for name in names:

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import http.client
 import socket
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Thread
+from typing import Any, TypeVar
 
 from .application import Patience, Probe
 from .clock import Clock
@@ -16,6 +18,7 @@ from .command import Runner
 from .service import Service
 
 BODY_LIMIT = 64 * 1024
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,8 @@ class Prober:
         return self.service is not None and self.service.state().has_failed
 
     def _http(self, probe: Probe) -> str | None:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
         try:
-            with opener.open(probe.url, timeout=probe.timeout_seconds) as answer:
-                status, body = answer.status, answer.read(BODY_LIMIT)
-        except urllib.error.HTTPError as error:
-            with error:
-                status, body = error.code, error.read(BODY_LIMIT)
+            status, body = _within(probe.timeout_seconds, lambda: _get(probe))
         except (OSError, http.client.HTTPException, ValueError) as error:
             return f"no answer from {probe.url}: {error}"
         if status != probe.status:
@@ -67,8 +65,8 @@ class Prober:
 
     def _tcp(self, probe: Probe) -> str | None:
         try:
-            socket.create_connection((probe.host, probe.port), timeout=probe.timeout_seconds).close()
-        except OSError as error:
+            _within(probe.timeout_seconds, lambda: _connect(probe))
+        except (OSError, ValueError) as error:
             return f"no connection to {probe.host}:{probe.port}: {error}"
         return None
 
@@ -98,14 +96,48 @@ def judge(probes: Sequence[Probe], patience: Patience, prober: Prober, clock: Cl
         if finding is None:
             return Verdict("success", attempt, ", ".join(probe.described() for probe in probes))
         spent = clock.elapsed() - started
-        if spent + patience.interval_seconds >= patience.deadline_seconds or prober.is_hopeless():
+        out_of_time = spent + patience.interval_seconds >= patience.deadline_seconds
+        if attempt > patience.retries or out_of_time or prober.is_hopeless():
             break
         clock.sleep(patience.interval_seconds)
     return Verdict("failure", attempt, f"{finding} (after {attempt} attempts)")
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer of its own: following it would ask another service."""
+def _within(seconds: float, ask: Callable[[], Answer]) -> Answer:
+    """What ``ask`` returns or raises; TimeoutError when that takes longer.
 
-    def redirect_request(self, *_arguments: object) -> None:
-        return None
+    In a thread, since a socket's own time-out bounds each read, but neither an answer that trickles in byte by byte nor
+    the look-up of a name.
+    """
+    answer: Future[Answer] = Future()
+
+    def asked() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    Thread(target=asked, daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except TimeoutError as error:
+        raise TimeoutError(f"timed out after {seconds} s") from error
+
+
+def _get(probe: Probe) -> tuple[int, bytes]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _AnyAnswer())
+    with opener.open(probe.url, timeout=probe.timeout_seconds) as answer:
+        return answer.status, answer.read(BODY_LIMIT)
+
+
+def _connect(probe: Probe) -> None:
+    socket.create_connection((probe.host, probe.port), timeout=probe.timeout_seconds).close()
+
+
+class _AnyAnswer(urllib.request.HTTPErrorProcessor):
+    """Every answer is one to judge, an error too; and a redirect is not followed: that would ask another service."""
+
+    def http_response(self, request: urllib.request.Request, response: http.client.HTTPResponse) -> Any:
+        return response
+
+    https_response = http_response

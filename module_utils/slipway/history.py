@@ -23,10 +23,12 @@ from typing import Any
 
 from . import canonical
 from .errors import Refusal
-from .files import fsync_directory, write_all
+from .files import fsync_directory, open_regular, read_if_there, write_all, write_durable
 
 EMPTY_TREE = hashlib.sha256(b"").hexdigest()
-LINE_LIMIT = 1 << 20
+LINE_LIMIT = 4 << 20
+HISTORY_LIMIT = 1 << 30
+TAIL_BYTES = 64 * 1024
 STATUSES = ("success", "failed", "rolled_back", "interrupted")
 Record = Mapping[str, Any]
 
@@ -50,9 +52,9 @@ class History:
         2. One write, one fsync; for a new file the directory too. A failed write is cut off again.
         """
         created = not self.path.exists()
-        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        descriptor = open_regular(self.path, what="history", flags=os.O_RDWR | os.O_APPEND | os.O_CREAT, mode=0o644)
         try:
-            last, end, torn = _tail(descriptor)
+            last, end, torn = self._tail(descriptor)
             extra: dict[str, Any] = {}
             if torn:
                 extra["torn_line"] = self._set_aside(descriptor, end, torn)
@@ -72,10 +74,7 @@ class History:
 
     def _set_aside(self, descriptor: int, end: int, torn: bytes) -> str:
         aside = self.path.with_name(f"{self.path.name}.torn-{end}")
-        with open(aside, "wb") as stream:
-            stream.write(torn)
-            stream.flush()
-            os.fsync(stream.fileno())
+        write_durable(aside, torn, mode=0o600)
         os.ftruncate(descriptor, end)
         return aside.name
 
@@ -84,28 +83,32 @@ class History:
 
         Refusal ``history_altered`` when a line is not canonical JSON or does not continue the one before.
         """
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
+        data = read_if_there(self.path, limit=HISTORY_LIMIT, what="history") or b""
         return list(self._checked(data.split(b"\n")[:-1]))
 
     def _checked(self, lines: Iterable[bytes]) -> Iterator[Record]:
         expected = EMPTY_TREE
         for number, line in enumerate(lines):
-            try:
-                record = canonical.parse_canonical(line, what="history record", limit=LINE_LIMIT)
-            except Refusal as refusal:
-                raise self._altered(number, str(refusal)) from refusal
-            if not isinstance(record, dict) or record.get("seq") != number or record.get("prev_hash") != expected:
-                raise self._altered(number, "a line that does not continue the one before")
+            where = f"line {number + 1}"
+            record = self._parsed(line, where)
+            if record.get("seq") != number or record.get("prev_hash") != expected:
+                raise self._altered(where, "a line that does not continue the one before")
             expected = leaf_hash(line)
             yield record
 
-    def _altered(self, number: int, found: str) -> Refusal:
+    def _parsed(self, line: bytes, where: str) -> Record:
+        try:
+            record = canonical.parse_canonical(line, what="history record", limit=LINE_LIMIT)
+        except Refusal as refusal:
+            raise self._altered(where, str(refusal)) from refusal
+        if not isinstance(record, dict) or type(record.get("seq")) is not int:
+            raise self._altered(where, "a line that is no record")
+        return record
+
+    def _altered(self, where: str, found: str) -> Refusal:
         return Refusal(
             "history_altered",
-            expected=f"line {number + 1} of {self.path} to be the record that Slipway wrote there",
+            expected=f"{where} of {self.path} to be the record that Slipway wrote there",
             found=found,
             remedy="Treat the host as tampered with: keep the file as evidence, then rebuild the host from bootstrap.",
         )
@@ -113,28 +116,26 @@ class History:
     def last(self) -> Record | None:
         """The newest whole record, read from the end: its cost does not grow with the history."""
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = open_regular(self.path, what="history")
         except FileNotFoundError:
             return None
         try:
-            return _tail(descriptor)[0]
+            return self._tail(descriptor)[0]
         finally:
             os.close(descriptor)
 
-
-def _tail(descriptor: int) -> tuple[Record | None, int, bytes]:
-    """The last whole record, where the whole lines end, and the torn bytes behind them."""
-    size = os.fstat(descriptor).st_size
-    window = min(size, LINE_LIMIT + LINE_LIMIT)
-    data = os.pread(descriptor, window, size - window)
-    whole, newline, torn = data.rpartition(b"\n")
-    if not newline:
-        return None, size - len(data), data
-    line = whole.rpartition(b"\n")[2]
-    record = canonical.parse_canonical(line, what="history record", limit=LINE_LIMIT)
-    if not isinstance(record, dict):
-        raise TypeError("a history record is an object")
-    return record, size - len(torn), torn
+    def _tail(self, descriptor: int) -> tuple[Record | None, int, bytes]:
+        """The last whole record, where the whole lines end, and the torn bytes behind them."""
+        size = os.fstat(descriptor).st_size
+        window, start, data, line_feeds = TAIL_BYTES, size, b"", 0
+        while start > 0 and line_feeds < 2 and window <= 4 * LINE_LIMIT:
+            start = max(0, size - window)
+            data = os.pread(descriptor, size - start, start)
+            line_feeds, window = data.count(b"\n"), window * 2
+        if line_feeds == 0 and start == 0:
+            return None, 0, data
+        whole, _, torn = data.rpartition(b"\n")
+        return self._parsed(whole.rpartition(b"\n")[2], "the last line"), size - len(torn), torn
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,8 @@ class View:
                 activations.append(release)
                 bad.pop(release, None)
                 last_success = record
-            elif status == "rolled_back" or (status == "failed" and record["active_release_id"] == release):
-                if record["previous_release_id"] != release:
-                    bad[release] = str(record["reason"])
+            elif record["previous_release_id"] != release and _was_taken_back(record):
+                bad[release] = str(record["reason"])
         good = next((release for release in reversed(activations) if release not in bad), None)
         return cls(tuple(activations), bad, last_success, newest, good)
 
@@ -181,3 +181,9 @@ class View:
             if release != current and release not in self.bad and release in here:
                 return release
         return None
+
+
+def _was_taken_back(record: Record) -> bool:
+    """Whether the release was active and should not have been; where there was no way back it still is."""
+    status: str = record["status"]
+    return status == "rolled_back" or (status == "failed" and record["active_release_id"] == record["release_id"])

@@ -6,20 +6,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import canonical
 from .clock import Clock, SystemClock
 from .command import Runner, run
 from .errors import Refusal
+from .fields import ONE_LINE, Fields
 from .files import read_regular
 from .policy import TrustPolicy
 
 FORMAT = 1
 IDENTITY_LIMIT = 64 * 1024
 POLICY_LIMIT = 1 << 20
+_REMEDY = "Find out who changed it; restore it, or remove it and run playbooks/bootstrap.yml for this host."
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,15 @@ class Host:
         return sorted(path.name for path in self.states.iterdir() if path.is_dir())
 
     def identity(self) -> Identity:
-        data = read_regular(self.configuration / "host.json", limit=IDENTITY_LIMIT, what="host identity")
-        values = json.loads(data)
-        refuse_newer_format(values.get("format"), self.configuration / "host.json")
-        return Identity(values["id"], values["name"], values["environment"])
+        """Who this host is; refused when others could have written it, since a host's environment decides what it requires."""
+        path = self.configuration / "host.json"
+        self._require_owned(path)
+        data = read_regular(path, limit=IDENTITY_LIMIT, what="host identity")
+        fields = Fields(canonical.parse(data, what="host identity"), "host identity", "host_identity_invalid", _REMEDY)
+        refuse_newer_format(fields.take("format"), path)
+        identity = Identity(*(fields.text(name, ONE_LINE) for name in ("id", "name", "environment")))
+        fields.end()
+        return identity
 
     def policy(self) -> TrustPolicy:
         """The trust policy that holds on this host; no request can bring another."""

@@ -17,11 +17,12 @@ from typing import Any
 
 from . import canonical
 from .errors import Refusal
-from .files import remove_durable, write_all, write_durable
+from .files import open_regular, read_if_there, remove_durable, write_all, write_durable
 from .host import refuse_newer_format
 
 FORMAT = 1
 LINE_LIMIT = 4 << 20
+JOURNAL_LIMIT = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,15 @@ class Journal:
         return Transaction(complete)
 
     def reach(self, transaction: Transaction, step: str, **details: Any) -> Transaction:
-        """Note durably that a step was reached; a failed write leaves the journal as it was."""
+        """Note durably that a step was reached; a failed write leaves the journal as it was.
+
+        A line that an earlier crash tore goes first: appended to, it would make one unreadable line with this one.
+        """
         entry = {"step": step, **details}
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        descriptor = open_regular(self.path, what="journal", flags=os.O_RDWR | os.O_APPEND)
         try:
-            end = os.fstat(descriptor).st_size
+            end = _end_of_whole_lines(descriptor)
+            os.ftruncate(descriptor, end)
             try:
                 write_all(descriptor, canonical.encode(entry) + b"\n")
                 os.fsync(descriptor)
@@ -90,21 +95,33 @@ class Journal:
         A journal that is empty or torn in its first line was never acknowledged: nothing was done under it, so there
         is no transaction. Refusal ``format_unknown`` for a newer format.
         """
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return None
+        data = read_if_there(self.path, limit=JOURNAL_LIMIT, what="journal") or b""
         lines = data.split(b"\n")[:-1]
         if not lines:
             return None
-        try:
-            intent, *steps = (canonical.parse_canonical(line, what="journal line", limit=LINE_LIMIT) for line in lines)
-        except Refusal as refusal:
-            raise Refusal(
-                "journal_unreadable",
-                expected=f"the lines that Slipway wrote to {self.path}",
-                found=str(refusal),
-                remedy="Compare the link with the history (slipway status), then move the journal away by hand.",
-            ) from refusal
+        intent, *steps = (self._parsed(line) for line in lines)
         refuse_newer_format(intent.get("format"), self.path)
+        if not all("step" in step for step in steps):
+            raise self._unreadable("a line that names no step")
         return Transaction(intent, tuple(steps))
+
+    def _parsed(self, line: bytes) -> dict[str, Any]:
+        try:
+            value = canonical.parse_canonical(line, what="journal line", limit=LINE_LIMIT)
+        except Refusal as refusal:
+            raise self._unreadable(str(refusal)) from refusal
+        if not isinstance(value, dict):
+            raise self._unreadable("a line that is no object")
+        return value
+
+    def _unreadable(self, found: str) -> Refusal:
+        return Refusal(
+            "journal_unreadable",
+            expected=f"the lines that Slipway wrote to {self.path}",
+            found=found,
+            remedy="Compare the link with the history (slipway status), then move the journal away by hand.",
+        )
+
+
+def _end_of_whole_lines(descriptor: int) -> int:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0).rfind(b"\n") + 1

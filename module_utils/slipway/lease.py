@@ -18,7 +18,7 @@ from typing import Any
 from . import canonical
 from .clock import Clock, timestamp
 from .errors import Refusal
-from .files import read_regular, remove_durable, write_durable
+from .files import open_regular, read_if_there, remove_durable, write_durable
 
 EXCLUSIVE_WAIT_SECONDS = 20.0
 POLL_SECONDS = 0.05
@@ -91,10 +91,18 @@ class LeaseFile:
     path: Path
 
     def read(self) -> Lease | None:
-        if not self.path.exists():
+        data = read_if_there(self.path, limit=LEASE_LIMIT, what="lease")
+        if data is None:
             return None
-        values = canonical.parse(read_regular(self.path, limit=LEASE_LIMIT, what="lease"), what="lease")
-        return Lease(**values)
+        try:
+            return Lease(**canonical.parse(data, what="lease"))
+        except (Refusal, TypeError) as error:
+            raise Refusal(
+                "lease_unreadable",
+                expected=f"the lease that Slipway wrote to {self.path}",
+                found=str(error),
+                remedy="Make sure that no run is under way for this host, then remove that file.",
+            ) from error
 
     def require_free(self, run: Run, now: int) -> Lease | None:
         """The lease that ``run`` would take over, None where there is none; Refusal ``locked`` names the holder."""
@@ -134,7 +142,7 @@ class LeaseFile:
 @contextmanager
 def exclusive(path: Path, clock: Clock, wait_seconds: float = EXCLUSIVE_WAIT_SECONDS) -> Iterator[None]:
     """Hold the application's flock for one exchange; Refusal ``busy`` when another exchange does not end in time."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    descriptor = open_regular(path, what="lock", flags=os.O_RDWR | os.O_CREAT)
     try:
         deadline = clock.elapsed() + wait_seconds
         while not _try_lock(descriptor):

@@ -14,11 +14,12 @@ import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol, cast
 
-from .errors import Refusal
+from .errors import Refusal, shown
 
 MANIFEST = "manifest.dsse.json"
 FILE_LIST = "file-list.json"
@@ -27,6 +28,8 @@ OBJECT_NAME = re.compile(r"[0-9a-f]{64}")
 MANIFEST_LIMIT = 1 << 20
 FILE_LIST_LIMIT = 256 << 20
 RESIDENT_LIMIT = 16 << 20
+# isreg() takes sparse files too, whose few bytes here could become any number in the store.
+PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 
 
 def write(
@@ -89,23 +92,27 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(member, io.BytesIO(data))
 
 
+class Readable(Protocol):
+    """What an object's bytes are read from."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class Object:
     """The bytes of one file on their way into the store; read ``stream`` before the next one is asked for."""
 
     sha256: str
     size: int
-    stream: IO[bytes]
+    stream: Readable
 
 
 class Pack:
     """Reads a pack front to back."""
 
     def __init__(self, source: IO[bytes]) -> None:
-        try:
-            self._archive = tarfile.open(fileobj=source, mode="r|", bufsize=1 << 20)
-        except tarfile.TarError as error:
-            raise _invalid(str(error)) from error
+        with _damage_is_a_refusal():
+            self._archive = tarfile.open(fileobj=source, mode="r|", bufsize=1 << 20)  # noqa: SIM115 - its source is the caller's
         self._members = iter(self._archive)
         self.manifest = self._document(MANIFEST, MANIFEST_LIMIT)
         self.file_list = self._document(FILE_LIST, FILE_LIST_LIMIT)
@@ -121,7 +128,7 @@ class Pack:
         member = self._ahead
         while member is not None:
             if not OBJECT_NAME.fullmatch(member.name) or member.name in seen:
-                raise _invalid(f"the member {member.name!r}")
+                raise _invalid(f"the member {shown(member.name)}")
             seen.add(member.name)
             yield Object(member.name, member.size, self._stream(member))
             member = self._next()
@@ -129,7 +136,7 @@ class Pack:
     def _document(self, name: str, limit: int) -> bytes:
         member = self._next()
         if member is None or member.name != name:
-            raise _invalid(f"{member.name if member else 'the end'!r} where {name} belongs")
+            raise _invalid(f"{shown(member.name) if member else 'the end'} where {name} belongs")
         return self._bytes(member, limit)
 
     def _bytes(self, member: tarfile.TarInfo, limit: int) -> bytes:
@@ -138,19 +145,34 @@ class Pack:
         return self._stream(member).read()
 
     def _next(self) -> tarfile.TarInfo | None:
-        try:
+        with _damage_is_a_refusal():
             member = next(self._members, None)
-        except (tarfile.TarError, EOFError, ValueError) as error:
-            raise _invalid(str(error)) from error
-        if member is not None and not member.isreg():
-            raise _invalid(f"{member.name!r}, which is no regular file")
+        if member is not None and (member.type not in PLAIN or member.issparse()):
+            raise _invalid(f"{shown(member.name)}, which is no plain file")
         return member
 
-    def _stream(self, member: tarfile.TarInfo) -> IO[bytes]:
-        stream = self._archive.extractfile(member)
-        if stream is None:
-            raise _invalid(f"{member.name!r} without bytes")
-        return stream
+    def _stream(self, member: tarfile.TarInfo) -> Readable:
+        with _damage_is_a_refusal():
+            return _Member(cast(IO[bytes], self._archive.extractfile(member)))
+
+
+class _Member:
+    """A member's bytes; a pack that ends or breaks inside them is refused like one that breaks between members."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1, /) -> bytes:
+        with _damage_is_a_refusal():
+            return self._stream.read(size)
+
+
+@contextmanager
+def _damage_is_a_refusal() -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise _invalid(str(error)) from error
 
 
 def _invalid(found: str) -> Refusal:

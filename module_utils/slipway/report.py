@@ -9,12 +9,16 @@ from typing import Any
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Left-aligned columns, two spaces apart, head first."""
-    lines = [tuple(head), *(tuple(row) for row in rows)]
+    """Left-aligned columns, two spaces apart, head first; a cell is one line, whatever a command on a host printed."""
+    lines = [tuple(map(_one_line, line)) for line in (head, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
 
 
 def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
@@ -66,7 +70,7 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]]) -> Ending:
     done = {stage: results[stage] for stage in STAGES if results.get(stage) and not results[stage].get("skipped")}
     detail = next((str(each["msg"]) for each in done.values() if each.get("failed") and each.get("msg")), "")
     is_unwell = bool(done.get("smoke", {}).get("failed"))
-    exchanges = [done[stage] for stage in (*CHANGING[:2], "contact", *CHANGING[2:]) if stage in done]
+    exchanges = [done[stage] for stage in STAGES if stage in done and stage != "smoke"]
     if exchanges and exchanges[-1].get("unreachable"):
         return Ending(
             host, "unreachable", "unknown", "no answer; the next run that reaches it settles what is open there"

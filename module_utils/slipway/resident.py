@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The resident package: this package as one executable file that lives on hosts (``/usr/lib/slipway/slipway.pyz``).
 
-Its bytes depend on the source files alone, so its SHA-256 says whether a host has the controller's version.
+Its bytes depend on the source files alone (so nothing is compressed: zlib's output differs between its builds), and its
+SHA-256 says whether a host has the controller's version.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 ENTRY = b"import sys\n\nfrom slipway.__main__ import main\n\nsys.exit(main())\n"
 CONTROLLER_ONLY = frozenset(
     {
-        "_action.py", "_module.py", "bundle.py", "catalogue.py", "controller.py", "deployment.py", "resident.py", "selection.py",
+        "_action.py", "_module.py", "archive.py", "bundle.py", "catalogue.py", "controller.py", "deployment.py", "policy_draft.py",
+        "resident.py", "selection.py",
     }
 )  # fmt: skip
 
@@ -26,7 +28,7 @@ def build(package: Path | None = None) -> bytes:
     source = package or Path(__file__).parent
     buffer = io.BytesIO()
     buffer.write(SHEBANG)
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         _add(archive, "__main__.py", ENTRY)
         for path in sorted(source.glob("*.py")):
             if path.name not in CONTROLLER_ONLY:
@@ -36,7 +38,6 @@ def build(package: Path | None = None) -> bytes:
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     member = zipfile.ZipInfo(name, EPOCH)
-    member.compress_type = zipfile.ZIP_DEFLATED
     member.external_attr = 0o644 << 16
     archive.writestr(member, data)
 
