@@ -80,10 +80,10 @@ class Evidence:
             self.directory(release_id) / name, limit=limit, what=name.partition(".")[0].replace("-", " ")
         )
 
-    def verify(self, release_id: str, application: Application) -> Verified:
+    def verify(self, release_id: str) -> Verified:
         """Verify what is kept for a release against this host's own trust policy and environment."""
         envelope, file_list = self.read(release_id)
-        return self.verified(envelope, file_list, release_id, application)
+        return self.verified(envelope, file_list, release_id, self.application(release_id))
 
     def verified(self, envelope: bytes, file_list: bytes, release_id: str, application: Application) -> Verified:
         """The same for bytes that have just arrived."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from . import members, verify
+from . import members, shared, verify
 from .application import Application, Patience
 from .clock import require_sane_clock
 from .errors import Refusal
@@ -120,9 +120,7 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
     with exchange.locked():
         recovered = exchange.recover()
         exchange.require_sane_clock()
-        if exchange.application.unit:
-            service = exchange.transactions.service(exchange.application)
-            assert service is not None
+        if service := exchange.transactions.service(exchange.application):
             service.require_loaded()
         if request.get("pack"):
             with open(request["pack"], "rb") as stream:
@@ -143,15 +141,30 @@ def _stage(exchange: Exchange, release_id: str, pack: Pack | None) -> Answer:
         "changed": refreshed, "release_id": release_id, "missing": [], "objects": 0, "bytes": 0, "resident_refreshed": refreshed,
         "check": None, "diff": _difference(exchange, current, verified),
     }  # fmt: skip
-    if store.holds(release_id) and evidence.holds(release_id, verified.manifest.digest):
-        try:
-            evidence.verify_tree(verified)
-        except Refusal:
-            if release_id == current:
-                raise
-        else:
-            return answer if release_id == current or exchange.check else {**answer, **_run_check(exchange, verified)}
+    is_here = store.holds(release_id) and evidence.holds(release_id, verified.manifest.digest)
+    if is_here and _is_intact(exchange, verified, current):
+        return answer if release_id == current or exchange.check else {**answer, **_run_check(exchange, verified)}
     return {**answer, **_bring(exchange, verified, envelope, listed, pack)}
+
+
+def _is_intact(exchange: Exchange, verified: Verified, current: str | None) -> bool:
+    """Whether the tree that is here is the one asked for. One that is not is built anew, but never under what is active."""
+    release_id = verified.manifest.release_id
+    staged_links = exchange.evidence.application(release_id).shared_links()
+    if release_id == current and staged_links != verified.links:
+        raise Refusal(
+            "shared_paths_changed",
+            expected=f"the shared paths that the active release {release_id} was staged with: {', '.join(staged_links) or 'none'}",
+            found=", ".join(verified.links) or "none",
+            remedy="Build a new release and deploy that: an active tree is never changed.",
+        )
+    try:
+        exchange.evidence.verify_tree(verified)
+    except Refusal:
+        if release_id == current:
+            raise
+        return False
+    return True
 
 
 def _bring(exchange: Exchange, verified: Verified, envelope: bytes, listed: bytes, pack: Pack | None) -> Answer:
@@ -161,7 +174,7 @@ def _bring(exchange: Exchange, verified: Verified, envelope: bytes, listed: byte
     planned = {"changed": True, "objects": len(lacking), "bytes": sum(sizes[sha256] for sha256 in lacking)}
     if exchange.check:
         return planned
-    _require_room(exchange, verified, planned["bytes"])
+    _require_room(exchange, verified, lacking, planned["bytes"])
     with full_disk_is_a_refusal(exchange.places.base, what=f"stage {release_id}"):
         by_digest: dict[str, list[Any]] = {}
         for entry in verified.file_list.files:
@@ -177,21 +190,22 @@ def _bring(exchange: Exchange, verified: Verified, envelope: bytes, listed: byte
     with full_disk_is_a_refusal(exchange.places.state, what=f"keep the manifest of {release_id}"):
         exchange.evidence.keep(release_id, envelope, listed, exchange.application)
     with full_disk_is_a_refusal(exchange.places.base, what=f"stage {release_id}"):
-        _make_shared_paths(exchange)
+        shared.make_paths(exchange.places.shared, exchange.application)
         store.build(release_id, verified.file_list, verified.links, manifest.sequence)
     return {**planned, **_run_check(exchange, verified)}
 
 
-def _require_room(exchange: Exchange, verified: Verified, incoming_bytes: int) -> None:
-    """Say at once that it will not fit, instead of filling the disk first."""
+def _require_room(exchange: Exchange, verified: Verified, lacking: set[str], incoming_bytes: int) -> None:
+    """Say at once that it will not fit, instead of filling the disk first. Hardlinks take no inodes."""
     room = os.statvfs(exchange.places.base)
-    free, inodes = room.f_bavail * room.f_frsize, room.f_favail
-    needed_inodes = 2 * len(verified.file_list.entries)
-    if free < incoming_bytes or (room.f_files and inodes < needed_inodes // 2):
+    free, free_inodes = room.f_bavail * room.f_frsize, room.f_favail
+    inodes = len(lacking) + sum(entry.type != "file" for entry in verified.file_list.entries)
+    has_inode_limit = room.f_files > 0  # btrfs makes inodes as it needs them and says 0
+    if free < incoming_bytes or (has_inode_limit and free_inodes < inodes):
         raise Refusal(
             "disk_full",
-            expected=f"{incoming_bytes} bytes and {needed_inodes // 2} inodes free below {exchange.places.base}",
-            found=f"{free} bytes and {inodes} inodes",
+            expected=f"{incoming_bytes} bytes and {inodes} inodes free below {exchange.places.base}",
+            found=f"{free} bytes and {free_inodes} inodes",
             remedy="Free space there (release_keep_count says how many releases stay), then run the same command again.",
         )
 
@@ -204,12 +218,6 @@ def _require_sound_members(exchange: Exchange, verified: Verified) -> None:
         return exchange.store.read(entries[path]) if path in entries else None
 
     members.check(verified.manifest.members, read, verified.manifest.version, members.HOST_CHECKS)
-
-
-def _make_shared_paths(exchange: Exchange) -> None:
-    """What the application owns is there before a release links to it; nothing in it is ever touched again."""
-    for path in exchange.application.shared_paths:
-        (exchange.places.shared / path).mkdir(parents=True, exist_ok=True)
 
 
 def _run_check(exchange: Exchange, verified: Verified) -> Answer:
@@ -257,7 +265,7 @@ def _difference(exchange: Exchange, current: str | None, verified: Verified) -> 
     before: dict[str, str] = {}
     if current is not None:
         try:
-            before = _described(exchange.evidence.verify(current, exchange.application))
+            before = _described(exchange.evidence.verify(current))
         except Refusal as refusal:
             before = {"": f"the file list of {current} cannot be shown: {refusal.reason}"}
     after = _described(verified)
@@ -321,7 +329,7 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         if exchange.check and not rollback:
             return predicted
         raise _not_here(exchange, view, release_id)
-    verified = exchange.evidence.verify(release_id, exchange.application)
+    verified = exchange.evidence.verify(release_id)
     exchange.evidence.verify_tree(verified)
     if not rollback:
         exchange.require_fresh(verified)
@@ -349,7 +357,7 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     if not verdict.is_failure:
         kept = _keep(exchange, transaction) if request.get("keep") else {}
         return {**predicted, "health": _plain(verdict), **kept}
-    return _taken_back(exchange, release_id, current, "health_failed", verdict.detail) | {
+    return _taken_back(exchange, transaction, "health_failed", verdict.detail) | {
         "failed": True, "reason": "health_failed", "previous_release_id": current,
     }  # fmt: skip
 
@@ -365,12 +373,10 @@ def _judge_once(exchange: Exchange) -> Verdict:
     return exchange.transactions.judge(exchange.application, ONCE)
 
 
-def _taken_back(exchange: Exchange, release_id: str, previous: str | None, reason: str, message: str) -> Answer:
-    transactions = exchange.transactions
-    transaction = transactions.journal.read()
-    assert transaction is not None
+def _taken_back(exchange: Exchange, transaction: Transaction, reason: str, message: str) -> Answer:
+    release_id, previous = transaction.intent["release_id"], transaction.intent["previous_release_id"]
     status = "failed" if previous == release_id else "rolled_back"
-    taken_back = transactions.take_back(transaction, status=status, reason=reason, message=message)
+    taken_back = exchange.transactions.take_back(transaction, status=status, reason=reason, message=message)
     active = exchange.store.current()
     went_back = taken_back.record["status"] != "failed"
     serves = f"{active or 'nothing'} is active" + (
@@ -511,14 +517,12 @@ def revert(request: Request, host: Host, *, check: bool) -> Answer:
                 "msg": f"{exchange.identity.name} has nothing of this run to take back; {current or 'nothing'} is active.",
             }  # fmt: skip
         if transaction.reached("confirmed") or transaction.reached("reverted"):
-            record = exchange.transactions.recover()
-            assert record is not None
+            record = exchange.transactions.recover() or {"status": "nothing was open"}
             return {
                 "changed": True, "outcome": "unchanged", "release_id": release_id, "active_release_id": exchange.store.current(),
                 "record": dict(record), "msg": f"{exchange.identity.name} had its outcome already: {record['status']}.",
             }  # fmt: skip
-        previous = transaction.intent["previous_release_id"]
-        answer = _taken_back(exchange, release_id, previous, request["reason"], request["message"])
+        answer = _taken_back(exchange, transaction, request["reason"], request["message"])
     if answer["outcome"] == "stuck" or not answer["healthy"]:
         return {**answer, "failed": True, "reason": request["reason"]}
     return answer

@@ -70,7 +70,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "lease": lease.as_dict() if lease else None,
         "runs": [{key: record[key] for key in RUN_KEYS} for record in reversed(records[-RUNS_SHOWN:])],
         "health": _health(application, host) if request.get("health") else None,
-        "integrity": _integrity(places, application, active) if request.get("verify") else None,
+        "integrity": _integrity(places, active) if request.get("verify") else None,
     }
 
 
@@ -118,13 +118,13 @@ def _health(application: Application, host: Host) -> dict[str, Any]:
     return {"outcome": verdict.outcome, "attempts": verdict.attempts, "detail": verdict.detail}
 
 
-def _integrity(places: Places, application: Application, active: str | None) -> dict[str, Any]:
+def _integrity(places: Places, active: str | None) -> dict[str, Any]:
     """Signatures, file list and every byte of the active release."""
     if active is None:
         return {"release_id": None, "outcome": "nothing_active", "detail": ""}
     evidence = Evidence(places)
     try:
-        verified = evidence.verify(active, application)
+        verified = evidence.verify(active)
         evidence.verify_tree(verified)
     except Refusal as refusal:
         return {"release_id": active, "outcome": refusal.reason, "detail": str(refusal)}

@@ -196,7 +196,7 @@ class Transactions:
         """Why the release before must not run again, None when it may: its bytes are verified before it does."""
         evidence = Evidence(self.places)
         try:
-            evidence.verify_tree(evidence.verify(previous, evidence.application(previous)))
+            evidence.verify_tree(evidence.verify(previous))
         except Refusal as refusal:
             return str(refusal)
         return None
