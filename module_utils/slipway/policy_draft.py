@@ -94,10 +94,11 @@ class Draft:
 
 
 def _environment(item: Fields) -> dict[str, Any]:
-    requirements = [
-        {"role": requirement.text("role", NAME), "threshold": requirement.integer("threshold", minimum=1)}
-        for requirement in item.objects("require", maximum=64)
-    ]
+    requirements: list[dict[str, Any]] = []
+    for requirement in item.objects("require", maximum=64):
+        threshold = requirement.integer("threshold", minimum=1)
+        requirements.append({"role": requirement.text("role", NAME), "threshold": threshold})
+        requirement.end()
     environment = {
         "allowedRollback": {"depth": item.integer("rollback_depth", maximum=1000)},
         "distinctHolders": item.boolean("distinct_holders"),
