@@ -30,8 +30,10 @@ lint: dev ## ruff, yamllint, ansible-lint
 types: dev ## mypy
 	mypy
 
-unit: dev ## pytest without hosts
-	pytest -q tests/unit $(wildcard tests/modules tests/contract tests/golden)
+unit: dev ## pytest without hosts, with branch coverage
+	coverage run -m pytest -q tests/unit tests/modules tests/contract tests/golden
+	coverage report
+	coverage json -q -o - | $(VENV)/bin/python tests/coverage_gate.py
 
 molecule: dev ## molecule scenarios on real systemd hosts
 	molecule test --all
@@ -40,6 +42,7 @@ e2e: dev ## end-to-end tests on a lab of their own
 	pytest -q tests/e2e
 
 bench: venv lab ## Measure deploys and rollbacks on the lab's prod group
+	@command -v rsync >/dev/null || $(PYTHON) -m lab install rsync
 	$(VENV)/bin/python -m tests.bench
 
 lab: ## Bring the lab up: 1 staging and 3 prod hosts (again and again is fine)

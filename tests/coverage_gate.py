@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every line of the code that deploys, rolls back and keeps the history is run by a test, or this fails.
+
+    coverage json -q -o - | python tests/coverage_gate.py
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+GATED = (
+    *(
+        f"module_utils/slipway/{name}.py"
+        for name in (
+            "backup", "deployment", "evidence", "handler", "history", "journal", "lease", "pack", "release", "report", "selection",
+            "shared", "status", "store", "transaction", "verify",
+        )
+    ),
+    *(
+        f"library/slipway_{name}.py"
+        for name in ("application_info", "history_info", "release")
+    ),
+)  # fmt: skip
+
+
+def main() -> int:
+    files = json.load(sys.stdin)["files"]
+    failures = []
+    for name in GATED:
+        if name not in files:
+            failures.append(f"{name}: no test ran any of it")
+        elif files[name]["missing_lines"]:
+            failures.append(f"{name}: lines {', '.join(map(str, files[name]['missing_lines']))} were not run")
+    print("\n".join(failures) or f"every line of {len(GATED)} files was run")
+    return int(bool(failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
