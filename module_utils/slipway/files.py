@@ -51,6 +51,12 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
+def remove_temporary(directory: Path, name: str = "*") -> None:
+    """Remove the temporary names that a crash left in a directory, of the file ``name`` or of all; no writer may be at work."""
+    for path in directory.glob(f".{name}.{'[0-9a-f]' * 16}"):
+        path.unlink()
+
+
 def write_durable(path: Path, data: bytes, *, mode: int, owner: tuple[int, int] | None = None) -> None:
     """Replace ``path`` by ``data`` atomically and durably; the old content survives any failure.
 

@@ -139,8 +139,8 @@ class _Switch:
 
     @property
     def stands(self) -> bool:
-        """A deployment that was confirmed and not taken back since."""
-        return self.operation == "deploy" and self.status == "success"
+        """A deployment that the host still serves: confirmed, or failed without a way back."""
+        return self.operation == "deploy" and self.status in ("success", "failed")
 
 
 def choose_rollback(answers: Answers, *, requested: str, limited: bool) -> Rollback:
@@ -200,20 +200,25 @@ def _open(answers: Answers, names: Iterable[str]) -> list[str]:
 
 
 def _newest_switch(answer: Answer, operation: str | None = None) -> _Switch | None:
-    transaction = answer["transaction"]
-    if transaction is not None and operation in (None, transaction["operation"]):
-        return _Switch(
-            transaction["run_id"],
-            transaction["operation"],
-            "interrupted",
-            transaction["release_id"],
-            transaction["started"],
-        )
-    for run in answer["runs"]:
-        touched = run["status"] != "failed" or run["active_release_id"] == run["release_id"]
+    """The newest deployment that moved the link, and the newest rollback that left it moved.
+
+    A rollback that did not end, or went back itself, leaves the host on the deployment that it was to take back.
+    """
+    for run in (*_unsettled(answer), *answer["runs"]):
+        stayed = run["active_release_id"] == run["release_id"]
+        touched = stayed or (run["operation"] == "deploy" and run["status"] != "failed")
         if touched and operation in (None, run["operation"]):
             return _Switch(run["run_id"], run["operation"], run["status"], run["release_id"], run["timestamp"])
     return None
+
+
+def _unsettled(answer: Answer) -> list[Answer]:
+    """The open transaction as the record that settling it will make."""
+    transaction = answer["transaction"]
+    if transaction is None:
+        return []
+    status = "success" if transaction["step"] == "confirmed" else "interrupted"
+    return [{**transaction, "status": status, "timestamp": transaction["started"], "active_release_id": answer["settled"]}]
 
 
 def _previous(standing: Mapping[str, _Switch], answers: Answers) -> dict[str, str]:

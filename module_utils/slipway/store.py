@@ -15,6 +15,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from .errors import Refusal
 from .files import COPY_BYTES, fsync_directory, read_link, remove_tree, sha256_of, sync_file_system
 from .host import Places
 from .pack import Object
-from .tree import Entry, FileList
+from .tree import EXECUTABLE_MODE, PLAIN_MODE, Entry, FileList
 
 STAGING = ".staging-"
 RELEASES = "releases/"
@@ -69,13 +70,17 @@ class Store:
         return self.places.objects / entry.sha256[:2] / f"{entry.sha256}.{entry.mode:04o}"
 
     def lacking(self, file_list: FileList) -> set[str]:
-        """The SHA-256 of every file whose bytes are not here, or are here but altered. Reads each object once."""
+        """The SHA-256 of every file whose bytes are not here, or are here but altered. Reads each object once.
+
+        Bytes that are here under another mode only are not lacking: ``build`` copies them.
+        """
         wanted = {self.object(entry): entry for entry in file_list.files}
         with ThreadPoolExecutor() as pool:
-            intact = pool.map(lambda item: _is_intact(item[0], item[1]), wanted.items())
-            state = dict(zip(wanted, intact, strict=True))
-        here = {entry.sha256 for path, entry in wanted.items() if state[path]}
-        return {entry.sha256 for entry in wanted.values()} - here
+            states = list(pool.map(lambda item: _is_intact(*item), wanted.items()))
+        altered = {entry.sha256 for entry, intact in zip(wanted.values(), states, strict=True) if intact is False}
+        here = {entry.sha256 for entry, intact in zip(wanted.values(), states, strict=True) if intact}
+        unseen = {entry.sha256: entry for entry in wanted.values() if entry.sha256 not in altered | here}
+        return altered | {sha256 for sha256, entry in unseen.items() if self._under_another_mode(entry) is None}
 
     def put(self, incoming: Object, entries: Iterable[Entry], created: int) -> None:
         """Store an object under every mode that the list has for it; refused unless its bytes have its name."""
@@ -161,7 +166,10 @@ class Store:
         try:
             os.link(source, path)
         except FileNotFoundError:
-            self._copy(self._any_mode(entry), entry)
+            other = self._under_another_mode(entry)
+            if other is None:
+                raise
+            self._copy(other, entry)
             os.link(source, path)
         except OSError as error:
             if error.errno != errno.EMLINK:
@@ -170,11 +178,14 @@ class Store:
             os.link(source, path)
 
     def read(self, entry: Entry) -> bytes:
-        """The bytes of an object that is here."""
-        return self._any_mode(entry).read_bytes()
+        """The bytes of an object that is not lacking."""
+        path = self.object(entry)
+        return (path if path.exists() else self._under_another_mode(entry) or path).read_bytes()
 
-    def _any_mode(self, entry: Entry) -> Path:
-        return next(self.places.objects.joinpath(entry.sha256[:2]).glob(f"{entry.sha256}.*"))
+    def _under_another_mode(self, entry: Entry) -> Path | None:
+        """An intact object with the same bytes, whatever its mode."""
+        others = (entry._replace(mode=mode) for mode in (PLAIN_MODE, EXECUTABLE_MODE) if mode != entry.mode)
+        return next((self.object(other) for other in others if _is_intact(self.object(other), other)), None)
 
     def _discard(self, release: Path) -> None:
         """Take a release's name away before its files, so that it is never seen half removed."""
@@ -220,11 +231,12 @@ def expendable(
     return [release for release in by_age if release not in safe][:excess]
 
 
-def _is_intact(path: Path, entry: Entry) -> bool:
+def _is_intact(path: Path, entry: Entry) -> bool | None:
+    """Whether an object is what its name says, None when it is not there."""
     try:
         status = os.lstat(path)
-        return (
-            status.st_size == entry.size and status.st_mode & 0o7777 == entry.mode and sha256_of(path) == entry.sha256
-        )
     except FileNotFoundError:
+        return None
+    if status.st_mode != stat.S_IFREG | entry.mode or status.st_size != entry.size:
         return False
+    return sha256_of(path) == entry.sha256

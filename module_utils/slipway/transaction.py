@@ -13,6 +13,7 @@ Everything here runs under ``lease.exclusive``.
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from .files import (
     point_link,
     read_link,
     remove_durable,
+    remove_temporary,
     remove_tree,
     write_durable,
 )
@@ -120,6 +122,7 @@ class Transactions:
             raise
 
     def _abandon(self, transaction: str, run: Run) -> None:
+        self.journal.close()
         remove_durable(self.places.way_back)
         if (kept := self.places.backups / transaction).is_dir():
             remove_tree(kept)
@@ -182,9 +185,10 @@ class Transactions:
             message = f"{message} | no way back to {previous}: {obstacle}"
             transaction = self._reach(transaction, "reverted", status="failed", reason=reason, message=message)
             return TakenBack(self._finish(transaction), self.judge(application))
-        transaction = self._reach(transaction, "reverting")
+        transaction = self._reach(transaction, "reverting", status=status, reason=reason, message=message)
+        # A crash between two files and the next step shows in no step, nor in the link of a release deployed again.
+        message = self._restore_files(transaction, message)
         if moved:
-            message = self._restore_files(transaction, message)
             self._link_back(previous)
             verdict = self._run_without(application) if previous is None else self._run(application)
         else:
@@ -203,9 +207,9 @@ class Transactions:
 
     def _restore_files(self, transaction: Transaction, message: str) -> str:
         try:
-            self.backups.restore(transaction.intent["files"])
-        except Refusal as refusal:
-            return f"{message} | files outside the release were not restored: {refusal}"
+            self._with_reserve(lambda: self.backups.restore(transaction.intent["files"]))
+        except (Refusal, OSError) as error:
+            return f"{message} | files outside the release were not restored: {error}"
         return message
 
     def _link_back(self, previous: str | None) -> None:
@@ -229,14 +233,35 @@ class Transactions:
     def recover(self) -> Record | None:
         """Finish or take back what an earlier exchange left open, and sweep up; None when nothing was open."""
         transaction = self.journal.read()
-        self.store.sweep()
+        self._sweep(transaction)
         if transaction is None:
-            self.journal.close()
             return None
         if transaction.reached("confirmed") or transaction.reached("reverted"):
             return self._finish(transaction)
         message = f"run {transaction.run_id} did not end; recovery went back"
-        return self.take_back(transaction, status="interrupted", reason="interrupted", message=message).record
+        outcome = {"status": "interrupted", "reason": "interrupted", "message": message}
+        began = transaction.details("reverting")
+        outcome.update((key, began[key]) for key in outcome if key in began)
+        return self.take_back(transaction, **outcome).record
+
+    def _sweep(self, transaction: Transaction | None) -> None:
+        """Remove what an interrupted exchange left. Without a transaction, a lease is one whose switch never began."""
+        self.store.sweep()
+        for directory in (self.places.base, self.places.state, *self.places.manifests.glob("*/")):
+            remove_temporary(directory)
+        if transaction is not None:
+            for kept in transaction.intent["files"]:
+                replaced = self.places.host.root / kept["path"].lstrip("/")
+                remove_temporary(replaced.parent, glob.escape(replaced.name))
+            return
+        self.journal.close()
+        remove_durable(self.places.way_back)
+        if self.places.lease.exists():
+            recorded = {record["transaction"] for record in self.history.records()}
+            for directory in self.places.backups.glob("*/"):
+                if directory.name not in recorded:
+                    remove_tree(directory)
+            remove_durable(self.places.lease)
 
     def _finish(self, transaction: Transaction) -> Record:
         """Append the record of a noted outcome (once: a crash may have come between), then forget the transaction."""
