@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import re
+import resource
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import signed
@@ -95,6 +98,53 @@ class Signing:
     builder: Ed25519PrivateKey
     envelope: bytes
     policy: TrustPolicy
+
+
+class Syscalls:
+    """Notes, in order, the calls that durability hangs on, and lets one of them fail where a test says so.
+
+    `calls` are pairs like ("fsync", "history.jsonl"); a temporary name, whose end is random, is noted as "temporary".
+    """
+
+    NAMES = ("fsync", "fchmod", "ftruncate", "rename", "symlink", "unlink", "write")
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self._failures: dict[str, int] = {}
+        for name in self.NAMES:
+            monkeypatch.setattr(os, name, self._noting(name, getattr(os, name)))
+
+    def fail(self, name: str, number: int) -> None:
+        """Let the next call of `name` fail with this errno."""
+        self._failures[name] = number
+
+    def _noting(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any, **options: Any) -> Any:
+            self.calls.append((name, self._named(arguments[1] if name in ("rename", "symlink") else arguments[0])))
+            if name in self._failures:
+                number = self._failures.pop(name)
+                raise OSError(number, os.strerror(number))
+            return call(*arguments, **options)
+
+        return noted
+
+    def _named(self, target: Any) -> str:
+        path = os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else os.fspath(target)
+        name = os.path.basename(path)
+        return "temporary" if re.fullmatch(r"\..+\.[0-9a-f]{16}", name) else name
+
+
+@pytest.fixture
+def syscalls(monkeypatch: pytest.MonkeyPatch) -> Syscalls:
+    return Syscalls(monkeypatch)
+
+
+@pytest.fixture
+def file_size_limit() -> Iterator[Callable[[int], None]]:
+    """Lets writes behind so many bytes of a file fail (EFBIG, after a short write), as on a full disk, without root."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
