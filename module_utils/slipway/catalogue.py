@@ -79,13 +79,7 @@ class Catalogue:
 
     def manifest_path(self, application: str, release_id: str) -> Path:
         """Where the release's manifest is, or would be."""
-        if not RELEASE_ID.match(release_id):
-            raise Refusal(
-                "release_id_invalid",
-                expected="a release id of letters, digits, dots, dashes and underscores, such as v1.2.3",
-                found=shown(release_id),
-                remedy="Correct the release id.",
-            )
+        require_release_id(release_id)
         return self._manifests(application) / f"{release_id}{_SUFFIX}"
 
     def is_intact(self, manifest: ReleaseManifest, file_list: FileList) -> bool:

@@ -21,6 +21,17 @@ LAST_SECOND: Final = 253402300799  # 9999-12-31T23:59:59Z, the last time that RF
 _REMEDY: Final = "Make the document again with a Slipway release that knows this format."
 
 
+def require_release_id(release_id: str) -> None:
+    """Refuse what cannot be the name of a release, and so the name of a file."""
+    if not RELEASE_ID.match(release_id):
+        raise Refusal(
+            "release_id_invalid",
+            expected="a release id of letters, digits, dots, dashes and underscores, such as v1.2.3",
+            found=shown(release_id),
+            remedy="Correct the release id.",
+        )
+
+
 class Fields:
     """The members of one JSON object: take each once, then `end()` refuses what nobody took.
 

@@ -6,6 +6,7 @@ Modules call it, and whatever else speaks to a host later calls the same functio
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ def handle(request: Mapping[str, Any], host: Host | None = None) -> dict[str, An
     Returns the operation's answer. A Refusal comes back as {failed: true, changed: false, msg, reason, expected, found, remedy}.
     """
     operation = OPERATIONS[request["operation"]]
+    os.umask(0o022)  # the modes below are what they say, whatever umask the login shell has
     try:
         return operation(request, host or Host(), check=bool(request.get("check")))
     except Refusal as refusal:

@@ -19,6 +19,7 @@ from .application import Application, Patience
 from .clock import require_sane_clock
 from .errors import Refusal
 from .evidence import Evidence, Verified
+from .fields import require_release_id
 from .files import full_disk_is_a_refusal, write_durable
 from .health import Verdict
 from .history import History, View
@@ -51,6 +52,8 @@ class Exchange:
         """Parse the request and refuse what is not meant for this host, before anything is looked at."""
         identity = host.identity()
         require_environment(identity, request["environment"])
+        if request.get("release_id") is not None:
+            require_release_id(request["release_id"])
         application = Application.parse(request["application"]["name"], request["application"]["description"])
         places = Places(host, application.name)
         places.require_bootstrapped()
