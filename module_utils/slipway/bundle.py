@@ -34,7 +34,7 @@ from . import archive, dsse, verify
 from .catalogue import Catalogue
 from .clock import CLOCK_TOLERANCE_SECONDS, timestamp
 from .errors import Refusal, shown
-from .fields import NAME, RELEASE_ID, VERSION, Fields
+from .fields import NAME, VERSION, Fields, require_release_id
 from .keys import PublicKey
 from .manifest import Limits, ReleaseManifest, statement
 from .members import (
@@ -351,7 +351,7 @@ def _make(
     existing = catalogue.releases(descriptor.application)
     sequence = _sequence(request.now, existing)
     release_id = request.release_id or f"release_{datetime.fromtimestamp(sequence, UTC):%Y%m%d_%H%M%S}"
-    _require_like(RELEASE_ID, "release_id_invalid", "a release id such as v1.2.3", release_id)
+    require_release_id(release_id)
     version = _version(request, descriptor, content.findings, release_id)
     require_sound(content.findings, version)
     same = next((manifest for manifest in existing if manifest.release_id == release_id), None)
@@ -418,14 +418,14 @@ def _version(request: Request, descriptor: Descriptor, findings: Findings, relea
         )
     stated = next(iter(findings.versions.values()), None)
     version = request.version or descriptor.version or stated or release_id
-    _require_like(VERSION, "version_invalid", "a version such as 1.2.3", version)
+    if not VERSION.match(version):
+        raise Refusal(
+            "version_invalid",
+            expected="a version such as 1.2.3",
+            found=shown(version),
+            remedy="Use letters, digits, dots, dashes, pluses and underscores, starting with a letter or digit.",
+        )
     return version
-
-
-def _require_like(pattern: re.Pattern[str], reason: str, expected: str, found: str) -> None:
-    if not pattern.match(found):
-        remedy = "Use letters, digits, dots, dashes and underscores, starting with a letter or digit."
-        raise Refusal(reason, expected=expected, found=shown(found), remedy=remedy)
 
 
 def _require_same(manifest: ReleaseManifest, content: _Content, version: str, descriptor: Descriptor) -> None:

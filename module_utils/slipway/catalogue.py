@@ -22,7 +22,7 @@ from typing import Final
 
 from .dsse import MAX_ENVELOPE_BYTES
 from .errors import Refusal, shown
-from .fields import NAME, RELEASE_ID
+from .fields import NAME, require_release_id
 from .files import full_disk_is_a_refusal, read_regular, sha256_of, sync_file_system, write_durable
 from .manifest import ReleaseManifest
 from .tree import MAX_FILE_LIST_BYTES, FileList
