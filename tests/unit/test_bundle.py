@@ -162,7 +162,8 @@ def test_an_archive_becomes_the_same_release_as_its_directory(source, catalogue,
 def test_the_source_is_only_read_and_each_file_once(source, catalogue, tmp_path):
     trace = tmp_path / "trace"
     script = (
-        "import sys; sys.path[:0] = ['tests', 'tests/unit']; import conftest, test_bundle\n"
+        "import sys, ansible.module_utils as a; a.__path__.append('module_utils'); sys.path[:0] = ['tests', 'tests/unit']\n"
+        "import test_bundle\n"
         "from pathlib import Path; from ansible.module_utils.slipway import bundle, catalogue\n"
         "bundle.make(test_bundle.request(Path(sys.argv[1])), catalogue.Catalogue(Path(sys.argv[2])))"
     )

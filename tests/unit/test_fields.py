@@ -104,3 +104,13 @@ def test_a_table_has_names_that_are_data():
 def test_a_table_of_another_shape_is_refused(table):
     with pytest.raises(Refusal, match="bad"):
         fields.Fields({"a": table}, "a test", "bad").table("a", fields.NAME, maximum=2)
+
+
+def test_a_release_id_is_plain():
+    assert fields.require_release_id("v1.2.3") is None
+
+
+@pytest.mark.parametrize("release_id", ["../v1", "", ".hidden", "a/b", "a..b", "v1\n"])
+def test_a_release_id_that_could_be_a_path_is_refused(release_id):
+    with pytest.raises(Refusal, match="release_id_invalid"):
+        fields.require_release_id(release_id)
