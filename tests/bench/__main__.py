@@ -51,7 +51,14 @@ def targets() -> list[Target]:
 
 def _target(name: str, variables: Mapping[str, str]) -> Target:
     ssh = ("ssh", "-i", variables["ansible_ssh_private_key_file"], *shlex.split(variables["ansible_ssh_common_args"]))
-    control = ("-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", f"ControlPath=/tmp/slipway-bench-{name}-%C")
+    control = (
+        "-o",
+        "ControlMaster=auto",
+        "-o",
+        "ControlPersist=60s",
+        "-o",
+        f"ControlPath=/tmp/slipway-bench-{name}-%C",
+    )
     return Target(name, (*ssh, *control), f"{variables['ansible_user']}@{variables['ansible_host']}")
 
 
@@ -125,12 +132,25 @@ def floor(hosts: Sequence[Target], name: str, previous: str | None) -> None:
     wait(
         [
             subprocess.Popen(
-                ["rsync", "-a", "-c", *link, "-e", shlex.join(host.ssh), f"{BUNDLE}/", str(sums), f"{host.login}:{base}/{name}/"]
+                [
+                    "rsync",
+                    "-a",
+                    "-c",
+                    *link,
+                    "-e",
+                    shlex.join(host.ssh),
+                    f"{BUNDLE}/",
+                    str(sums),
+                    f"{host.login}:{base}/{name}/",
+                ]
             )
             for host in hosts
         ]
     )
-    on_all(hosts, f"cd {base}/{name} && sha256sum --quiet -c sums && sync && ln -sfn {name} ../next && mv -T ../next ../current")
+    on_all(
+        hosts,
+        f"cd {base}/{name} && sha256sum --quiet -c sums && sync && ln -sfn {name} ../next && mv -T ../next ../current",
+    )
 
 
 def timed(action: Callable[[], None]) -> float:
@@ -150,6 +170,9 @@ def round_of(hosts: Sequence[Target], number: int) -> dict[str, float]:
     seconds["release made, 1 % changed"] = timed(lambda: release("two"))
     seconds["1 % changed, rsync floor"] = timed(lambda: floor(hosts, "two", "one"))
     seconds["1 % changed"] = timed(lambda: play("deploy.yml", "-l", "prod"))
+    seconds["verify every byte (slipway verify)"] = timed(
+        lambda: on_all(hosts, "sudo slipway verify bench > /dev/null")
+    )
     seconds["no change"] = timed(lambda: play("deploy.yml", "-l", "prod"))
     seconds["no change, rsync floor"] = timed(lambda: floor(hosts, "two", "one"))
     seconds["rollback"] = timed(lambda: play("rollback.yml", "-l", "prod"))
@@ -186,7 +209,10 @@ def main() -> None:
     rounds = []
     for number in range(options.rounds):
         rounds.append(round_of(hosts, number))
-        print(f"round {number + 1}: " + ", ".join(f"{case} {value:.1f} s" for case, value in rounds[-1].items()), flush=True)
+        print(
+            f"round {number + 1}: " + ", ".join(f"{case} {value:.1f} s" for case, value in rounds[-1].items()),
+            flush=True,
+        )
     print(report(rounds, len(hosts)))
 
 
