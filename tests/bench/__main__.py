@@ -185,16 +185,16 @@ def report(rounds: Sequence[Mapping[str, float]], hosts: int) -> str:
         f"{FILES} files, {FILES * FILE_BYTES // 2**20} MiB, {hosts} hosts, {len(rounds)} rounds, {os.cpu_count()} processors "
         f"({platform.machine()}), everything on one machine.",
         "",
-        "| case | median s | min – max | of the first deploy | of the rsync floor |",
+        "| case | median s | min - max | of the first deploy | of the rsync floor |",
         "|---|---|---|---|---|",
     ]
     for case in rounds[0]:
         values = [each[case] for each in rounds]
         beside = f"{case}, rsync floor"
         to_first = statistics.median(each[case] / each["first"] for each in rounds)
-        to_floor = f"{statistics.median(e[case] / e[beside] for e in rounds):.1f} ×" if beside in rounds[0] else "–"
+        to_floor = f"{statistics.median(e[case] / e[beside] for e in rounds):.1f} x" if beside in rounds[0] else "-"
         lines.append(
-            f"| {case} | {statistics.median(values):.1f} | {min(values):.1f} – {max(values):.1f} | {to_first:.2f} × | {to_floor} |"
+            f"| {case} | {statistics.median(values):.1f} | {min(values):.1f} - {max(values):.1f} | {to_first:.2f} x | {to_floor} |"
         )
     return "\n".join(lines)
 
