@@ -90,17 +90,17 @@ def judge(probes: Sequence[Probe], patience: Patience, prober: Prober, clock: Cl
     """
     if not probes:
         return Verdict("inconclusive", 0, "no probe is declared")
-    started = clock.elapsed()
-    for attempt in range(1, patience.retries + 2):
+    started, attempt = clock.elapsed(), 0
+    while True:
+        attempt += 1
         finding = next((found for probe in probes if (found := prober.ask(probe)) is not None), None)
         if finding is None:
             return Verdict("success", attempt, ", ".join(probe.described() for probe in probes))
         spent = clock.elapsed() - started
         out_of_time = spent + patience.interval_seconds >= patience.deadline_seconds
         if attempt > patience.retries or out_of_time or prober.is_hopeless():
-            break
+            return Verdict("failure", attempt, f"{finding} (after {attempt} attempts)")
         clock.sleep(patience.interval_seconds)
-    return Verdict("failure", attempt, f"{finding} (after {attempt} attempts)")
 
 
 def _within(seconds: float, ask: Callable[[], Answer]) -> Answer:
