@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
         return {"status": _status, "verify": _verify, "history": _history, "recover": _recover}[options.verb](
             here, names, options
         )
-    except Refusal as refusal:
-        print(refusal, file=sys.stderr)
+    except (Refusal, OSError) as error:
+        print(error, file=sys.stderr)
         return 1
 
 
@@ -96,6 +96,7 @@ def _history(host: Host, names: Sequence[str], options: argparse.Namespace) -> i
 def _recover(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
     for name in names:
         places = Places(host, name)
+        places.require_bootstrapped()
         with exclusive(places.lock, host.clock):
             record = Transactions(places).recover()
         found = f"{record['status']}: {record['message']}" if record else "nothing was open"

@@ -125,7 +125,7 @@ class Application:
             smoke_patience=reader.patience("smoke_patience", values.get("smoke_patience", {})),
             shared_paths=reader.paths("shared_paths", values.get("shared_paths", [])),
             files=reader.files(values.get("files", [])),
-            raw=values,
+            raw={key: value for key, value in values.items() if key != "service"},  # for the role that writes the unit
         )
         if unit is None and any(probe.type == "unit" for probe in application.health):
             reader.wrong("health", "no probe of type unit for an application without a unit", "one")

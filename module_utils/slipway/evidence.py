@@ -7,12 +7,10 @@ signed, and ``application.json``, the description that it was staged under. The 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from . import canonical, verify
 from .application import Application
@@ -55,10 +53,19 @@ class Evidence:
     def directory(self, release_id: str) -> Path:
         return self.places.manifests / release_id
 
-    def holds(self, release_id: str, manifest_digest: str) -> bool:
-        """Whether exactly this manifest is kept here already."""
+    def digest(self, release_id: str) -> str | None:
+        """The digest of the kept manifest, None where none is kept that can be read."""
         try:
-            return self.manifest(release_id).digest == manifest_digest
+            return self.manifest(release_id).digest
+        except Refusal:
+            return None
+
+    def holds(self, release_id: str, envelope: bytes, file_list: bytes, application: Application) -> bool:
+        """Whether exactly this evidence is kept here already."""
+        try:
+            return self.read(release_id) == (envelope, file_list) and self._read(
+                release_id, APPLICATION, APPLICATION_LIMIT
+            ) == _described(application)
         except Refusal:
             return False
 
@@ -68,8 +75,11 @@ class Evidence:
 
     def application(self, release_id: str) -> Application:
         """The description that the release was staged under."""
-        values = json.loads(self._read(release_id, APPLICATION, APPLICATION_LIMIT))
-        return Application.parse(values["name"], values["description"])
+        data = self._read(release_id, APPLICATION, APPLICATION_LIMIT)
+        values = canonical.parse_canonical(data, what="application")
+        if not isinstance(values, dict):
+            values = {}
+        return Application.parse(values.get("name", ""), values.get("description"))
 
     def read(self, release_id: str) -> tuple[bytes, bytes]:
         """Envelope and file list as they were signed."""
@@ -116,8 +126,7 @@ class Evidence:
         """Write the evidence of a release, durably, before the release gets its name."""
         directory = self.directory(release_id)
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        described: dict[str, Any] = {"name": application.name, "description": dict(application.raw)}
-        for name, data in ((MANIFEST, envelope), (FILE_LIST, file_list), (APPLICATION, canonical.encode(described))):
+        for name, data in ((MANIFEST, envelope), (FILE_LIST, file_list), (APPLICATION, _described(application))):
             write_durable(directory / name, data, mode=0o644)
         fsync_directory(self.places.manifests)
         fsync_directory(self.places.state)
@@ -128,6 +137,10 @@ class Evidence:
             path = self.directory(release_id) / name
             if path.exists():
                 os.unlink(path)
+
+
+def _described(application: Application) -> bytes:
+    return canonical.encode({"name": application.name, "description": dict(application.raw)})
 
 
 def _require_apart(file_list: FileList, links: Mapping[str, str]) -> None:

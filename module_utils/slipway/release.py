@@ -28,7 +28,7 @@ from .journal import Transaction
 from .lease import Run, exclusive
 from .pack import Pack
 from .store import Store, expendable
-from .transaction import Intent, Transactions
+from .transaction import Intent, Transactions, settled
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -83,22 +83,21 @@ class Exchange:
 
     def recover(self) -> bool:
         """Settle what a dead or expired run left open; a live run's transaction is left alone. True when it did."""
-        transactions = self.transactions
-        open_transaction = transactions.journal.read()
-        lease = transactions.leases.read()
-        if open_transaction is not None and lease is not None and not lease.yields_to(self.run, self.host.clock.now()):
+        if self._is_held_by_another():
             return False
         if self.check:
-            return open_transaction is not None
-        return transactions.recover() is not None
+            return self.transactions.journal.read() is not None
+        return self.transactions.recover() is not None
 
     def current(self) -> str | None:
         """What is active, or, in check mode, what will be once the open transaction is recovered."""
-        open_transaction = self.transactions.journal.read() if self.check else None
-        if open_transaction is not None and not open_transaction.reached("confirmed"):
-            previous: str | None = open_transaction.intent["previous_release_id"]
-            return previous
+        if self.check and not self._is_held_by_another():
+            return settled(self.store.current(), self.transactions.journal.read())
         return self.store.current()
+
+    def _is_held_by_another(self) -> bool:
+        lease = self.transactions.leases.read()
+        return lease is not None and not lease.yields_to(self.run, self.host.clock.now())
 
     def require_fresh(self, verified: Verified) -> None:
         """Expiry is judged where something new becomes active, never on the way back."""
@@ -138,35 +137,68 @@ def _stage(exchange: Exchange, release_id: str, pack: Pack | None) -> Answer:
     envelope, listed = (pack.manifest, pack.file_list) if pack else evidence.read(release_id)
     verified = evidence.verified(envelope, listed, release_id, exchange.application)
     exchange.require_fresh(verified)
-    refreshed = _refresh_resident(exchange, pack)
-    current = store.current()
+    _require_same_content(exchange, verified)
+    current = exchange.current()
     answer: Answer = {
-        "changed": refreshed, "release_id": release_id, "missing": [], "objects": 0, "bytes": 0, "resident_refreshed": refreshed,
+        "changed": False, "release_id": release_id, "missing": [], "objects": 0, "bytes": 0, "resident_refreshed": False,
         "check": None, "diff": _difference(exchange, current, verified),
     }  # fmt: skip
-    is_here = store.holds(release_id) and evidence.holds(release_id, verified.manifest.digest)
-    if is_here and _is_intact(exchange, verified, current):
-        return answer if release_id == current or exchange.check else {**answer, **_run_check(exchange, verified)}
-    return {**answer, **_bring(exchange, verified, envelope, listed, pack)}
+    if not store.holds(release_id) or not _is_intact(exchange, verified, current):
+        answer |= _bring(exchange, verified, envelope, listed, pack)
+    else:
+        answer["changed"] = _keep_evidence(exchange, release_id, envelope, listed)
+        if release_id != current and not exchange.check:
+            answer |= _run_check(exchange, verified)
+    if not answer["missing"]:
+        answer["resident_refreshed"] = _refresh_resident(exchange, pack)
+    return {**answer, "changed": answer["changed"] or answer["resident_refreshed"]}
+
+
+def _require_same_content(exchange: Exchange, verified: Verified) -> None:
+    """An id names one content for ever: the history and the way back rely on it."""
+    release_id, digest = verified.manifest.release_id, verified.manifest.digest
+    kept = exchange.evidence.digest(release_id)
+    if kept not in (None, digest):
+        raise Refusal(
+            "release_id_taken",
+            expected=f"under the id {release_id} the manifest {kept}, which was here first",
+            found=f"the manifest {digest}",
+            remedy="Build the release under an id of its own.",
+        )
 
 
 def _is_intact(exchange: Exchange, verified: Verified, current: str | None) -> bool:
     """Whether the tree that is here is the one asked for. One that is not is built anew, but never under what is active."""
     release_id = verified.manifest.release_id
-    staged_links = exchange.evidence.application(release_id).shared_links()
-    if release_id == current and staged_links != verified.links:
+    try:
+        exchange.evidence.verify_tree(verified)
+    except Refusal as refusal:
+        if release_id != current:
+            return False
+        staged_links = exchange.evidence.application(release_id).shared_links()
+        if staged_links == verified.links:
+            raise Refusal(
+                refusal.reason,
+                expected=refusal.expected,
+                found=refusal.found,
+                remedy="It is active, so it is not built anew in place: roll back, or deploy another release.",
+            ) from refusal
         raise Refusal(
             "shared_paths_changed",
             expected=f"the shared paths that the active release {release_id} was staged with: {', '.join(staged_links) or 'none'}",
             found=", ".join(verified.links) or "none",
             remedy="Build a new release and deploy that: an active tree is never changed.",
-        )
-    try:
-        exchange.evidence.verify_tree(verified)
-    except Refusal:
-        if release_id == current:
-            raise
+        ) from None
+    return True
+
+
+def _keep_evidence(exchange: Exchange, release_id: str, envelope: bytes, listed: bytes) -> bool:
+    """Write what is kept beside a release anew where it differs: the description may change, the rest be damaged."""
+    if exchange.evidence.holds(release_id, envelope, listed, exchange.application):
         return False
+    if not exchange.check:
+        with full_disk_is_a_refusal(exchange.places.state, what=f"keep the manifest of {release_id}"):
+            exchange.evidence.keep(release_id, envelope, listed, exchange.application)
     return True
 
 
@@ -352,16 +384,18 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         release_id, verified.manifest.digest, current, rollback, request.get("takes_back"), verified.artifacts
     )
     transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, outdated)
+    status, reason = _status_of_failure(transaction), "health_failed"
     try:
         transaction = transactions.switch(transaction, outdated)
         transaction, verdict = transactions.start(transaction, exchange.application)
-    except OSError as error:
+    except (OSError, Refusal) as error:  # the host is at fault, so the release is not marked bad
+        status, reason = "interrupted", "switch_failed"
         verdict = Verdict("failure", 0, f"the switch could not be finished: {error}")
     if not verdict.is_failure:
         kept = _keep(exchange, transaction) if request.get("keep") else {}
         return {**predicted, "health": _plain(verdict), **kept}
-    return _taken_back(exchange, transaction, "health_failed", verdict.detail) | {
-        "failed": True, "reason": "health_failed", "previous_release_id": current,
+    return _taken_back(exchange, transaction, status, reason, verdict.detail) | {
+        "failed": True, "reason": reason, "previous_release_id": current,
     }  # fmt: skip
 
 
@@ -376,12 +410,16 @@ def _judge_once(exchange: Exchange) -> Verdict:
     return exchange.transactions.judge(exchange.application, ONCE)
 
 
-def _taken_back(exchange: Exchange, transaction: Transaction, reason: str, message: str) -> Answer:
-    release_id, previous = transaction.intent["release_id"], transaction.intent["previous_release_id"]
-    status = "failed" if previous == release_id else "rolled_back"
+def _status_of_failure(transaction: Transaction) -> str:
+    """A release that was active before is still active after its failure."""
+    return "failed" if transaction.intent["previous_release_id"] == transaction.intent["release_id"] else "rolled_back"
+
+
+def _taken_back(exchange: Exchange, transaction: Transaction, status: str, reason: str, message: str) -> Answer:
+    release_id = transaction.intent["release_id"]
     taken_back = exchange.transactions.take_back(transaction, status=status, reason=reason, message=message)
     active = exchange.store.current()
-    went_back = taken_back.record["status"] != "failed"
+    went_back = active != release_id
     serves = f"{active or 'nothing'} is active" + (
         f" but not healthy: {taken_back.verdict.detail}" if taken_back.verdict.is_failure else ""
     )
@@ -447,8 +485,10 @@ def confirm(request: Request, host: Host, *, check: bool) -> Answer:
                 "changed": changed, "outcome": "confirmed" if changed else "unchanged", "release_id": release_id,
                 "active_release_id": release_id, "pruned": [],
             }  # fmt: skip
-        if transaction is None or transaction.run_id != exchange.run.run_id or not transaction.reached("switched"):
+        if transaction is None:
             return _confirmed_before(exchange, release_id)
+        if transaction.run_id != exchange.run.run_id or not _awaits_confirmation(transaction):
+            raise _nothing_to_confirm(exchange, release_id)
         record = transactions.confirm(
             transaction, smoke_test_passed=request.get("smoke_test_passed"), confirmed_by=exchange.run.deployed_by
         )
@@ -462,15 +502,26 @@ def confirm(request: Request, host: Host, *, check: bool) -> Answer:
 def _confirmed_before(exchange: Exchange, release_id: str) -> Answer:
     current = exchange.store.current()
     if current != release_id:
-        raise Refusal(
-            "nothing_to_confirm",
-            expected=f"{release_id} switched by run {exchange.run.run_id} and waiting to be confirmed",
-            found=f"{current or 'nothing'} active and no such transaction",
-            remedy="Look at the status table: the host went back, or another run was faster.",
-        )
+        raise _nothing_to_confirm(exchange, release_id)
     return {
         "changed": False, "outcome": "unchanged", "release_id": release_id, "active_release_id": current, "pruned": [],
     }  # fmt: skip
+
+
+def _awaits_confirmation(transaction: Transaction) -> bool:
+    """Only what was healthy is confirmed, and nothing that is already on its way back."""
+    return (
+        transaction.reached("healthy") and not transaction.reached("reverting") and not transaction.reached("reverted")
+    )
+
+
+def _nothing_to_confirm(exchange: Exchange, release_id: str) -> Refusal:
+    return Refusal(
+        "nothing_to_confirm",
+        expected=f"{release_id} switched by run {exchange.run.run_id}, healthy and waiting to be confirmed",
+        found=f"{exchange.store.current() or 'nothing'} active and no such transaction",
+        remedy="Look at the status table: the host went back, or another run was faster.",
+    )
 
 
 def _prune(exchange: Exchange, keep_count: int) -> list[str]:
@@ -525,7 +576,8 @@ def revert(request: Request, host: Host, *, check: bool) -> Answer:
                 "changed": True, "outcome": "unchanged", "release_id": release_id, "active_release_id": exchange.store.current(),
                 "record": dict(record), "msg": f"{exchange.identity.name} had its outcome already: {record['status']}.",
             }  # fmt: skip
-        answer = _taken_back(exchange, transaction, request["reason"], request["message"])
+        status = _status_of_failure(transaction)
+        answer = _taken_back(exchange, transaction, status, request["reason"], request["message"])
     if answer["outcome"] == "stuck" or not answer["healthy"]:
         return {**answer, "failed": True, "reason": request["reason"]}
     return answer

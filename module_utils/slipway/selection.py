@@ -218,7 +218,9 @@ def _unsettled(answer: Answer) -> list[Answer]:
     if transaction is None:
         return []
     status = "success" if transaction["step"] == "confirmed" else "interrupted"
-    return [{**transaction, "status": status, "timestamp": transaction["started"], "active_release_id": answer["settled"]}]
+    return [
+        {**transaction, "status": status, "timestamp": transaction["started"], "active_release_id": answer["settled"]}
+    ]
 
 
 def _previous(standing: Mapping[str, _Switch], answers: Answers) -> dict[str, str]:

@@ -23,6 +23,7 @@ from .lease import LeaseFile
 from .release import ONCE
 from .service import Service
 from .store import Store
+from .transaction import settled
 
 RUNS_SHOWN = 50
 RUN_KEYS = (
@@ -49,7 +50,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     records = history.records()
     view, active, here = View.of(records), store.current(), store.release_ids()
     transaction = Journal(places.journal).read()
-    settled = _settled(active, transaction)
+    after = settled(active, transaction)
     lease = LeaseFile(places.lease).read()
     brought = _activation(records, active)
     return {
@@ -58,10 +59,10 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "application": application.name,
         "resident_digest": sha256_of(host.resident) if host.resident.is_file() else None,
         "active": active,
-        "settled": settled,
+        "settled": after,
         "since": brought["timestamp"] if brought else None,
         "deployed_by": brought["deployed_by"] if brought else None,
-        "previous": view.previous(settled, here),
+        "previous": view.previous(after, here),
         "bad": dict(view.bad),
         "last_success": view.last_success["release_id"] if view.last_success else None,
         "last_good": view.last_good,
@@ -72,14 +73,6 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "health": _health(application, host) if request.get("health") else None,
         "integrity": _integrity(places, active) if request.get("verify") else None,
     }
-
-
-def _settled(active: str | None, transaction: Transaction | None) -> str | None:
-    """What recovery will leave: a transaction that was not confirmed goes back."""
-    if transaction is None or transaction.reached("confirmed"):
-        return active
-    previous: str | None = transaction.intent["previous_release_id"]
-    return previous
 
 
 def _activation(records: list[Record], active: str | None) -> Record | None:

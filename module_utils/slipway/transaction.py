@@ -68,6 +68,14 @@ class TakenBack:
     verdict: Verdict
 
 
+def settled(active: str | None, transaction: Transaction | None) -> str | None:
+    """What is active once the open transaction, if any, is settled: one without an outcome goes back."""
+    if transaction is None or transaction.reached("confirmed") or transaction.reached("reverted"):
+        return active
+    previous: str | None = transaction.intent["previous_release_id"]
+    return previous
+
+
 class Transactions:
     """All changes of what one application serves on this host."""
 
