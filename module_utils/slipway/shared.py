@@ -20,11 +20,10 @@ MODE = 0o750
 
 def make_paths(shared: Path, application: Application) -> None:
     """Make the declared directories that are missing, for the application's user; those that are there stay as they are."""
-    shared.mkdir(mode=MODE, exist_ok=True)
     for path in application.shared_paths:
-        descriptor = os.open(shared, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        descriptor = os.open(shared.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            for part in path.split("/"):
+            for part in (shared.name, *path.split("/")):
                 descriptor = _enter(descriptor, part, path, application)
         finally:
             os.close(descriptor)
