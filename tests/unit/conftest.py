@@ -26,12 +26,12 @@ HOST_ID = "7f3a1c52-6a0e-4a3e-9a64-2f3f5c1d9e10"
 class FakeClock:
     """Stands still until a test sets it or something sleeps; `slept` is what was slept, in order."""
 
-    time: int = signed.NOW
+    time: float = signed.NOW
     boot: float = 1000.0
     slept: list[float] = field(default_factory=list)
 
     def now(self) -> int:
-        return self.time
+        return int(self.time)
 
     def elapsed(self) -> float:
         return self.boot
@@ -42,7 +42,7 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self.boot += seconds
-        self.time = int(self.time + seconds)
+        self.time += seconds
 
 
 @dataclass
