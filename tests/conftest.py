@@ -4,8 +4,13 @@
 from pathlib import Path
 
 import ansible.module_utils
+import hypothesis
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ansible.module_utils.__path__.append(str(REPOSITORY / "module_utils"))
+
+# A busy machine is no bug.
+hypothesis.settings.register_profile("slipway", deadline=None)
+hypothesis.settings.load_profile("slipway")
 
 from releases import site  # noqa: E402, F401  a fixture

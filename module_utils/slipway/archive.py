@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -115,17 +116,10 @@ class _Unpacked:
         (self._directory / path).mkdir(mode=0o755)
         self._kinds[path] = DIRECTORY
 
-    def write(self, path: str, mode: int, size: int, stream: IO[bytes]) -> None:
-        """Write one file of exactly `size` bytes."""
-        written = 0
+    def write(self, path: str, mode: int, stream: IO[bytes]) -> None:
+        """Write one file; `stream` ends with it, and the standard library refuses one that is cut."""
         with open(self._directory / path, "xb") as target:
-            while chunk := stream.read(min(_CHUNK, size - written + 1)):
-                written += len(chunk)
-                if written > size:
-                    break
-                target.write(chunk)
-        if written != size:
-            _refuse("archive_malformed", f"{size} bytes in {path}", f"{'more' if written > size else written}")
+            shutil.copyfileobj(stream, target, _CHUNK)
         os.chmod(self._directory / path, normal_mode(path, FILE, mode))
 
     def link(self, path: str, target: str) -> None:
@@ -173,7 +167,7 @@ def _unpack_tar_member(tar: tarfile.TarFile, member: tarfile.TarInfo, unpacked: 
     elif member.isreg() and not member.issparse():
         path = unpacked.admit(member.name, FILE, member.size)
         with cast(IO[bytes], tar.extractfile(member)) as stream:
-            unpacked.write(path, member.mode, member.size, stream)
+            unpacked.write(path, member.mode, stream)
     elif member.islnk():
         _refuse("archive_hardlink", "an archive made with tar --hard-dereference", f"the hard link {member.name}")
     else:
@@ -208,7 +202,7 @@ def _unpack_zip_member(package: zipfile.ZipFile, member: zipfile.ZipInfo, unpack
             target = stream.read(MAX_TARGET_BYTES + 1)
             unpacked.link(path, target.decode("utf-8"))
         else:
-            unpacked.write(path, stat.S_IMODE(mode) or PLAIN_MODE, member.file_size, stream)
+            unpacked.write(path, stat.S_IMODE(mode) or PLAIN_MODE, stream)
 
 
 def _zip_kind(member: zipfile.ZipInfo, mode: int) -> str:

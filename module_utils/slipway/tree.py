@@ -43,6 +43,8 @@ MAX_TARGET_BYTES: Final = 1024
 
 # C0 and C1 controls, line and paragraph separators, and the characters that reorder or hide text (UAX 9, UTR 36).
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+# Nearly all paths are like this: printable ASCII without a backslash, and no segment that is empty, . or ..
+_PLAIN = re.compile(r"(?:(?:\A|(?<=.)/)(?!\.{1,2}(?:/|\Z))[ -.0-\[\]-~]{1,100}){1,20}\Z")
 _PRIVILEGES: Final = frozenset({"security.capability", "system.posix_acl_access", "system.posix_acl_default"})
 _READ_ONCE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
@@ -191,7 +193,7 @@ def _require_sound(entries: Iterable[Entry]) -> None:
         fold = _fold(path)
         if fold in folded:
             _refuse_entry("path_twin", "paths that differ in more than case or Unicode form", f"{folded[fold]}, {path}")
-        parent = posixpath.dirname(path)
+        parent = path.rpartition("/")[0]
         if parent and kinds.get(parent) != DIRECTORY:
             _refuse_entry("path_parent", f"{parent} listed as a directory before {path}", kinds.get(parent, "nothing"))
         if entry.mode not in _MODES[entry.type]:
@@ -231,6 +233,8 @@ def require_path(path: str) -> None:
 
 
 def _path_problem(path: str) -> str | None:
+    if _PLAIN.match(path):
+        return None
     return _encoding_problem(path) or _text_problem(path) or _size_problem(path)
 
 

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
 import stat
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import signed
 from ansible.module_utils.slipway import canonical, tree
 from ansible.module_utils.slipway.errors import Refusal
-from ansible.module_utils.slipway.tree import Entry, FileList
+from ansible.module_utils.slipway.tree import Difference, Entry, FileList
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -111,6 +113,12 @@ BAD_PATHS = {
 @pytest.mark.parametrize("path", BAD_PATHS.values(), ids=BAD_PATHS.keys())
 def test_a_path_that_is_not_plain_is_refused(path):
     assert reason(file(path)) == "path_unsafe"
+
+
+@given(st.text("a. ~/\\", max_size=8) | st.text("ab/", min_size=95, max_size=210))
+def test_the_short_way_for_plain_paths_accepts_nothing_that_the_long_way_refuses(path):
+    if tree._PLAIN.match(path):
+        assert [look(path) for look in (tree._encoding_problem, tree._text_problem, tree._size_problem)] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -492,29 +500,48 @@ def test_a_release_that_is_no_directory_is_one_difference(tmp_path, make):
     assert found[0].problem.startswith("cannot be opened as a directory")
 
 
-def test_what_cannot_be_read_is_a_difference(release):
+@contextmanager
+def as_another_user():
+    """Do what follows with the rights of user 12345."""
+    os.seteuid(12345)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_cannot_be_opened_is_a_difference(release, monkeypatch):
     root, whole = release
-    (root / "app/data").chmod(0)
-    (root / "empty").chmod(0)
-    script = (
-        "import os, sys; sys.path.insert(0, 'module_utils'); from slipway import tree; from pathlib import Path\n"
-        "data = Path(sys.argv[2]).read_bytes(); import hashlib\n"
-        "whole = tree.FileList.parse(data, digest=hashlib.sha256(data).hexdigest())\n"
-        "os.setuid(12345)\n"
-        "print(tree.differences(whole, Path(sys.argv[1]), owner=0))"
-    )
-    (root.parent / "list.json").write_bytes(whole.encode())
-    for path in [root, *root.parents][:4]:
-        path.chmod(0o755)
-    done = subprocess.run(
-        ["python3", "-c", script, str(root), str(root.parent / "list.json")],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "Difference(path='app/data', problem='cannot be opened (Permission denied)')" in done.stdout
-    assert "Difference(path='empty', problem='cannot be opened (Permission denied)')" in done.stdout
+    monkeypatch.chdir(root.parent)
+    root.parent.chmod(0o755)
+    (root / "app/data").chmod(0o600)
+    (root / "empty").chmod(0o700)
+    with as_another_user():
+        found = tree.differences(whole, Path(root.name), owner=OWNER)
+    denied = "cannot be opened (Permission denied)"
+    assert found == [Difference("app/data", denied), Difference("empty", denied)]
+
+
+def test_what_cannot_be_read_is_a_difference():
+    # /proc/self/mem opens, says that it has no bytes, and fails to read the first one.
+    parent = os.open("/proc/self", os.O_RDONLY)
+    found = tree._compare_files([file("mem", 0o600)], parent, OWNER)
+    os.close(parent)
+    assert found == [Difference("mem", "cannot be read (Input/output error)")]
+
+
+def test_where_the_file_system_has_no_attributes_there_is_no_difference(monkeypatch):
+    # No file system of the kernel's is without them any more; some in user space are.
+    def listxattr(_descriptor):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(tree.os, "listxattr", listxattr)
+    assert tree._privilege_differences(file("a"), 0) == []
+
+
+def test_attributes_that_cannot_be_read_are_no_absence():
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        tree._privilege_differences(file("a"), 999)
 
 
 def test_a_file_that_vanishes_while_it_is_looked_at_is_a_difference(release):
@@ -554,7 +581,7 @@ def test_a_shared_path_in_the_place_of_a_released_one_is_found(release, path):
 
 
 def test_a_tree_wider_and_deeper_than_the_limit_of_open_files_is_compared(tmp_path):
-    names = {f"wide/{number}/f": b"x" for number in range(300)}
+    names = {f"wide/{number}/f": b"x" for number in range(300)} | {f"many/{number}": b"y" for number in range(130)}
     deep = "/".join("d" * 100)
     signed.write_tree(tmp_path / "r", {**names, f"{deep}/f": b"y"})
     whole = tree.scan(tmp_path / "r")
