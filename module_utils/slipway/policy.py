@@ -198,7 +198,14 @@ class TrustPolicy:
 
 
 def read_policy(path: Path) -> TrustPolicy:
-    """Read the trust policy at `path`, a regular file."""
+    """Read the controller's copy of the trust policy, a regular file."""
+    if not path.exists():
+        raise Refusal(
+            "trust_policy_missing",
+            expected=f"a signed trust policy at {path}",
+            found="none",
+            remedy="Sign one first: ansible-playbook playbooks/keys.yml.",
+        )
     return TrustPolicy.parse(read_regular(path, limit=dsse.MAX_ENVELOPE_BYTES, what=_WHAT))
 
 

@@ -136,4 +136,5 @@ def test_a_missing_trust_policy_is_named(asked):
     asked["trust_policy"].unlink()
     refused = doors.run(MODULE, **asked)
     assert refused["reason"] == "trust_policy_missing"
+    assert "playbooks/keys.yml" in refused["remedy"]
     assert not asked["catalogue"].exists()
