@@ -27,7 +27,7 @@ from .files import fsync_directory, open_regular, read_if_there, write_all, writ
 
 EMPTY_TREE = hashlib.sha256(b"").hexdigest()
 LINE_LIMIT = 4 << 20
-HISTORY_LIMIT = 1 << 30
+HISTORY_LIMIT = 256 << 20
 TAIL_BYTES = 64 * 1024
 STATUSES = ("success", "failed", "rolled_back", "interrupted")
 Record = Mapping[str, Any]
