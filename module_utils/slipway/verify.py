@@ -2,8 +2,8 @@
 """The one place that says whether a release may be trusted. It only reads, and gives the same answer twice.
 
 verify_manifest    signed by the builder of this host's policy, for this application, not revoked, above the floor
-require_fresh      neither manifest nor policy nor key has expired; asked when a release is activated by a deploy,
-                   never when one is rolled back to or running
+require_fresh      neither manifest nor policy nor key has expired, and nobody has yet to approve; asked when a release
+                   is activated by a deploy, never when one is rolled back to or running
 verify_file_list   these are the bytes that the manifest names
 verify_tree        these are the files that the list names, and no others
 """
@@ -85,6 +85,7 @@ def require_fresh(manifest: ReleaseManifest, policy: TrustPolicy, environment: s
     builders = policy.roles[BUILDER].keys
     signers = [key for key in builders if key.public.keyid in manifest.keyids]
     policy.require_valid(BUILDER, signers, at=now, what=_WHAT)
+    _require_no_approvals(policy, environment)
 
 
 def verify_file_list(manifest: ReleaseManifest, data: bytes) -> FileList:
@@ -141,6 +142,18 @@ def _require_above_floor(policy: TrustPolicy, manifest: ReleaseManifest) -> None
             expected=f"a release of {manifest.application} created at {timestamp(floor)} or later",
             found=f"{manifest.release_id}, created {manifest.created}",
             remedy="Older releases are known to be unsafe (minSafeSequence); deploy a newer one.",
+        )
+
+
+def _require_no_approvals(policy: TrustPolicy, environment: str) -> None:
+    """Approvals cannot be given yet, so where the policy asks for one nothing is activated, rather than unapproved."""
+    asked = policy.environment(environment).require
+    if asked:
+        raise Refusal(
+            "approval_missing",
+            expected=f"the approvals that the trust policy asks for in {environment}",
+            found=f"none by {', '.join(each.role for each in asked)}: this version of Slipway knows no approvals yet",
+            remedy="Leave `require` of the environment empty until it does.",
         )
 
 

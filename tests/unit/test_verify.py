@@ -147,6 +147,13 @@ def test_a_release_older_than_the_environment_allows_is_not_activated():
     assert stale(NOW + 90 * signed.DAY) == "manifest_too_old"
 
 
+def test_a_release_is_not_activated_where_the_policy_asks_for_approvals():
+    asked = signed.environment(require=[{"role": "risk_manager", "threshold": 1}])
+    policy = signed.trust_policy(environments={"prod": asked, "staging": signed.environment()})
+    assert stale(NOW, policy=policy) == "approval_missing"
+    fresh(NOW, policy=policy, environment="staging")
+
+
 def test_each_environment_has_its_own_age():
     environments = {"prod": signed.environment(maxManifestAge=10), "staging": signed.environment(maxManifestAge=20)}
     policy = signed.trust_policy(environments=environments)
