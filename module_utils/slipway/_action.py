@@ -44,7 +44,7 @@ class ControllerAction(ActionBase):  # type: ignore[misc]
         raise NotImplementedError
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(argument_spec=documented_spec(self.name))
         try:
             result.update(self.answer(arguments, task_vars or {}))
