@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,16 @@ UNIT = "shop.service"
 ALWAYS = ["true"]
 NEVER = ["sh", "-c", "echo no such luck; exit 3"]
 ONCE = {"interval_seconds": 0, "retries": 0, "deadline_seconds": 1}
-HEALTHY_BUT_FOR = 'case "$(readlink {current})" in {releases}) exit 1;; esac'
+V1 = {
+    "bin/shop!": b"#!/bin/sh\necho one\n",
+    "config.json": b'{"version": "1.0"}',
+    "data/same": b"same" * 100,
+    "empty/": b"",
+}
+V2 = {**V1, "bin/shop!": b"#!/bin/sh\necho two\n"}
+V3 = {**V1, "bin/shop!": b"#!/bin/sh\necho three\n"}
+# The application is ill while the active release stands in the file `ill`.
+PROBE = 'active=$(readlink {current}); if grep -qxF "${{active##*/}}" {ill}; then echo coughing; exit 1; fi'
 
 
 @dataclass
@@ -47,6 +57,23 @@ class Site:
         for place in (self.places.base, self.places.state):
             place.mkdir(parents=True, exist_ok=True)
             place.chmod(0o755)
+        self.ill = self.directory / "ill"
+        self.directory.mkdir(exist_ok=True)
+        self.ill.touch()
+        self.description = {**self.basics(), **self.description}
+
+    def basics(self) -> dict[str, Any]:
+        probe = PROBE.format(current=self.places.current, ill=self.ill)
+        return {
+            "unit": UNIT,
+            "user": pwd.getpwuid(os.geteuid()).pw_name,
+            "health": [{"type": "unit"}, {"type": "command", "argv": ["sh", "-c", probe], "timeout_seconds": 20}],
+            "health_patience": ONCE,
+        }
+
+    def sicken(self, *release_ids: str) -> None:
+        """Let these releases fail their health check, and all others pass it."""
+        self.ill.write_text("".join(f"{release_id}\n" for release_id in release_ids))
 
     # the controller
 
@@ -61,7 +88,14 @@ class Site:
         return bundle.make(request, self.catalogue)
 
     def run(self, run_id: str = "run-1", **changes: Any) -> dict[str, Any]:
-        return {"run_id": run_id, "controller_id": self.controller, "deployed_by": "alice", "dead_runs": [], "lease_seconds": 900, **changes}
+        return {
+            "run_id": run_id,
+            "controller_id": self.controller,
+            "deployed_by": "alice",
+            "dead_runs": [],
+            "lease_seconds": 900,
+            **changes,
+        }
 
     def request(self, operation: str, **keys: Any) -> dict[str, Any]:
         return {
@@ -72,7 +106,15 @@ class Site:
             **keys,
         }
 
-    def pack(self, release_id: str, objects: Iterable[str], *, run_id: str = "run-1", resident: bytes | None = None, with_objects: bool = True) -> str:
+    def pack(
+        self,
+        release_id: str,
+        objects: Iterable[str],
+        *,
+        run_id: str = "run-1",
+        resident: bytes | None = None,
+        with_objects: bool = True,
+    ) -> str:
         shipment = deployment.Shipment(release_id, run_id, frozenset(objects), with_objects)
         return str(deployment.make_pack(self.state, self.catalogue, self.application, shipment, resident))
 
@@ -92,11 +134,15 @@ class Site:
     def inspect(self, **keys: Any) -> dict[str, Any]:
         return self.ask("inspect", **keys)
 
-    def stage(self, release_id: str, *, objects: Iterable[str] | None = None, resident: bytes | None = None, **keys: Any) -> dict[str, Any]:
+    def stage(
+        self, release_id: str, *, objects: Iterable[str] | None = None, resident: bytes | None = None, **keys: Any
+    ) -> dict[str, Any]:
         """What the action plugin does, in one shipment."""
         run = keys.get("run", self.run())
         wanted = self.objects(release_id) if objects is None else objects
-        pack = self.pack(release_id, wanted, run_id=run["run_id"], resident=resident, with_objects=not keys.get("check"))
+        pack = self.pack(
+            release_id, wanted, run_id=run["run_id"], resident=resident, with_objects=not keys.get("check")
+        )
         return self.ask("stage", **{"release_id": release_id, "pack": pack, **keys})
 
     def activate(self, release_id: str, **keys: Any) -> dict[str, Any]:
@@ -106,7 +152,9 @@ class Site:
         return self.ask("confirm", **{"release_id": release_id, "smoke_test_passed": True, "keep_count": 5, **keys})
 
     def revert(self, release_id: str, **keys: Any) -> dict[str, Any]:
-        return self.ask("revert", **{"release_id": release_id, "reason": "smoke_test_failed", "message": "it smokes", **keys})
+        return self.ask(
+            "revert", **{"release_id": release_id, "reason": "smoke_test_failed", "message": "it smokes", **keys}
+        )
 
     def rollback(self, release_id: str, **keys: Any) -> dict[str, Any]:
         return self.activate(release_id, **{"rollback": True, "keep": True, **keys})
@@ -181,4 +229,4 @@ def snapshot(*roots: Path) -> dict[str, tuple[Any, ...]]:
 def site(tmp_path: Path, host: Host, systemctl: Any) -> Site:
     """The application `shop` with a unit that runs once it is restarted, on the host of conftest.py."""
     systemctl.units[UNIT] = ("loaded", "inactive", "dead")
-    return Site(tmp_path, host, description={"unit": UNIT, "health": [{"type": "unit"}], "health_patience": ONCE})
+    return Site(tmp_path, host)

@@ -431,7 +431,7 @@ def _taken_back(exchange: Exchange, transaction: Transaction, status: str, reaso
         "healthy": not taken_back.verdict.is_failure,
         "health": _plain(taken_back.verdict),
         "record": dict(taken_back.record),
-        "msg": f"{reason}: {release_id} on {exchange.identity.name}: {message}. "
+        "msg": f"{reason}: {release_id} on {exchange.identity.name}: {taken_back.record['message']}. "
         f"{'Went back' if went_back else 'No way back'}: {serves}.",
     }
 
