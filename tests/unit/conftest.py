@@ -157,7 +157,7 @@ def systemctl() -> FakeSystemctl:
     return FakeSystemctl()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def signing() -> Signing:
     envelope = signed.policy_envelope()
     return Signing(signed.ROOT_KEY, signed.BUILDER_KEY, envelope, TrustPolicy.parse(envelope))
