@@ -147,7 +147,7 @@ class Pack:
     def _next(self) -> tarfile.TarInfo | None:
         with _damage_is_a_refusal():
             member = next(self._members, None)
-        if member is not None and (member.type not in PLAIN or member.issparse()):
+        if member is not None and (member.type not in PLAIN or member.issparse() or member.size < 0):
             raise _invalid(f"{shown(member.name)}, which is no plain file")
         return member
 
