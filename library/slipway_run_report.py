@@ -9,7 +9,7 @@ module: slipway_run_report
 short_description: How a run ended
 description:
   - Says for every host how the run ended there, what it serves and what to do next.
-  - Fails when a host did not end as asked: a deployment that was taken back is no success.
+  - Fails when a host did not end as asked, since a deployment that was taken back is no success.
   - Runs on the controller and opens no connection. Use it with C(run_once).
 version_added: 0.1.0
 author: The Slipway founders
