@@ -9,7 +9,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile --quiet
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo test check lint types unit molecule e2e bench lab clean-lab venv dev lock
+.PHONY: help demo test check lint types unit molecule e2e bench lab clean-lab venv dev docs lock
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ venv: $(VENV)/controller.stamp ## Make the virtual environment with what the con
 
 dev: $(VENV)/dev.stamp ## Add what developing and testing need
 	@:
+
+docs: dev ## Write docs/reference anew from the source
+	python docs/generate.py
 
 lock: venv ## Write requirements/*.lock anew from pyproject.toml
 	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
