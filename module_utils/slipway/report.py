@@ -107,7 +107,7 @@ def run_report(title: str, endings: Sequence[Ending], *, rollback: bool, check: 
         )
     else:
         verdict, following = (
-            f"failed on {len(failed)} of {len(endings)} hosts",
+            f"failed on {len(failed)} of {len(endings)} hosts ({_counted(endings)})",
             _next_command(failed, rollback=rollback),
         )
     return f"{title}: {verdict}\n{table(('host', 'outcome', 'serves', 'why'), rows)}\nnext: {following}"
