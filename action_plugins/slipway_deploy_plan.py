@@ -27,4 +27,5 @@ class ActionModule(ControllerAction):
             arguments["answers"],
             requested=arguments["release_id"],
             retry=arguments["retry"],
+            waves=arguments["waves"],
         )

@@ -54,6 +54,11 @@ options:
     description: Allow a release that was taken back on a host before.
     type: bool
     default: false
+  waves:
+    description: How many hosts are switched at a time, as counts or percentages. Only judged here, before anything is done.
+    type: list
+    elements: str
+    required: true
 """
 
 EXAMPLES = r"""
@@ -65,6 +70,7 @@ EXAMPLES = r"""
     catalogue: .slipway/catalogue
     trust_policy: .slipway/trust/trust-policy.dsse.json
     answers: "{{ ansible_play_hosts_all | slipway_by_host(hostvars, 'inspection') }}"
+    waves: [1, "100%"]
   run_once: true
   register: plan
 """

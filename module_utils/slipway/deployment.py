@@ -96,25 +96,34 @@ def resolve_application(applications: object, requested: str) -> str:
     return name
 
 
-def require_answers(answers: Answers, *, next_command: str) -> None:
-    """Refuse when a host did not answer, before anything is changed anywhere."""
-    silent = [name for name, answer in answers.items() if "active" not in answer]
-    selection.require_reachable(silent, next_command=next_command)
+def silent_hosts(answers: Answers) -> dict[str, str]:
+    """The hosts without an answer, each as the operator is told: with the reason where the host itself refused."""
+    return {
+        name: f"{name} ({answer['reason']})" if answer.get("reason") else name
+        for name, answer in sorted(answers.items())
+        if "active" not in answer
+    }
 
 
 def plan_deployment(
-    controller: Controller, catalogue: Catalogue, policy_path: Path, answers: Answers, *, requested: str, retry: bool
+    controller: Controller,
+    catalogue: Catalogue,
+    policy_path: Path,
+    answers: Answers,
+    *,
+    requested: str,
+    retry: bool,
+    waves: Sequence[str],
 ) -> dict[str, Any]:
     """Choose the release, verify it as far as a controller can, begin the run.
 
     Returns {run, release_id, manifest_digest, message, skipped}. The hosts verify again, by their own policies.
     """
-    names = ",".join(["all", *(f"!{name}" for name, answer in sorted(answers.items()) if "active" not in answer)])
-    require_answers(answers, next_command=f"Mend it, or leave it out on purpose with -l '{names}'.")
-    candidates = [
-        selection.Candidate(manifest.release_id, manifest.sequence)
-        for manifest in catalogue.releases(controller.application)
-    ]
+    selection.require_waves(waves)
+    silent = silent_hosts(answers)
+    names = ",".join(["all", *(f"!{name}" for name in silent)])
+    selection.require_reachable(silent.values(), next_command=f"Mend it, or leave it out on purpose with -l '{names}'.")
+    candidates = _candidates(catalogue, controller.application, requested)
     choice = selection.choose_release(candidates, answers, requested=requested, retry=retry)
     manifest, _file_list = verified_release(controller, catalogue, policy_path, choice.release_id)
     return {
@@ -124,6 +133,27 @@ def plan_deployment(
         "message": choice.described(),
         "skipped": {release: list(hosts) for release, hosts in choice.skipped.items()},
     }
+
+
+def _candidates(catalogue: Catalogue, application: str, requested: str) -> list[selection.Candidate]:
+    """Every release of the catalogue. A damaged manifest stops the choice of the newest, for that may be the one; it does
+    not stand in the way of another release that is asked for by name.
+    """
+    candidates = []
+    for release_id in catalogue.release_ids(application):
+        try:
+            manifest = catalogue.manifest(application, release_id)
+        except Refusal as refusal:
+            if requested not in ("", release_id):
+                continue
+            raise Refusal(
+                refusal.reason,
+                expected=refusal.expected,
+                found=f"{refusal.found} (in {catalogue.manifest_path(application, release_id)})",
+                remedy=refusal.remedy,
+            ) from refusal
+        candidates.append(selection.Candidate(release_id, manifest.sequence))
+    return candidates
 
 
 def verified_release(
@@ -157,22 +187,24 @@ def plan_rollback(controller: Controller, answers: Answers, *, requested: str, l
     Returns {run (null when nothing is to do), targets, takes_back, recover, message, unreachable}. A host that does not answer
     stops a rollback over the whole inventory, since what it was part of is unknown; with a limit the others go back.
     """
-    silent = sorted(name for name, answer in answers.items() if "active" not in answer)
+    silent = silent_hosts(answers)
     if not limited:
-        selection.require_reachable(silent, next_command="Say which hosts go back: -l <group or hosts>.")
+        selection.require_reachable(silent.values(), next_command="Say which hosts go back: -l <group or hosts>.")
     reachable = {name: answer for name, answer in answers.items() if name not in silent}
     if not reachable:
-        selection.require_reachable(silent, next_command="Mend the connection, then run the same command again.")
+        selection.require_reachable(
+            silent.values(), next_command="Mend the connection, then run the same command again."
+        )
     rollback = selection.choose_rollback(reachable, requested=requested, limited=limited)
     if not rollback.targets:
-        selection.require_reachable(silent, next_command=f"On the others: {rollback.message}")
+        selection.require_reachable(silent.values(), next_command=f"On the others: {rollback.message}")
     return {
         "run": controller.begin("rollback") if rollback.targets or rollback.recover else None,
         "targets": dict(rollback.targets),
         "takes_back": dict(rollback.takes_back),
         "recover": list(rollback.recover),
         "message": rollback.message,
-        "unreachable": silent,
+        "unreachable": list(silent),
     }
 
 

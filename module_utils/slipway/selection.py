@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from .errors import Refusal
 from .report import table
 
+WAVE = re.compile(r"[1-9][0-9]*|([1-9][0-9]?|100)%")
 Answer = Mapping[str, Any]
 Answers = Mapping[str, Answer]
 
@@ -46,6 +48,17 @@ def require_reachable(names: Iterable[str], *, next_command: str) -> None:
             expected="every host of this run to answer before anything is changed",
             found=f"no answer from {', '.join(unreachable)}; nothing was changed anywhere",
             remedy=next_command,
+        )
+
+
+def require_waves(waves: Sequence[str]) -> None:
+    """Refuse waves that Ansible would only stumble over after everything is staged."""
+    if not waves or not all(WAVE.fullmatch(wave) for wave in waves):
+        raise Refusal(
+            "waves_invalid",
+            expected="release_waves to be a list of at least one count of hosts (1) or percentage (25%)",
+            found=", ".join(waves) or "an empty list",
+            remedy='Correct it in group_vars, or give it as JSON: -e \'{"release_waves": [1, "100%"]}\'.',
         )
 
 
