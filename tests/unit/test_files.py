@@ -113,6 +113,31 @@ def test_a_durable_write_onto_a_directory_fails_and_leaves_it(tmp_path):
     assert os.listdir(tmp_path) == ["directory"]
 
 
+def crashed_write(path: Path) -> Path:
+    """What a power cut in the middle of a durable write leaves."""
+    left = files.temporary_name(path)
+    left.write_bytes(b"half")
+    return left
+
+
+def test_what_a_crash_left_is_removed_and_nothing_that_looks_a_little_like_it(tmp_path):
+    for name in ("a", "b"):
+        crashed_write(tmp_path / name)
+        (tmp_path / name).touch()
+    alike = [".a", ".a.conf", "a.0123456789abcdef", ".a.0123456789abcde", ".a.0123456789ABCDEF", ".a.0123456789abcdef0"]
+    for name in alike:
+        (tmp_path / name).touch()
+    files.remove_temporary(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(["a", "b", *alike])
+
+
+def test_of_one_file_only_what_a_crash_left_of_it_is_removed(tmp_path):
+    crashed_write(tmp_path / "a")
+    other = crashed_write(tmp_path / "b")
+    files.remove_temporary(tmp_path, "a")
+    assert os.listdir(tmp_path) == [other.name]
+
+
 def test_all_bytes_are_written_though_each_call_takes_a_few(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write = os.write
