@@ -12,7 +12,10 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Iterable, Sequence
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import preflight, shell
@@ -39,6 +42,8 @@ LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/s
 FAMILY = {"bookworm": "debian", "trixie": "debian", "noble": "ubuntu"}
 DEFAULT = {"debian": "bookworm", "ubuntu": "noble"}
 KEYRING_PACKAGE = {"debian": "debian-archive-keyring", "ubuntu": "ubuntu-keyring"}
+# Whose archive brings the other family's keyring (Debian 12 has none for Ubuntu, but trusts Debian 13).
+KEYRING_FROM = {"debian": "noble", "ubuntu": "trixie"}
 KEYRINGS = {
     family: [Path(f"/usr/share/keyrings/{family}-archive-keyring.{ending}") for ending in ("gpg", "pgp")]
     for family in DEFAULT
@@ -117,53 +122,72 @@ def ensure(distribution: str) -> str:
 
 def bootstrap(distribution: str, tar: Path) -> None:
     """Make the root file system of a host as a tar archive; the file appears whole or not at all."""
-    family = FAMILY[distribution]
     preflight.install(preflight.missing(preflight.IMAGE_TOOLS, shell.which))
-    if not keyring(family):
-        preflight.install([KEYRING_PACKAGE[family]])
-    signed_by = keyring(family)
-    if not signed_by:
-        raise LabError(
-            expected=f"the archive keyring of {family}: " + " or ".join(str(path) for path in KEYRINGS[family]),
-            found="neither",
-            remedy=f"Choose --distribution {DEFAULT.get(preflight.system().family, 'bookworm')}.",
-        )
-    lines = [f"deb [signed-by={signed_by}] {source}" for source in sources(distribution)]
     options = [
+        "--variant=minbase",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
         "--dpkgopt=force-unsafe-io",
-        *(f"--aptopt={option}" for option in apt_options(shell.run(["apt-config", "dump"], check=False).stdout)),
         f"--include={','.join(PACKAGES)}",
         f"--customize-hook={RECIPE / 'setup'}",
     ]
     scratch = tar.with_suffix(f".{os.getpid()}.partial")
     try:
-        with step(f"bootstrapping {distribution} from the package archive"), scratch.open("wb") as output:
-            shell.run(
-                # /tmp may be mounted nodev, which mmdebstrap refuses.
-                [
-                    "env",
-                    "TMPDIR=/var/tmp",
-                    "mmdebstrap",
-                    "--variant=minbase",
-                    "--format=tar",
-                    *options,
-                    distribution,
-                    "-",
-                    *lines,
-                ],
-                root=True,
-                stdout=output,
-                timeout=1800,
-            )
+        title = f"bootstrapping {distribution} from the package archive"
+        with keyring(FAMILY[distribution]) as signed_by, step(title):
+            mmdebstrap(distribution, signed_by, options, scratch)
         scratch.replace(tar)
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def keyring(family: str) -> Path | None:
-    """Return the installed keyring of a distribution's archive."""
+def mmdebstrap(distribution: str, signed_by: Path, options: Iterable[str], tar: Path) -> None:
+    """Run mmdebstrap against the distribution's archive, reached the way that this machine's apt reaches its own."""
+    reach = apt_options(shell.run(["apt-config", "dump"], check=False).stdout)
+    lines = [f"deb [signed-by={signed_by}] {source}" for source in sources(distribution)]
+    words = [*(f"--aptopt={option}" for option in reach), *options, "--format=tar", distribution, "-", *lines]
+    with tar.open("wb") as output:
+        # /tmp may be mounted nodev, which mmdebstrap refuses.
+        shell.run(["env", "TMPDIR=/var/tmp", "mmdebstrap", *words], root=True, stdout=output, timeout=1800)
+
+
+@contextmanager
+def keyring(family: str) -> Iterator[Path]:
+    """Find the keys of a family's archive: installed here, or for the block's time from this machine's own archive."""
+    if not installed_keyring(family) and family == preflight.system().family:
+        preflight.install([KEYRING_PACKAGE[family]])
+    found = installed_keyring(family)
+    if found:
+        yield found
+        return
+    with tempfile.TemporaryDirectory(prefix="slipway-keyring-", dir="/var/tmp") as directory:
+        Path(directory).chmod(0o755)  # apt reads keys as a user of its own
+        yield extract_keyring(family, Path(directory))
+
+
+def installed_keyring(family: str) -> Path | None:
+    """Return the installed keyring of a family's archive."""
     return next((path for path in KEYRINGS[family] if path.exists()), None)
+
+
+def extract_keyring(family: str, directory: Path) -> Path:
+    """Take a family's keyring out of its package in the other family's archive, whose keys vouch for it."""
+    package, distribution = KEYRING_PACKAGE[family], KEYRING_FROM[family]
+    tar, found = directory / "package.tar", directory / f"{family}.gpg"
+    with step(f"fetching {package} of {distribution}"), keyring(FAMILY[distribution]) as signed_by:
+        mmdebstrap(distribution, signed_by, ["--variant=extract", f"--include={package}"], tar)
+    with tarfile.open(tar) as archive:
+        names = {Path("/") / member.name: member for member in archive if member.isfile()}
+        member = next((names[path] for path in KEYRINGS[family] if path in names), None)
+        content = archive.extractfile(member) if member else None
+        if not content:
+            raise LabError(
+                expected=f"the keyring of {family} in the package {package} of {distribution}",
+                found="none of " + " or ".join(str(path) for path in KEYRINGS[family]),
+                remedy=f"Choose --distribution {default_distribution()}.",
+            )
+        found.write_bytes(content.read())
+    found.chmod(0o644)
+    return found
 
 
 def sources(distribution: str) -> list[str]:
@@ -179,7 +203,7 @@ def sources(distribution: str) -> list[str]:
     for attempt in range(2):
         lines = shell.run(query, check=False).stdout.splitlines()
         usable = archive_sources(lines, found.codename, distribution)
-        if usable or attempt:
+        if usable or attempt or FAMILY[distribution] != found.family:  # no list of ours has the other family's archive
             break
         with step("reading the package lists"):
             preflight.refresh_package_lists()
