@@ -137,7 +137,7 @@ class Store:
             os.rename(staging, final)
             fsync_directory(self.places.releases)
         except BaseException:
-            remove_tree(staging)
+            remove_tree(staging) if staging.is_dir() else self._discard(final)
             raise
 
     def _lay_out(self, staging: Path, file_list: FileList, links: Mapping[str, str], created: int) -> None:

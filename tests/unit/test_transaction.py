@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A switch that is cut off anywhere leaves the old or the new release, whole, and the next exchange settles it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import faults
+import pytest
+from ansible.module_utils.slipway.command import Finished
+from ansible.module_utils.slipway.journal import Journal
+from ansible.module_utils.slipway.verify import verify_tree
+from releases import V1, V2, V3, leftovers
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory):
+    """In memory where there is such a place: hundreds of hosts are made and thrown away here."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path_factory.mktemp("host")
+        return
+    with TemporaryDirectory(dir=memory, prefix="slipway-tests-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def stand(site, systemctl, tmp_path):
+    """v1 is active and has a file outside the tree, v2 is staged, v3 is only in the catalogue; and a way to start over."""
+    motd = site.host.root / "etc/motd"
+    motd.write_bytes(b"from before\n")
+    site.description["health"] = [{"type": "unit"}]
+
+    def fail_under_an_ill_release(arguments):
+        is_ill = site.current in site.ill.read_text().splitlines()
+        systemctl.ends = {"restart": Finished(1, "coughing")} if is_ill else {}
+
+    systemctl.before = fail_under_an_ill_release
+    site.description["files"] = [{"source": "motd", "path": "/etc/motd", "owner": site.description["user"]}]
+    for release_id, files in (("v1", V1), ("v2", V2), ("v3", V3)):
+        site.build(release_id, {**files, "motd": release_id.encode()})
+    site.deploy("v1", "run-1")
+    site.stage("v2", run=site.run("run-2"))
+    return Stand(site, tmp_path / "template")
+
+
+class Stand:
+    def __init__(self, site, template):
+        self.site = site
+        self.template = template
+        site.pack("v3", site.objects("v3"), run_id="run-3")
+
+    def prepare(self, *exchanges):
+        """What was done before the exchange that is cut off."""
+        for exchange in exchanges:
+            answer = exchange(self.site)
+            assert not answer.get("failed"), answer
+        faults.copy(self.site.host.root, self.template)
+        self.records = len(self.site.records)
+
+    def start_over(self):
+        faults.copy(self.template, self.site.host.root)
+
+
+def run_2(site):
+    return site.run("run-2")
+
+
+def activate(site):
+    return site.activate("v2", run=run_2(site))
+
+
+def confirm(site):
+    return site.confirm("v2", run=run_2(site), keep_count=1)
+
+
+def revert(site):
+    return site.revert("v2", run=run_2(site))
+
+
+def stage(site):
+    (pack,) = (site.state / "packs" / "run-3").glob("*.pack")
+    return site.ask("stage", release_id="v3", run=site.run("run-3"), pack=str(pack))
+
+
+def roll_back(site):
+    return site.rollback("v1", run=site.run("run-3"))
+
+
+def activate_ill(site):
+    site.sicken("v2")
+    try:
+        return site.activate("v2", run=run_2(site))
+    finally:
+        site.sicken()
+
+
+def recover(site):
+    return site.recover(run=site.run("run-9", dead_runs=["run-2", "run-3"]))
+
+
+CUT_OFF = [
+    pytest.param((), stage, {"v1"}, id="stage"),
+    pytest.param((), activate, {"v1"}, id="activate"),
+    pytest.param((), activate_ill, {"v1"}, id="activate_ill"),
+    pytest.param((activate,), confirm, {"v1", "v2"}, id="confirm"),
+    pytest.param((activate,), revert, {"v1"}, id="revert"),
+    pytest.param((activate, confirm), roll_back, {"v1", "v2"}, id="roll_back"),
+    pytest.param((activate,), recover, {"v1"}, id="recover"),
+]
+
+
+def assert_served(site, possible):
+    """What is active is one of the possible releases, whole."""
+    current = site.current
+    assert current in possible
+    verify_tree(site.made(current), site.release(current), owner=site.host.uid)
+
+
+def assert_whole(site, possible):
+    """The same, with the release's file outside the tree."""
+    assert_served(site, possible)
+    current = site.current
+    assert (site.host.root / "etc/motd").read_bytes() == current.encode()
+
+
+def assert_settled(site, records_before):
+    assert leftovers(site.host.root) == []
+    assert not list((site.host.root / "etc").glob(".*"))
+    records = site.records
+    transactions = [record["transaction"] for record in records]
+    assert len(set(transactions)) == len(transactions)
+    assert len(records) - records_before in (0, 1)
+    assert {path.name for path in site.places.backups.glob("*")} <= set(transactions)
+    for record in records[records_before:]:
+        assert record["active_release_id"] == site.current
+
+
+@pytest.mark.parametrize(("before", "exchange", "possible"), CUT_OFF)
+def test_an_exchange_that_is_killed_anywhere_is_settled_by_the_next(stand, before, exchange, possible, capsys):
+    stand.prepare(*before)
+    site, number = stand.site, 0
+    while faults.die_at(number, lambda: exchange(site)):
+        assert_served(site, {"v1", "v2"})
+        recover(site)
+        assert_whole(site, possible)
+        assert_settled(site, stand.records)
+        if number % 12 == 0:
+            assert site.deploy("v3", "run-4")["active_release_id"] == "v3"
+            assert_whole(site, {"v3"})
+        number += 1
+        stand.start_over()
+    with capsys.disabled():
+        print(f" killed at {number} points", end=" ")
+    assert number > 10
+
+
+@pytest.mark.parametrize("number_of_first", range(0, 60, 12))
+def test_a_recovery_that_is_killed_anywhere_is_finished_by_the_next(stand, number_of_first):
+    site = stand.site
+    stand.prepare()
+    if not faults.die_at(number_of_first, lambda: activate_ill(site)):
+        pytest.fail("the exchange has fewer calls: shorten the range")
+    stand.prepare()
+    number = 0
+    while faults.die_at(number, lambda: recover(site)):
+        assert_served(site, {"v1", "v2"})
+        recover(site)
+        assert_whole(site, {"v1"})
+        assert_settled(site, stand.records)
+        number += 1
+        stand.start_over()
+
+
+@pytest.mark.parametrize("fault", [faults.fail_once, faults.full_from])
+@pytest.mark.parametrize(("before", "exchange", "possible"), CUT_OFF)
+def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, exchange, possible, fault, capsys):
+    """``disk_full`` and nothing changed, or the exchange did its part in spite of it, or it went back."""
+    stand.prepare(*before)
+    site, active, names = stand.site, stand.site.current, leftovers(stand.site.host.root)
+    journal, releases = Journal(site.places.journal).read(), site.store.release_ids()
+    ends: Counter[str] = Counter()
+    for number in itertools.count():
+        with fault(number).installed() as counted:
+            answer = exchange(site)
+        if number >= len(counted.names):
+            break
+        ends["went on" if not answer.get("failed") else "refused" if not answer["changed"] else answer["reason"]] += 1
+        if answer.get("failed"):
+            assert "No space left on device" in answer["msg"] or answer["reason"] == "health_failed", answer
+            assert answer["reason"] in ("disk_full", "switch_failed", "health_failed"), answer
+        if answer.get("failed") and not answer["changed"]:
+            assert (site.current, Journal(site.places.journal).read(), site.store.release_ids()) == (
+                active,
+                journal,
+                releases,
+            )
+            assert leftovers(site.host.root) == names
+        if answer["changed"] and answer.get("reason") in ("switch_failed", "health_failed"):
+            assert (site.current, leftovers(site.host.root)) == (active, [])
+        recover(site)
+        assert_whole(site, possible)
+        assert_settled(site, stand.records)
+        stand.start_over()
+    with capsys.disabled():
+        print(f" full at {number} points: {dict(ends)}", end=" ")
+    assert number > 10
+
+
+def test_going_back_works_on_a_disk_that_stays_full(stand):
+    """The room for the journal, the history and the link back was taken before the switch."""
+    site = stand.site
+    stand.prepare(activate)
+    with faults.full_from(0).installed() as counted:
+        answer = revert(site)
+    assert (answer["outcome"], site.current, counted.is_room_made) == ("reverted", "v1", True)
+    assert site.statuses[-1] == ("v2", "rolled_back")
