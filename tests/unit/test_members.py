@@ -26,6 +26,30 @@ def test_a_member_is_written_and_read_back():
     assert Member("a").as_dict() == {"path": "a", "required": True, "format": "none"}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": ""},
+        {"required": "yes"},
+        {"format": "xml"},
+        {"schema": {}},
+        {"version_key": "version"},
+        {"format": "json", "schema": True},
+        {"format": "json", "version_key": 1},
+        {"mode": 1},
+    ],
+)
+def test_a_member_of_another_shape_is_refused(changes):
+    with pytest.raises(Refusal, match="bad"):
+        members.read_members([Fields({**Member("a").as_dict(), **changes}, "a test", "bad")])
+
+
+def test_a_member_is_declared_once():
+    twice = [Fields(Member("a").as_dict(), "a test", "bad") for _ in range(2)]
+    with pytest.raises(Refusal, match="each path once"):
+        members.read_members(twice)
+
+
 def test_a_missing_required_member_is_a_problem_and_an_optional_one_is_none():
     assert problems(Member("policy.pt"), {}) == ["policy.pt is missing"]
     assert problems(Member("policy.pt", required=False), {}) == []

@@ -115,6 +115,17 @@ def test_a_malformed_policy_is_refused(document):
     assert reason(document) == "policy_malformed"
 
 
+def test_a_key_that_nobody_uses_needs_its_own_id_too():
+    document = signed.policy_document()
+    document["keys"]["0" * 64] = signed.key_entry(signed.OTHER_KEY, "spare")
+    assert reason(document) == "policy_malformed"
+
+
+def test_a_role_without_keys_is_named_as_such():
+    with pytest.raises(Refusal, match=r"trust policy\.roles\.builder\.keyids: at least one key"):
+        policy.TrustPolicy.parse(signed.policy_envelope(MALFORMED["a role without keys"]))
+
+
 def test_a_policy_with_a_weak_key_is_refused():
     # (0, 1), the neutral element, under the id that securesystemslib would give it
     weak = "01" + "00" * 31
@@ -200,6 +211,19 @@ def test_only_keys_valid_at_the_time_count():
     for time in (first - 1, last + 1):
         with pytest.raises(Refusal, match=r"key_outside_validity: .*; found ci 2026-01-01T00:00:00Z to 2028"):
             read.require_valid("builder", builders, at=time, what="a test")
+
+
+def test_a_threshold_counts_only_keys_valid_at_the_time():
+    document = two_root_keys("deputy")
+    document["keys"][signed.keyid(signed.OTHER_KEY)]["notAfter"] = "2026-02-01T00:00:00Z"
+    read = policy.TrustPolicy.parse(signed.policy_envelope(document, signed.ROOT_KEY, signed.OTHER_KEY))
+    with pytest.raises(Refusal, match="signature_threshold"):
+        read.require_valid("root", read.roles["root"].keys, at=signed.NOW, what="a test")
+
+
+def test_a_missing_policy_is_named_with_how_to_make_one(tmp_path):
+    with pytest.raises(Refusal, match=r"trust_policy_missing: .*playbooks/keys\.yml"):
+        policy.read_policy(tmp_path / "absent")
 
 
 def test_a_signed_policy_is_read_back_from_its_file(tmp_path):
