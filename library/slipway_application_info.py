@@ -121,6 +121,22 @@ integrity:
   description: Verification of the active release as {release_id, outcome, detail}, null unless asked for.
   returned: success
   type: dict
+reason:
+  description: Stable code of a refusal, e.g. environment_mismatch.
+  returned: failure
+  type: str
+expected:
+  description: What should have been there.
+  returned: refusal
+  type: str
+found:
+  description: What was there instead.
+  returned: refusal
+  type: str
+remedy:
+  description: What to do.
+  returned: refusal
+  type: str
 """
 
 from ansible.module_utils.slipway._module import run_module

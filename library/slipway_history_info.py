@@ -61,6 +61,22 @@ last_good:
   description: The newest release that succeeded and was never taken back, null for none.
   returned: success
   type: str
+reason:
+  description: Stable code of a refusal, e.g. environment_mismatch.
+  returned: failure
+  type: str
+expected:
+  description: What should have been there.
+  returned: refusal
+  type: str
+found:
+  description: What was there instead.
+  returned: refusal
+  type: str
+remedy:
+  description: What to do.
+  returned: refusal
+  type: str
 """
 
 from ansible.module_utils.slipway._module import run_module

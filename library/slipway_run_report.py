@@ -74,6 +74,18 @@ reason:
   description: Stable code of a refusal.
   returned: failure
   type: str
+expected:
+  description: What should have been there.
+  returned: refusal
+  type: str
+found:
+  description: What was there instead.
+  returned: refusal
+  type: str
+remedy:
+  description: What to do.
+  returned: refusal
+  type: str
 """
 
 from ansible.module_utils.slipway._module import run_on_controller_only
