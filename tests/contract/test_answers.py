@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""RETURN is what is returned: every key of a real answer is in it, and every key in it comes in some answer.
+
+The answers are those of the domain on a host below tmp_path, of the plugins on a controller there, and of the modules that
+work on files.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import doors
+import pytest
+import signed
+from ansible.module_utils.slipway import bootstrap, deployment, resident
+from ansible.module_utils.slipway._action import documented_spec
+from ansible.module_utils.slipway.controller import Process
+from releases import ONCE
+from test_modules import CONTROLLER_ONLY, ON_HOSTS, plugin
+
+# For people, or of Ansible itself.
+EVERYWHERE = {"changed", "failed", "msg", "diff"}
+REFUSAL = {"reason", "expected", "found", "remedy"}
+V1, V2 = {"bin/shop": b"one"}, {"bin/shop": b"two"}
+
+
+def keys(answers):
+    return {key for answer in answers for key in answer} - EVERYWHERE - doors.ABOUT_PATHS
+
+
+def deployments(site):
+    """Answers of slipway_release in all that can happen to a release on one host."""
+    site.build("v1", V1)
+    site.build("v2", V2)
+    site.description["check"] = {"argv": ["true"]}
+    yield site.stage("v1", check=True)
+    yield site.stage("v1", resident=resident.build())
+    yield site.activate("v1", check=True)
+    yield site.activate("v1")
+    yield site.confirm("v1", check=True)
+    yield site.confirm("v1")
+    yield site.confirm("v1")
+    yield site.stage("v2")
+    yield site.activate("v2")
+    yield site.revert("v2", check=True)
+    yield site.revert("v2")
+    yield site.revert("v2")
+    yield site.recover()
+    yield site.activate("v2")
+    yield site.activate("v2", retry=True)
+    yield site.recover(run=site.run("run-2", dead_runs=["run-1"]))
+    site.description["check"] = {"argv": ["false"]}
+    site.build("v3", {"bin/shop": b"three"})
+    yield site.stage("v3")
+    site.description["health"] = [{"type": "command", "argv": ["false"]}]
+    yield site.activate("v3", run=site.run("run-3"))
+    yield site.rollback("v3", run=site.run("run-4"), retry=True)
+
+
+def controller(site):
+    return deployment.Controller(
+        state=site.directory / "controller",
+        application=site.application,
+        environment="prod",
+        deployed_by="alice",
+        now=site.host.clock.now(),
+        process=Process.of(1),
+    )
+
+
+def answers_of(name, site, tmp_path):
+    """Real answers of a module or plugin."""
+    if name == "slipway_release":
+        return [*deployments(site)]
+    site.build("v1", V1)
+    if name == "slipway_application_info":
+        return [site.inspect(), site.inspect(health=True, verify=True), site.inspect(environment="staging")]
+    if name == "slipway_history_info":
+        site.deploy("v1")
+        return [site.ask("history", limit=2)]
+    if name == "slipway_host":
+        return bootstrapped(site)
+    if name in ("slipway_keypair", "slipway_trust_policy", "slipway_bundle"):
+        return made_on_a_controller(name, site, tmp_path)
+    return planned(name, site, tmp_path)
+
+
+def bootstrapped(site):
+    package = site.directory / "slipway.pyz"
+    package.write_bytes(resident.build())
+    request = {
+        "name": "prod-1",
+        "environment": "prod",
+        "trust_policy": signed.policy_envelope().decode(),
+        "resident": str(package),
+    }
+    answers = [bootstrap.bootstrap(request, site.host, check=check) for check in (True, False)]
+    return [*answers, site.ask("bootstrap", **{**request, "environment": "staging"})]
+
+
+def made_on_a_controller(name, site, tmp_path):
+    root, builder, policy = tmp_path / "keys/root.pem", tmp_path / "keys/builder.pem", tmp_path / "policy.json"
+    made = {"slipway_keypair": [doors.run("slipway_keypair", path=path) for path in (root, builder)]}
+    entries = [
+        {"holder": "operator", "role": "root", "path": str(root)},
+        {"holder": "ci", "role": "builder", "path": str(builder)},
+    ]
+    environment = {
+        "require": [], "distinct_holders": True, "max_manifest_age_days": 9, "max_approval_age_days": 7, "rollback_depth": 3,
+    }  # fmt: skip
+    made["slipway_trust_policy"] = [
+        doors.run("slipway_trust_policy", path=policy, keys=entries, environments=environments)
+        for environments in ({"prod": environment}, {"prod": {**environment, "rollback_depth": 4}})
+    ]
+    source = site.directory / f"sources/{site.application}-v1"
+    options = {"source": source, "catalogue": tmp_path / "catalogue", "builder_key": builder, "trust_policy": policy}
+    made["slipway_bundle"] = [doors.run("slipway_bundle", **options)]
+    builder.chmod(0o644)
+    made["slipway_keypair"].append(doors.run("slipway_keypair", path=builder))
+    made["slipway_bundle"].append(doors.run("slipway_bundle", **options))
+    return made[name]
+
+
+def planned(name, site, tmp_path):
+    """Answers of an action plugin, with what it documents as defaults."""
+    action = plugin(name).__new__(plugin(name))
+    action._task = SimpleNamespace(check_mode=False)
+    defaults = {option: spec["default"] for option, spec in documented_spec(name).items() if "default" in spec}
+
+    def ask(**arguments):
+        return action.answer({**defaults, **arguments}, {})
+
+    state = str(site.directory / "controller")
+    if name == "slipway_application":
+        return [ask(applications={"shop": {}})]
+    if name == "slipway_smoke_test":
+        asked = {"smoke": [{"type": "tcp", "host": "127.0.0.1", "port": 1}], "smoke_patience": ONCE}
+        return [ask(application="shop", description=description) for description in (asked, {})]
+    if name == "slipway_run_report":
+        results = {"confirmation": {"prod-1": {"outcome": "confirmed", "active_release_id": "v1"}}}
+        run = controller(site).begin("deploy")
+        return [ask(state_directory=state, run=run, title="deploy", results=results, unreachable=["prod-2"])]
+    planned = {"application": "shop", "environment": "prod", "state_directory": state}
+    if name == "slipway_deploy_plan":
+        policy = tmp_path / "trust-policy.dsse.json"
+        policy.write_bytes(signed.policy_envelope())
+        where = {"catalogue": str(site.catalogue.root), "trust_policy": str(policy), "waves": ["1", "100%"]}
+        return [ask(**planned, **where, answers={"prod-1": site.inspect()})]
+    site.deploy("v1")
+    site.build("v2", V2)
+    site.deploy("v2", "run-2")
+    return [ask(**planned, answers={"prod-1": site.inspect()})]
+
+
+@pytest.mark.parametrize("name", [*ON_HOSTS, *CONTROLLER_ONLY])
+def test_return_names_what_is_returned(name, site, tmp_path):
+    documented = doors.documented_returns(name)
+    # What a refusal says is the same for all, so that an answer need not have been one.
+    assert keys(answers_of(name, site, tmp_path)) - REFUSAL == documented - REFUSAL - EVERYWHERE
+    assert documented >= REFUSAL

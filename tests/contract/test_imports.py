@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the domain may import: on hosts the standard library and cryptography, and Ansible in two files only."""
+
+from __future__ import annotations
+
+import ast
+import io
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import repository
+from ansible.module_utils.slipway import members, resident
+
+FILES = sorted(path.name for path in repository.DOMAIN.glob("*.py"))
+ANSIBLE = {"_action.py", "_module.py"}
+ON_HOSTS = [name for name in FILES if name not in resident.CONTROLLER_ONLY]
+ON_CONTROLLERS_TOO = {"yaml", "jsonschema", "referencing"}
+# What a controller alone runs of a file that hosts have too: asked for by members.CONTROLLER_CHECKS and while building.
+LATE = {"members.py": ON_CONTROLLERS_TOO}
+
+
+def absolute_imports(nodes):
+    """Top-level packages that are imported there, by name."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def relative_imports(tree):
+    """Files of the package that are imported, wherever in the file."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level > 0:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {f"{name}.py" for name in names}
+    return found
+
+
+def parsed(name):
+    return ast.parse((repository.DOMAIN / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_only_the_two_doors_import_ansible(name):
+    assert ("ansible" in absolute_imports(ast.walk(parsed(name)))) == (name in ANSIBLE)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_imports_the_standard_library_cryptography_and_its_own_package(name):
+    allowed = set(sys.stdlib_module_names) | {"cryptography"}
+    if name in resident.CONTROLLER_ONLY:
+        allowed |= ON_CONTROLLERS_TOO | {"ansible"}
+    assert absolute_imports(ast.walk(parsed(name))) - allowed - LATE.get(name, set()) == set()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_package_imports_itself_relatively(name):
+    assert all(node.level <= 1 for node in ast.walk(parsed(name)) if isinstance(node, ast.ImportFrom))
+    assert "slipway" not in absolute_imports(ast.walk(parsed(name)))
+
+
+@pytest.mark.parametrize("name", ON_HOSTS)
+def test_what_hosts_have_needs_nothing_that_only_controllers_have(name):
+    assert relative_imports(parsed(name)) & resident.CONTROLLER_ONLY == set()
+
+
+def test_controllers_only_names_files_that_are_there():
+    assert set(FILES) >= resident.CONTROLLER_ONLY
+
+
+def test_the_resident_package_has_exactly_the_files_of_hosts():
+    with zipfile.ZipFile(io.BytesIO(resident.build())) as package:
+        names = set(package.namelist())
+    assert names == {"__main__.py", *(f"slipway/{name}" for name in ON_HOSTS)}
+
+
+def test_the_resident_package_runs_where_there_is_nothing_but_cryptography(tmp_path):
+    package = tmp_path / "slipway.pyz"
+    package.write_bytes(resident.build())
+    modules = [f"slipway.{name.removesuffix('.py')}" for name in ON_HOSTS if not name.startswith("__")]
+    checks = sorted(members.HOST_CHECKS)
+    program = f"""
+import importlib, sys
+allowed = set(sys.stdlib_module_names) | {{"cryptography", "slipway", "cffi", "_cffi_backend", "typing_extensions"}}
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in allowed:
+            raise ModuleNotFoundError(f"a host has no {{name}}")
+sys.meta_path.insert(0, Nothing())
+sys.path.insert(0, {str(package)!r})
+for name in {modules!r}:
+    importlib.import_module(name)
+from slipway import members
+files = {{"a.json": b'{{"v": "1"}}', "a.toml": b'v = "1"', "a.yaml": b"v: '1'"}}
+declared = [members.Member(f"a.{{kind}}", True, kind, {{"type": "object"}}, "v") for kind in ("json", "toml", "yaml")]
+members.check(declared, files.get, "1", frozenset({checks!r}))
+print(len({modules!r}))
+"""
+    run = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False)
+    assert (run.stdout.strip(), run.stderr) == (str(len(modules)), "")
+
+
+@pytest.mark.parametrize("name", repository.MODULES)
+def test_a_module_imports_the_standard_library_and_the_domain(name):
+    tree = ast.parse((repository.ROOT / f"library/{name}.py").read_text(encoding="utf-8"))
+    assert absolute_imports(ast.walk(tree)) - set(sys.stdlib_module_names) == {"ansible"}
+    from_ansible = {
+        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and "ansible" in node.module
+    }
+    assert [name for name in from_ansible if not name.startswith("ansible.module_utils.slipway.")] == []
