@@ -10,8 +10,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from deployments import CLEAN, Operator
 
-from lab import lifecycle
+from lab import hosts, lifecycle
 from lab.fleet import Fleet
 from lab.names import Clone
 
@@ -25,3 +26,13 @@ def fleet() -> Iterator[Fleet]:
     yield Fleet(clone, lifecycle.up(clone, INSTANCE, "staging=1,prod=3"))
     if not os.environ.get("SLIPWAY_KEEP_LAB"):
         lifecycle.down(clone, INSTANCE)
+
+
+@pytest.fixture(scope="session")
+def operator(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    """Return an operator whose hosts were bootstrapped a moment ago, with keys and a catalogue of its own."""
+    operator = Operator(fleet, tmp_path_factory.mktemp("controller"))
+    hosts.in_parallel(lambda host: fleet.inside(host.name, CLEAN), fleet.record.hosts)
+    operator.play("playbooks/keys.yml")
+    operator.play("playbooks/bootstrap.yml")
+    return operator
