@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A controller that dies at any point, or meets another one: run again and it converges; one wins, the other is told."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from deployments import Application, Operator, until
+
+HOSTS = ("prod-1", "prod-2")
+LIMIT = "prod-1,prod-2"
+
+
+class Door:
+    """A port on this machine that lets callers wait: the smoke test hangs until `open`."""
+
+    def __init__(self) -> None:
+        self.knocked = threading.Event()
+        self._opened = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                caller, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(caller,), daemon=True).start()
+
+    def _answer(self, caller: socket.socket) -> None:
+        with caller:
+            self.knocked.set()
+            self._opened.wait()
+            try:
+                caller.recv(4096)
+                caller.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+            except OSError:
+                return  # the caller was killed meanwhile
+
+    def open(self) -> None:
+        """Answer everybody from now on."""
+        self._opened.set()
+
+    def close(self) -> None:
+        self.open()
+        self._listener.close()
+
+
+@contextmanager
+def smoke_at_the_door(shop: Application) -> Iterator[Door]:
+    door = Door()
+    shop.describe(smoke=[{"type": "http", "url": door.url, "timeout_seconds": 120}])
+    try:
+        yield door
+    finally:
+        door.close()
+
+
+@pytest.fixture
+def shop(operator: Operator, request: pytest.FixtureRequest) -> Application:
+    """Return an application that serves `one` on two hosts; `two` is newer and waits in the catalogue."""
+    shop = operator.application(f"interrupted-{abs(hash(request.node.name)) % 10**6}", HOSTS)
+    shop.make("one")
+    shop.deploy(limit=LIMIT)
+    shop.make("two")
+    return shop
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+@pytest.mark.parametrize("point", ["stage", "canary", "second wave", "smoke test"])
+def test_a_run_that_is_killed_converges_when_it_is_run_again(shop: Application, point: str, number: int) -> None:
+    """The remote part of a killed run may go on for a while; it must not spoil the next one."""
+    host, probe = {
+        "stage": ("prod-2", "check"),
+        "canary": ("prod-1", "health"),
+        "second wave": ("prod-2", "health"),
+        "smoke test": ("prod-1", ""),
+    }[point]
+    with smoke_at_the_door(shop) as door:
+        if probe:
+            shop.order(host, "hold", probe)
+            door.open()
+        run = shop.start_deploy(limit=LIMIT)
+        if probe:
+            run.await_asked(shop, host, probe)
+        else:
+            until(lambda: door.knocked.is_set() or run.process.poll() is not None, "the smoke test")
+        run.signal(number)
+        assert run.end().code != 0
+        expected = {"stage": ["one", "one"], "canary": ["two", "one"], "second wave": ["two", "two"]}
+        assert shop.actives(*HOSTS) == expected.get(point, ["two", "one"])
+        shop.relieve(*HOSTS)
+        door.open()
+        done = shop.deploy(limit=LIMIT)
+    assert done.says("deploying two", "done")
+    for name in HOSTS:
+        assert shop.active(name) == "two"
+        assert shop.is_settled(name)
+        statuses = shop.statuses(name)
+        assert statuses[0] == ("one", "success")
+        assert statuses[-1] == ("two", "success")
+        assert set(statuses[1:-1]) <= {("two", "interrupted")}
+    shop.rollback(limit=LIMIT)
+    assert shop.actives(*HOSTS) == ["one", "one"]
+
+
+def test_of_two_deploys_at_once_one_wins_and_the_other_names_the_holder(shop: Application) -> None:
+    with smoke_at_the_door(shop) as door:
+        winner = shop.start_deploy(limit="prod-1")
+        until(lambda: door.knocked.is_set() or winner.process.poll() is not None, "the smoke test")
+        run_id = winner.output.rsplit("(run_", 1)[1].partition(")")[0]
+        before = shop.snapshot("prod-1")
+        loser = shop.deploy("one", "-e", "release_retry=true", limit="prod-1", code=2)
+        assert loser.says("locked", f"run_{run_id}")
+        assert shop.snapshot("prod-1") == before, "the loser never frees the winner's lease"
+        back = shop.rollback(limit="prod-1", code=2)
+        assert back.says(f"run_{run_id}")
+        assert shop.snapshot("prod-1") == before
+        door.open()
+        assert winner.end(0).row("prod-1").startswith("prod-1 confirmed two")
+    assert shop.statuses("prod-1") == [("one", "success"), ("two", "success")]
+
+
+def test_a_deploy_that_meets_a_switch_names_the_holder(shop: Application) -> None:
+    shop.order("prod-1", "hold")
+    winner = shop.start_deploy(limit="prod-1")
+    winner.await_asked(shop, "prod-1")
+    run_id = winner.output.rsplit("(run_", 1)[1].partition(")")[0]
+    loser = shop.deploy("one", "-e", "release_retry=true", limit="prod-1", code=2)
+    assert loser.says("busy", f"run_{run_id}")
+    shop.relieve("prod-1")
+    winner.end(0)
+    assert shop.active("prod-1") == "two"
