@@ -151,14 +151,19 @@ def test_a_command_inherits_no_descriptor_of_ours(tmp_path):
         assert str(tmp_path) not in sh("ls -l /proc/self/fd").output
 
 
-def test_root_gives_itself_up_for_a_user_with_all_groups_and_an_ordinary_user_stays(tmp_path):
+def test_a_command_leads_a_session_of_its_own():
+    process, group, session = run(("cut", "-d ", "-f1,5,6", "/proc/self/stat"), timeout_seconds=10).output.split()
+    assert process == group == session
+
+
+def test_root_gives_itself_up_for_a_user_with_his_groups_and_an_ordinary_user_stays(monkeypatch):
+    nobody = pwd.getpwnam("nobody")
+    monkeypatch.setattr(os, "getgrouplist", lambda _user, group: [group, 4711])
     shown = sh("id -u; id -g; id -G", user="nobody").output.split()
     if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        groups = [str(group) for group in os.getgrouplist("nobody", nobody.pw_gid)]
-        assert shown == [str(nobody.pw_uid), str(nobody.pw_gid), *groups]
+        assert shown == [str(nobody.pw_uid), str(nobody.pw_gid), str(nobody.pw_gid), "4711"]
     else:
-        assert shown[0] == str(os.geteuid())
+        assert shown[:2] == [str(os.geteuid()), str(os.getegid())]
 
 
 def test_an_unknown_user_starts_nothing(tmp_path, monkeypatch):

@@ -173,6 +173,12 @@ def test_a_history_that_was_altered_shows_it(history, how):
     assert reason_of(history.records) == "history_altered"
 
 
+def test_a_chain_that_hangs_together_but_counts_wrongly_is_altered(history):
+    first = canonical.encode({"prev_hash": EMPTY_TREE, "seq": 0})
+    history.path.write_bytes(first + b"\n" + canonical.encode({"prev_hash": leaf_hash(first), "seq": 2}) + b"\n")
+    assert reason_of(history.records) == "history_altered"
+
+
 @pytest.mark.parametrize("line", [b"garbage", b"[]", b'{"n":1}', b'{"n":1,"seq":"1"}', b'{"n":1,"seq":true}', b""])
 def test_nothing_is_appended_to_a_last_line_that_is_no_record(history, line):
     history.append({"n": 1})

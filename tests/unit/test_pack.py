@@ -155,6 +155,10 @@ def test_a_pack_that_is_none_of_ours_is_refused(data):
     assert len(refused(data)) < 1000
 
 
+def test_a_document_that_is_all_there_but_too_large_is_refused():
+    assert f"at most {MANIFEST_LIMIT}" in refused(written(manifest=b"x" * (MANIFEST_LIMIT + 1)))
+
+
 @pytest.mark.parametrize("name", [MANIFEST, "a" * 64])
 @pytest.mark.parametrize(
     "kind",
