@@ -29,6 +29,8 @@ class Refusal(Exception):
         super().__init__(reason)
 
     def __str__(self) -> str:
+        if "\n" in self.found:  # a table, whose last cell no full stop may join
+            return f"{self.reason}: expected {self.expected}; found:\n{self.found.strip()}\n{self.remedy}"
         return f"{self.reason}: expected {self.expected}; found {self.found}. {self.remedy}"
 
     def __reduce__(self) -> tuple[object, ...]:

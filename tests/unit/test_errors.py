@@ -30,6 +30,10 @@ def test_a_refusal_keeps_the_lines_of_a_table():
     assert refusal(found="host a\nhost b").found == "host a\nhost b"
 
 
+def test_a_table_stands_on_lines_of_its_own():
+    assert str(refusal(found="\nhost  is\na     up")) == "some_reason: expected a; found:\nhost  is\na     up\nDo c."
+
+
 def test_a_refusal_survives_the_way_to_another_process():
     assert str(pickle.loads(pickle.dumps(refusal()))) == str(refusal())
 
