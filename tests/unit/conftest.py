@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 HOST_ID = "7f3a1c52-6a0e-4a3e-9a64-2f3f5c1d9e10"
 
+UNLIMITED = resource.getrlimit(resource.RLIMIT_FSIZE)
+
 
 @dataclass
 class FakeClock:
@@ -139,12 +141,19 @@ def syscalls(monkeypatch: pytest.MonkeyPatch) -> Syscalls:
     return Syscalls(monkeypatch)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Lift a limit before the test is reported: what pytest prints may go to a file that is longer than it."""
+    try:
+        return (yield)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, UNLIMITED)
+
+
 @pytest.fixture
-def file_size_limit() -> Iterator[Callable[[int], None]]:
+def file_size_limit() -> Callable[[int], None]:
     """Lets writes behind so many bytes of a file fail (EFBIG, after a short write), as on a full disk, without root."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    return lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, UNLIMITED[1]))
 
 
 @pytest.fixture
