@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import hosts, image, instance, names, network, preflight, shell, ssh
 from .console import say, step
-from .errors import AddressTaken
+from .errors import AddressTaken, LabError
 from .names import Clone
 
 DEFAULT_HOSTS = "staging=1,prod=3"
@@ -44,10 +44,7 @@ def up(clone: Clone, name: str, specification: str | None = None, distribution: 
     with locked(clone, name):
         before = instance.load(clone, name)
         counts = names.parse_hosts(specification or (specification_of(before) if before else DEFAULT_HOSTS))
-        if distribution:
-            image.check_distribution(distribution)
-        else:
-            distribution = before.distribution if before else image.default_distribution()
+        distribution = choose_distribution(before, distribution)
         preflight.raise_inotify_limit()
         unusable: set[str] = set()
         while True:
@@ -57,6 +54,19 @@ def up(clone: Clone, name: str, specification: str | None = None, distribution: 
                 if len(unusable) > MANY_ADDRESSES:
                     raise
                 unusable.add(error.address)
+
+
+def choose_distribution(before: instance.Instance | None, asked: str | None) -> str:
+    """Return the distribution of all hosts of an instance: it keeps the one that it was made with."""
+    if before is None:
+        return image.check_distribution(asked) if asked else image.default_distribution()
+    if asked in (None, before.distribution):
+        return before.distribution
+    raise LabError(
+        expected=f"the distribution of the hosts that are there, {before.distribution}",
+        found=asked,
+        remedy=f"Choose another --instance, or remove these hosts: python3 -m lab down --instance {before.instance}",
+    )
 
 
 def converge(

@@ -100,3 +100,19 @@ def test_only_the_tars_used_last_are_kept(tmp_path: Path) -> None:
         os.utime(tmp_path / f"{age}.tar", (1000 - age, 1000 - age))
     image.drop_old_tars(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.tar", "1.tar", "2.tar"]
+
+
+def test_an_installed_keyring_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = tmp_path / "ubuntu-archive-keyring.gpg"
+    installed.write_bytes(b"keys")
+    monkeypatch.setitem(image.KEYRINGS, "ubuntu", [tmp_path / "absent.gpg", installed])
+    with image.keyring("ubuntu") as found:
+        assert found == installed
+    assert installed.exists()
+
+
+def test_every_family_gets_its_keys_from_the_other_familys_archive() -> None:
+    assert {family: image.FAMILY[name] for family, name in image.KEYRING_FROM.items()} == {
+        "debian": "ubuntu",
+        "ubuntu": "debian",
+    }

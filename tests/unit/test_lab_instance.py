@@ -119,3 +119,16 @@ def test_the_inventory_of_a_lab_that_is_not_up_says_what_to_do(clone: Clone, rea
     other = ask_inventory(clone, "--list", SLIPWAY_LAB_INSTANCE="e2e")
     assert "python3 -m lab up --instance e2e" in other.stderr
     assert json.loads(ask_inventory(clone, "--list", SLIPWAY_LAB_OPTIONAL="1").stdout) == {"_meta": {"hostvars": {}}}
+
+
+def test_an_instance_keeps_the_distribution_that_it_was_made_with(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIPWAY_LAB_DISTRIBUTION", "noble")
+    before = record(clone, "prod=1")
+    assert lifecycle.choose_distribution(before, None) == "bookworm"
+    assert lifecycle.choose_distribution(before, "bookworm") == "bookworm"
+    assert lifecycle.choose_distribution(None, None) == "noble"
+    assert lifecycle.choose_distribution(None, "trixie") == "trixie"
+    with pytest.raises(LabError, match="python3 -m lab down --instance lab"):
+        lifecycle.choose_distribution(before, "trixie")
