@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every line of the code that deploys, rolls back and keeps the history is run by a test, or this fails.
 
-    coverage json -q -o - | python tests/coverage_gate.py
+coverage json -q -o - | python tests/coverage_gate.py
 """
 
 from __future__ import annotations
