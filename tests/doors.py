@@ -29,7 +29,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def run(name: str, *, check: bool = False, **parameters: Any) -> dict[str, Any]:
+def run(name: str, /, *, check: bool = False, **parameters: Any) -> dict[str, Any]:
     """Return what the module answers; `failed` is in it when it failed, and its exit code agrees."""
     given = {key: str(value) if isinstance(value, Path) else value for key, value in parameters.items()}
     answer = io.StringIO()

@@ -7,6 +7,7 @@ newest deployment recorded as a success, ``last_good`` the newest release that s
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,9 +85,14 @@ def _activation(records: list[Record], active: str | None) -> Record | None:
 
 
 def _kept(places: Places, release_id: str) -> dict[str, str] | None:
+    """A release whose manifest and file list are kept as they were signed; one without them the controller sends whole."""
+    evidence = Evidence(places)
     try:
-        manifest = Evidence(places).manifest(release_id)
+        manifest = evidence.manifest(release_id)
+        file_list = evidence.read(release_id)[1]
     except Refusal:
+        return None
+    if hashlib.sha256(file_list).hexdigest() != manifest.tree_digest:
         return None
     return {"release_id": release_id, "tree": manifest.tree_digest, "manifest_digest": manifest.digest}
 

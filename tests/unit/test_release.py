@@ -270,6 +270,14 @@ def test_a_wrong_description_is_refused(two, exchange):
     refused(two, ask(two, exchange, "v2"), "application_invalid", before)
 
 
+@pytest.mark.parametrize("release_id", ["", "../v1", ".staging-v1", "v1/bin", "v..1"])
+@pytest.mark.parametrize("exchange", EXCHANGES[:4])
+def test_what_cannot_be_a_release_id_is_refused(two, exchange, release_id):
+    before = snapshot(two.host.root)
+    answer = two.ask(exchange, release_id=release_id, pack=None, keep_count=5, reason="r", message="m")
+    refused(two, answer, "release_id_invalid", before)
+
+
 def test_an_application_without_its_directories_is_refused(two):
     other = Site(two.directory, two.host, application="other", description=two.description)
     other.places.base.rmdir()

@@ -63,8 +63,9 @@ def test_releases_are_named_with_their_trees(three):
     ]  # fmt: skip
 
 
-def test_a_release_without_a_readable_manifest_is_not_offered(three):
-    (three.places.manifests / "v1" / "manifest.dsse.json").write_bytes(b"")
+@pytest.mark.parametrize("name", ["manifest.dsse.json", "file-list.json"])
+def test_a_release_whose_evidence_was_damaged_is_not_offered(three, name):
+    (three.places.manifests / "v1" / name).write_bytes(b"")
     assert [release["release_id"] for release in three.inspect()["releases"]] == ["v2", "v3"]
 
 

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module slipway_release: parameters in, one exchange, an answer that RETURN documents."""
+
+from __future__ import annotations
+
+import doors
+import pytest
+from ansible.module_utils.slipway import handler
+from releases import V1, V2, snapshot
+
+
+@pytest.fixture
+def module(site, monkeypatch):
+    """Run the module on the host."""
+    monkeypatch.setattr(handler, "Host", lambda: site.host)
+
+    def run(state, check=False, **parameters):
+        given = {
+            "state": state, "application": "shop", "description": site.description, "environment": "prod", "run": site.run(),
+            "release_id": "v1", **parameters,
+        }  # fmt: skip
+        return doors.run(
+            "slipway_release", check=check, **{key: value for key, value in given.items() if value is not None}
+        )
+
+    return run
+
+
+@pytest.fixture
+def pack(site):
+    site.build("v1", V1)
+    return site.pack("v1", site.objects("v1"))
+
+
+def test_the_states_are_the_exchanges_of_a_deployment(site, module, pack):
+    answers = [
+        module("staged", pack=pack),
+        module("active", expected_current=""),
+        module("confirmed", smoke_test_passed=True),
+    ]
+    assert [(answer["changed"], answer.get("outcome")) for answer in answers] == [
+        (True, None),
+        (True, "switched"),
+        (True, "confirmed"),
+    ]
+    assert site.records[0]["smoke_test_passed"] is True
+    for answer in answers:
+        assert doors.undocumented("slipway_release", answer) == set()
+
+
+def test_a_second_time_changes_nothing(site, module, pack):
+    for state, parameters in (("staged", {"pack": pack}), ("active", {}), ("confirmed", {})):
+        module(state, **parameters)
+    before = snapshot(site.host.root)
+    answers = [
+        module("staged"),
+        module("active"),
+        module("confirmed"),
+        module("recovered", release_id=None),
+        module("reverted"),
+    ]
+    assert {answer["changed"] for answer in answers} == {False}
+    assert snapshot(site.host.root) == before
+
+
+def test_check_mode_predicts_and_changes_nothing(site, module, pack):
+    site.recover()
+    before = snapshot(site.host.root)
+    answers = [module("staged", pack=pack, check=True), module("active", check=True), module("confirmed", check=True)]
+    assert [answer["changed"] for answer in answers] == [True, True, True]
+    assert answers[1]["diff"]["after"] == "v1\n"
+    assert snapshot(site.host.root) == before
+
+
+def test_a_failed_activation_fails_the_task_and_says_what_is_active(site, module, pack):
+    site.sicken("v1")
+    module("staged", pack=pack)
+    answer = module("active")
+    assert (answer["failed"], answer["changed"], answer["outcome"], answer["reason"]) == (
+        True,
+        True,
+        "reverted",
+        "health_failed",
+    )
+    assert doors.undocumented("slipway_release", answer) == set()
+
+
+def test_a_release_is_taken_back_with_a_reason_for_the_record(site, module, pack):
+    module("staged", pack=pack)
+    module("active")
+    answer = module("reverted", reason="smoke_test_failed", message="no answer")
+    assert (answer["outcome"], site.records[-1]["reason"], site.records[-1]["message"]) == (
+        "reverted",
+        "smoke_test_failed",
+        "no answer",
+    )
+    assert doors.undocumented("slipway_release", answer) == set()
+
+
+def test_without_a_reason_the_record_has_the_default(site, module, pack):
+    module("staged", pack=pack)
+    module("active")
+    module("reverted")
+    assert site.records[-1]["reason"] == "taken_back"
+
+
+def test_a_rollback_is_kept_at_once_and_names_what_it_takes_back(site, module, pack):
+    site.deploy("v1", "run-1")
+    site.build("v2", V2)
+    site.deploy("v2", "run-2")
+    answer = module(
+        "active", rollback=True, keep=True, takes_back="run-2", expected_current="v2", run=site.run("run-3")
+    )
+    assert (answer["outcome"], answer["record"]["takes_back"], site.current) == ("confirmed", "run-2", "v1")
+    assert doors.undocumented("slipway_release", answer) == set()
+
+
+def test_a_bad_release_is_allowed_with_retry(site, module, pack):
+    site.sicken("v1")
+    module("staged", pack=pack)
+    module("active")
+    site.sicken()
+    assert module("active")["reason"] == "release_bad"
+    assert module("active", retry=True)["outcome"] == "switched"
+
+
+def test_an_open_run_is_recovered(site, module, pack):
+    module("staged", pack=pack)
+    module("active")
+    answer = module("recovered", release_id=None)
+    assert (answer["changed"], answer["outcome"], answer["active_release_id"]) == (True, "recovered", None)
+    assert doors.undocumented("slipway_release", answer) == set()
+
+
+@pytest.mark.parametrize(("given", "reason"), [("", "changed_meanwhile"), ("v1", None), (None, None)])
+def test_an_empty_expected_current_means_nothing(site, module, pack, given, reason):
+    site.deploy("v1")
+    assert module("active", expected_current=given).get("reason") == reason
+
+
+def test_a_refusal_fails_with_its_four_parts(site, module):
+    answer = module("active", environment="staging")
+    assert (answer["failed"], answer["changed"], answer["reason"]) == (True, False, "environment_mismatch")
+    assert {"expected", "found", "remedy"} <= set(answer)
+    assert doors.undocumented("slipway_release", answer) == set()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"state": "deployed"}, "value of state must be one of: staged, active, confirmed, reverted, recovered"),
+        ({"release_id": None}, "state is active but all of the following are missing: release_id"),
+        ({"retry": "perhaps"}, "argument 'retry' is of type str and we were unable to convert to bool"),
+        ({"keep_count": "many"}, "argument 'keep_count' is of type str and we were unable to convert to int"),
+        ({"description": "a shop"}, "argument 'description' is of type str"),
+        ({"present": {"v1": 1}}, "argument 'present' is of type dict"),
+        ({"realease": "v1"}, "module: realease. Supported parameters include"),
+        ({"environment": None}, "missing required arguments: environment"),
+    ],
+)
+def test_parameters_of_the_wrong_type_are_refused(site, module, parameters, said):
+    before = snapshot(site.host.root)
+    answer = module(**{"state": "active", **parameters})
+    assert answer["failed"] is True
+    assert said in answer["msg"]
+    assert snapshot(site.host.root) == before
