@@ -180,6 +180,10 @@ class Application:
     operator: Operator
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
+    outputs: dict[tuple[str, str], str] = field(default_factory=dict)
+    oldest: str = ""
+    newest: str = ""
 
     @property
     def fleet(self) -> Fleet:
@@ -284,6 +288,14 @@ class Application:
     def statuses(self, host: str) -> list[tuple[str, str]]:
         """What became of which release, oldest first."""
         return [(record["release_id"], record["status"]) for record in reversed(self.history(host))]
+
+    def mark(self) -> None:
+        """From now on `news` tells only what comes."""
+        self.told = {host: len(self.history(host)) for host in self.fleet.names()}
+
+    def news(self, host: str) -> list[tuple[str, str]]:
+        """What became of which release since `mark`, oldest first."""
+        return self.statuses(host)[self.told.get(host, 0) :]
 
     def is_settled(self, host: str) -> bool:
         """Tell whether nothing is open, nothing half made is left, and every byte of what is active is right."""

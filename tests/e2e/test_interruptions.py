@@ -66,14 +66,26 @@ def smoke_at_the_door(shop: Application) -> Iterator[Door]:
         door.close()
 
 
-@pytest.fixture
-def shop(operator: Operator, request: pytest.FixtureRequest) -> Application:
-    """Return an application that serves `one` on two hosts; `two` is newer and waits in the catalogue."""
-    shop = operator.application(f"interrupted-{abs(hash(request.node.name)) % 10**6}", HOSTS)
+@pytest.fixture(scope="module")
+def served(operator: Operator) -> Application:
+    """Return an application that serves `one` on two hosts."""
+    shop = operator.application("interrupted", HOSTS)
     shop.make("one")
     shop.deploy(limit=LIMIT)
-    shop.make("two")
+    shop.newest = "one"
     return shop
+
+
+@pytest.fixture
+def shop(served: Application) -> Application:
+    """Return it with a new release, `shop.newest`, in the catalogue; what is served is `shop.oldest`."""
+    served.changes = {}
+    served.describe()
+    served.relieve(*HOSTS)
+    served.told = {host: len(served.history(host)) for host in HOSTS}
+    served.oldest = served.active("prod-1")
+    served.newest = served.make(f"r{len(list(served.operator.catalogue.glob(f'{served.name}/manifests/*')))}")
+    return served
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
@@ -97,21 +109,19 @@ def test_a_run_that_is_killed_converges_when_it_is_run_again(shop: Application, 
             until(lambda: door.knocked.is_set() or run.process.poll() is not None, "the smoke test")
         run.signal(number)
         assert run.end().code != 0
-        expected = {"stage": ["one", "one"], "canary": ["two", "one"], "second wave": ["two", "two"]}
-        assert shop.actives(*HOSTS) == expected.get(point, ["two", "one"])
+        old, new = shop.oldest, shop.newest
+        expected = {"stage": [old, old], "canary": [new, old], "second wave": [new, new], "smoke test": [new, old]}
+        assert shop.actives(*HOSTS) == expected[point]
         shop.relieve(*HOSTS)
         door.open()
         done = shop.deploy(limit=LIMIT)
-    assert done.says("deploying two", "done")
+    assert done.says(f"deploying {new}", "done")
     for name in HOSTS:
-        assert shop.active(name) == "two"
+        assert shop.active(name) == new
         assert shop.is_settled(name)
-        statuses = shop.statuses(name)
-        assert statuses[0] == ("one", "success")
-        assert statuses[-1] == ("two", "success")
-        assert set(statuses[1:-1]) <= {("two", "interrupted")}
-    shop.rollback(limit=LIMIT)
-    assert shop.actives(*HOSTS) == ["one", "one"]
+        *before, last = shop.news(name)
+        assert last == (new, "success")
+        assert before in ([], [(new, "interrupted")])
 
 
 def test_of_two_deploys_at_once_one_wins_and_the_other_names_the_holder(shop: Application) -> None:
@@ -120,15 +130,15 @@ def test_of_two_deploys_at_once_one_wins_and_the_other_names_the_holder(shop: Ap
         until(lambda: door.knocked.is_set() or winner.process.poll() is not None, "the smoke test")
         run_id = winner.output.rsplit("(run_", 1)[1].partition(")")[0]
         before = shop.snapshot("prod-1")
-        loser = shop.deploy("one", "-e", "release_retry=true", limit="prod-1", code=2)
+        loser = shop.deploy(shop.oldest, "-e", "release_retry=true", limit="prod-1", code=2)
         assert loser.says("locked", f"run_{run_id}")
         assert shop.snapshot("prod-1") == before, "the loser never frees the winner's lease"
         back = shop.rollback(limit="prod-1", code=2)
         assert back.says(f"run_{run_id}")
         assert shop.snapshot("prod-1") == before
         door.open()
-        assert winner.end(0).row("prod-1").startswith("prod-1 confirmed two")
-    assert shop.statuses("prod-1") == [("one", "success"), ("two", "success")]
+        assert winner.end(0).row("prod-1").startswith(f"prod-1 confirmed {shop.newest}")
+    assert shop.news("prod-1") == [(shop.newest, "success")]
 
 
 def test_a_deploy_that_meets_a_switch_names_the_holder(shop: Application) -> None:
@@ -136,8 +146,8 @@ def test_a_deploy_that_meets_a_switch_names_the_holder(shop: Application) -> Non
     winner = shop.start_deploy(limit="prod-1")
     winner.await_asked(shop, "prod-1")
     run_id = winner.output.rsplit("(run_", 1)[1].partition(")")[0]
-    loser = shop.deploy("one", "-e", "release_retry=true", limit="prod-1", code=2)
+    loser = shop.deploy(shop.oldest, "-e", "release_retry=true", limit="prod-1", code=2)
     assert loser.says("busy", f"run_{run_id}")
     shop.relieve("prod-1")
     winner.end(0)
-    assert shop.active("prod-1") == "two"
+    assert shop.active("prod-1") == shop.newest

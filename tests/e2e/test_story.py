@@ -44,7 +44,7 @@ def hello(operator: Operator) -> Application:
         for group in ("staging", "prod"):
             words = ["-e", "release_id=v1"] if version == "1" else []
             done = operator.play("deploy.yml", "-l", group, *words, "-vvv")
-            hello.outputs = {**getattr(hello, "outputs", {}), (group, version): done.output}
+            hello.outputs[group, version] = done.output
     return hello
 
 
