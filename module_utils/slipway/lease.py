@@ -150,13 +150,22 @@ def exclusive(path: Path, clock: Clock, wait_seconds: float = EXCLUSIVE_WAIT_SEC
                 raise Refusal(
                     "busy",
                     expected=f"the exchange that holds {path} to end within {wait_seconds:.0f} s",
-                    found="it is still running on this host",
+                    found=_who_is_at_work(path.with_name("lease.json")),
                     remedy="Run the same command again; `fuser -v` on that file shows the process.",
                 )
             clock.sleep(POLL_SECONDS)
         yield
     finally:
         os.close(descriptor)
+
+
+def _who_is_at_work(lease_path: Path) -> str:
+    """The holder, as far as the lease beside the lock tells: staging takes none."""
+    try:
+        lease = LeaseFile(lease_path).read()
+    except Refusal:
+        lease = None
+    return f"it is still running, for {lease.described()}" if lease else "it is still running on this host"
 
 
 def _try_lock(descriptor: int) -> bool:

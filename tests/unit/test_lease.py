@@ -189,6 +189,25 @@ def test_an_exchange_waits_for_another_process_and_then_names_the_lock(held, clo
     assert 1 <= sum(clock.slept) + POLL_SECONDS / 2 < 1.2
 
 
+@pytest.mark.parametrize(
+    ("lease", "named"),
+    [
+        (None, "it is still running on this host"),
+        (b"damaged", "it is still running on this host"),
+        (ANNA, "it is still running, for anna (run run_1, deploy of v1, since "),
+    ],
+)
+def test_who_waits_in_vain_is_told_who_is_at_work_as_far_as_the_lease_says(held, leases, clock, lease, named):
+    path, _ = held
+    if isinstance(lease, Run):
+        leases.take(lease, reason="deploy of v1", now=NOW)
+    elif lease:
+        leases.path.write_bytes(lease)
+    with pytest.raises(Refusal) as refused, exclusive(path, clock, wait_seconds=0):
+        pytest.fail("entered while another process holds the lock")
+    assert refused.value.found.startswith(named)
+
+
 def test_an_exchange_goes_on_as_soon_as_the_other_process_is_dead_however_it_died(held):
     path, process = held
 
