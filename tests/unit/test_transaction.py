@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from collections import Counter
@@ -11,8 +12,10 @@ from tempfile import TemporaryDirectory
 
 import faults
 import pytest
+from ansible.module_utils.slipway import canonical
 from ansible.module_utils.slipway.command import Finished
 from ansible.module_utils.slipway.journal import Journal
+from ansible.module_utils.slipway.lease import LeaseFile, Run
 from ansible.module_utils.slipway.verify import verify_tree
 from releases import V1, V2, V3, leftovers
 
@@ -219,3 +222,89 @@ def test_going_back_works_on_a_disk_that_stays_full(stand):
         answer = revert(site)
     assert (answer["outcome"], site.current, counted.is_room_made) == ("reverted", "v1", True)
     assert site.statuses[-1] == ("v2", "rolled_back")
+
+
+def test_what_a_crash_before_the_intent_left_is_swept_up(stand):
+    """A lease without a journal holds nobody up; backups that a record names stay."""
+    site = stand.site
+    recorded = {path.name for path in site.places.backups.iterdir()}
+    LeaseFile(site.places.lease).take(Run.parse(run_2(site)), reason="deploy of v2", now=site.host.clock.now())
+    (site.places.backups / "0123/").mkdir()
+    (site.places.backups / "0123/0").touch()
+    site.places.way_back.symlink_to("releases/v1")
+    temporary = [
+        site.places.base / f".current.{'0' * 16}",
+        site.places.state / f".journal.jsonl.{'1' * 16}",
+        site.places.manifests / "v1" / f".application.json.{'2' * 16}",
+        site.places.objects / ".staging-3333",
+    ]
+    for path in temporary:
+        path.touch()
+    assert recover(site)["changed"] is False
+    assert leftovers(site.host.root) == []
+    assert {path.name for path in site.places.backups.iterdir()} == recorded
+    assert recorded
+
+
+def test_what_looks_like_a_temporary_name_of_somebody_else_stays(stand):
+    site = stand.site
+    activate(site)
+    others = site.host.root / "etc" / f".passwd.{'0' * 16}"
+    ours = site.host.root / "etc" / f".motd.{'0' * 16}"
+    for path in (others, ours):
+        path.touch()
+    recover(site)
+    assert (others.exists(), ours.exists()) == (True, False)
+
+
+def test_an_error_that_is_no_full_disk_is_not_tried_again(stand, monkeypatch):
+    """A failed fsync must not be repeated; the next exchange settles what is open."""
+    site = stand.site
+    activate(site)
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: (_ for _ in ()).throw(OSError(errno.EIO, "bad sector")))
+    answer = revert(site)
+    assert (answer["failed"], answer["changed"], answer["reason"]) == (True, True, "host_error")
+    monkeypatch.undo()
+    recover(site)
+    assert (site.current, leftovers(site.host.root)) == ("v1", [])
+
+
+def test_a_way_back_that_was_cut_off_keeps_its_verdict(stand):
+    """The release was found ill, then the host died while going back: it is bad, not merely interrupted."""
+    site = stand.site
+    activate(site)
+    with open(site.places.journal, "ab") as stream:
+        stream.write(
+            canonical.encode(
+                {"step": "reverting", "status": "rolled_back", "reason": "health_failed", "message": "coughing"}
+            )
+            + b"\n"
+        )
+    recover(site)
+    record = site.records[-1]
+    assert (record["status"], record["reason"], record["message"]) == ("rolled_back", "health_failed", "coughing")
+    assert site.inspect()["bad"] == {"v2": "health_failed"}
+
+
+def test_an_outcome_that_was_noted_is_completed_and_recorded_once(stand):
+    site = stand.site
+    activate(site)
+    with open(site.places.journal, "ab") as stream:
+        stream.write(b'{"confirmed_by":"alice","smoke_test_passed":true,"step":"confirmed"}\n')
+    journal = site.places.journal.read_bytes()
+    recover(site)
+    assert (site.current, site.statuses[-1]) == ("v2", ("v2", "success"))
+    site.places.journal.write_bytes(journal)
+    recover(site)
+    assert site.statuses.count(("v2", "success")) == 1
+    assert leftovers(site.host.root) == []
+
+
+def test_a_run_that_reverts_what_it_had_already_noted_is_told_the_outcome(stand):
+    site = stand.site
+    activate(site)
+    with open(site.places.journal, "ab") as stream:
+        stream.write(b'{"confirmed_by":"alice","smoke_test_passed":true,"step":"confirmed"}\n')
+    answer = revert(site)
+    assert (answer["outcome"], answer["changed"], answer["active_release_id"]) == ("unchanged", True, "v2")
+    assert answer["msg"] == "prod-1 had its outcome already: success."
