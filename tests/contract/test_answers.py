@@ -7,16 +7,14 @@ work on files.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import doors
+import plugins
 import pytest
 import signed
 from ansible.module_utils.slipway import bootstrap, deployment, resident
-from ansible.module_utils.slipway._action import documented_spec
 from ansible.module_utils.slipway.controller import Process
 from releases import ONCE
-from test_modules import CONTROLLER_ONLY, ON_HOSTS, plugin
+from test_modules import CONTROLLER_ONLY, ON_HOSTS
 
 # For people, or of Ansible itself.
 EVERYWHERE = {"changed", "failed", "msg", "diff"}
@@ -122,13 +120,10 @@ def made_on_a_controller(name, site, tmp_path):
 
 
 def planned(name, site, tmp_path):
-    """Answers of an action plugin, with what it documents as defaults."""
-    action = plugin(name).__new__(plugin(name))
-    action._task = SimpleNamespace(check_mode=False)
-    defaults = {option: spec["default"] for option, spec in documented_spec(name).items() if "default" in spec}
+    """Answers of an action plugin."""
 
-    def ask(**arguments):
-        return action.answer({**defaults, **arguments}, {})
+    def ask(**options):
+        return plugins.run(name, **options)
 
     state = str(site.directory / "controller")
     if name == "slipway_application":

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib.util
 import io
 import json
 import os
@@ -14,6 +13,7 @@ import sys
 from pathlib import Path
 
 import doors
+import plugins
 import pytest
 import repository
 import yaml
@@ -27,13 +27,7 @@ COMPARED = ("type", "elements", "required", "default", "choices")
 
 def plugin(name):
     """The class of the action plugin of that name, None where there is none."""
-    path = repository.ROOT / f"action_plugins/{name}.py"
-    if not path.exists():
-        return None
-    specification = importlib.util.spec_from_file_location(f"plugin_{name}", path)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.ActionModule
+    return plugins.load(name).ActionModule if (plugins.PLUGINS / f"{name}.py").exists() else None
 
 
 CONTROLLER_ONLY = [name for name in repository.MODULES if issubclass(plugin(name) or object, ControllerAction)]

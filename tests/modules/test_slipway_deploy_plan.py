@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plugin that plans a deployment on the controller, with the answer of a real host."""
+
+from __future__ import annotations
+
+import doors
+import plugins
+import pytest
+import signed
+
+PLUGIN = "slipway_deploy_plan"
+
+
+@pytest.fixture
+def plan(site, monkeypatch):
+    """Plan a deployment of the shop on prod-1, on the day of the site's releases."""
+    policy = site.directory / "trust-policy.dsse.json"
+    policy.write_bytes(signed.policy_envelope())
+    module = plugins.load(PLUGIN)
+    monkeypatch.setattr("ansible.module_utils.slipway._action.time.time", lambda: float(site.host.clock.now()))
+
+    def planned(**options):
+        given = {
+            "application": "shop",
+            "environment": "prod",
+            "state_directory": str(site.state),
+            "catalogue": str(site.catalogue.root),
+            "trust_policy": str(policy),
+            "answers": {"prod-1": site.inspect()},
+            "waves": [1, "100%"],
+            **options,
+        }
+        return plugins.run_class(module.ActionModule, PLUGIN, **given)
+
+    return planned
+
+
+def test_the_newest_release_is_planned_with_a_run_that_can_be_carried_out(site, plan):
+    site.build("v1", {"bin/shop": b"one"})
+    site.build("v2", {"bin/shop": b"two"})
+    answer = plan()
+    assert (answer["release_id"], answer["message"], answer["changed"]) == ("v2", "deploying v2", False)
+    assert doors.undocumented(PLUGIN, answer) == set()
+    staged = site.stage("v2", run=answer["run"])
+    assert (staged["release_id"], staged["changed"]) == ("v2", True)
+
+
+def test_a_release_can_be_named(site, plan):
+    site.build("v1", {"bin/shop": b"one"})
+    site.build("v2", {"bin/shop": b"two"})
+    assert plan(release_id="v1")["release_id"] == "v1"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"release_id": "v9"}, "release_unknown"),
+        ({"answers": {"prod-1": {}}}, "host_unreachable"),
+        ({"environment": "moon"}, "environment_unknown"),
+        ({"waves": ["half"]}, "waves_invalid"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_a_run_begins(site, plan, options, reason):
+    site.build("v1", {"bin/shop": b"one"})
+    answer = plan(**options)
+    assert (answer["failed"], answer["reason"]) == (True, reason)
+    assert "run" not in answer
+    assert doors.undocumented(PLUGIN, answer) == set()
