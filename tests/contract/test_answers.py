@@ -19,6 +19,8 @@ from test_modules import CONTROLLER_ONLY, ON_HOSTS
 # For people, or of Ansible itself.
 EVERYWHERE = {"changed", "failed", "msg", "diff"}
 REFUSAL = {"reason", "expected", "found", "remedy"}
+# Only where the host itself fails in the middle; tests/unit/test_release.py has the faults for that.
+SELDOM = {"prune_error"}
 V1, V2 = {"bin/shop": b"one"}, {"bin/shop": b"two"}
 
 
@@ -151,5 +153,7 @@ def planned(name, site, tmp_path):
 def test_return_names_what_is_returned(name, site, tmp_path):
     documented = doors.documented_returns(name)
     # What a refusal says is the same for all, so that an answer need not have been one.
-    assert keys(answers_of(name, site, tmp_path)) - REFUSAL == documented - REFUSAL - EVERYWHERE
+    returned = keys(answers_of(name, site, tmp_path)) - REFUSAL
+    assert returned <= documented
+    assert documented - REFUSAL - EVERYWHERE - SELDOM <= returned
     assert documented >= REFUSAL
