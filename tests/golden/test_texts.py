@@ -166,7 +166,7 @@ def host(*runs, active=NEW, previous=OLD, bad=(), here=(OLD, NEW), transaction=N
     """The answer of a host, its newest run first."""
     return {
         "active": active, "settled": active, "previous": previous, "bad": dict.fromkeys(bad, "health_failed"), "runs": list(runs),
-        "releases": [{"release_id": release} for release in here], "transaction": transaction,
+        "releases": [{"release_id": release, "was_active": True} for release in here], "transaction": transaction,
     }  # fmt: skip
 
 
