@@ -280,8 +280,6 @@ def _require_links_inside(links: Mapping[str, str], kinds: Mapping[str, str]) ->
 
 def _resolve(link: str, base: str, target: str, kinds: Mapping[str, str]) -> str:
     """Return the path in the tree that `target`, read in the directory `base`, means; "" is the root."""
-    if not target or target.startswith("/"):
-        _refuse_entry("link_unsafe", f"{link} to have a relative target", shown(target))
     if len(target.encode("utf-8", "replace")) > MAX_TARGET_BYTES or _UNPRINTABLE.search(target) or "\\" in target:
         _refuse_entry("link_unsafe", f"{link} to have a short, printable target", shown(target))
     place = base
@@ -292,8 +290,8 @@ def _resolve(link: str, base: str, target: str, kinds: Mapping[str, str]) -> str
             if not place:
                 _refuse_entry("link_unsafe", f"{link} to stay in the release", shown(target))
             place = posixpath.dirname(place)
-        elif name == "":
-            _refuse_entry("link_unsafe", f"{link} to have a plain target", shown(target))
+        elif name == "":  # so is the first one of an absolute target, and the only one of an empty one
+            _refuse_entry("link_unsafe", f"{link} to have a relative, plain target", shown(target))
         elif name != ".":
             place = f"{place}/{name}" if place else name
             if place not in kinds:
@@ -318,8 +316,8 @@ def nothing(_path: str) -> bool:
 def survey(directory: Path, skip: Callable[[str], bool] = nothing) -> list[Entry]:
     """List what stands in `directory`, sorted, without reading a file: sizes are as found, sha256 is still empty.
 
-    `skip` says which paths are left out, directories with all below them. Special files, set-id bits and files with
-    names that cannot be released are refused; the rest is for `FileList` to judge.
+    `skip` says which paths are left out, directories with all below them. Special files and set-id bits are
+    refused here; the rest, names too, is for `FileList` to judge.
     """
     entries: list[Entry] = []
     waiting = [""]
@@ -338,7 +336,6 @@ def survey(directory: Path, skip: Callable[[str], bool] = nothing) -> list[Entry
 
 
 def _surveyed(path: str, child: os.DirEntry[str]) -> Entry:
-    require_path(path)
     status = child.stat(follow_symlinks=False)
     kind = _kind(status.st_mode)
     if kind not in _MODES:
