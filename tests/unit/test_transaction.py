@@ -16,6 +16,7 @@ from ansible.module_utils.slipway import canonical, store
 from ansible.module_utils.slipway.command import Finished
 from ansible.module_utils.slipway.journal import Journal
 from ansible.module_utils.slipway.lease import LeaseFile, Run
+from ansible.module_utils.slipway.transaction import RESERVE_BYTES
 from ansible.module_utils.slipway.verify import verify_tree
 from releases import V1, V2, V3, leftovers
 
@@ -217,12 +218,16 @@ def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, e
     with capsys.disabled():
         print(f" full at {number} points: {dict(ends)}", end=" ")
     assert number > 10
+    assert fault is faults.fail_once or "disk_full" not in ends, (
+        "what a full disk stops, it stops before anything is changed"
+    )
 
 
 def test_going_back_works_on_a_disk_that_stays_full(stand):
     """The room for the journal, the history and the link back was taken before the switch."""
     site = stand.site
     stand.prepare(activate)
+    assert site.places.reserve.stat().st_blocks * 512 >= RESERVE_BYTES
     with faults.full_from(0).installed() as counted:
         answer = revert(site)
     assert (answer["outcome"], site.current, counted.is_room_made) == ("reverted", "v1", True)
