@@ -6,10 +6,12 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import shutil
 import stat
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -226,7 +228,20 @@ def snapshot(*roots: Path) -> dict[str, tuple[Any, ...]]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, host: Host, systemctl: Any) -> Site:
-    """The application `shop` with a unit that runs once it is restarted, on the host of conftest.py."""
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory where there is such a place: hosts are made and thrown away by the hundred."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with TemporaryDirectory(dir=memory, prefix="slipway-tests-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def site(in_memory: Path, host: Host, systemctl: Any) -> Site:
+    """The application `shop` with a unit that runs once it is restarted, on a host as that of conftest.py."""
     systemctl.units[UNIT] = ("loaded", "inactive", "dead")
-    return Site(tmp_path, host)
+    root = in_memory / "machine"
+    shutil.copytree(host.root, root)
+    return Site(in_memory, replace(host, root=root))

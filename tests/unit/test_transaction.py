@@ -7,8 +7,6 @@ import errno
 import itertools
 import os
 from collections import Counter
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import faults
 import pytest
@@ -22,18 +20,7 @@ from releases import V1, V2, V3, leftovers
 
 
 @pytest.fixture
-def tmp_path(tmp_path_factory):
-    """In memory where there is such a place: hundreds of hosts are made and thrown away here."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path_factory.mktemp("host")
-        return
-    with TemporaryDirectory(dir=memory, prefix="slipway-tests-") as directory:
-        yield Path(directory)
-
-
-@pytest.fixture
-def stand(site, systemctl, tmp_path):
+def stand(site, systemctl):
     """v1 is active and has a file outside the tree, v2 is staged, v3 is only in the catalogue; and a way to start over."""
     motd = site.host.root / "etc/motd"
     motd.write_bytes(b"from before\n")
@@ -49,7 +36,7 @@ def stand(site, systemctl, tmp_path):
         site.build(release_id, {**files, "motd": release_id.encode()})
     site.deploy("v1", "run-1")
     site.stage("v2", run=site.run("run-2"))
-    return Stand(site, tmp_path / "template")
+    return Stand(site, site.directory / "template")
 
 
 class Stand:
