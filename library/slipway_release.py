@@ -183,6 +183,10 @@ pruned:
   returned: confirmed
   type: list
   elements: str
+prune_error:
+  description: Why old releases could not be removed; the release is confirmed all the same.
+  returned: confirmed, when pruning failed
+  type: str
 record:
   description: The record that was appended to the history.
   returned: when one was appended

@@ -16,7 +16,7 @@ from . import __version__
 from .errors import Refusal
 from .handler import handle
 from .host import Host, Places
-from .lease import exclusive
+from .lease import LeaseFile, Run, exclusive
 from .report import table
 from .status import described_application
 from .transaction import Transactions
@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
         sub = verbs.add_parser(verb, help=help_text, description=help_text)
         sub.add_argument("application", nargs="?", help="one application (default: all)")
         sub.add_argument("--json", action="store_true", help="plain data instead of a table")
+        if verb == "recover":
+            sub.add_argument("--force", action="store_true", help="also what a run holds that may still be alive")
         if verb == "history":
             sub.add_argument("--limit", type=int, default=10, help="how many records, newest first (default 10)")
     options = parser.parse_args(arguments)
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
         return 1
 
 
+NOBODY = Run(run_id="", controller_id="", deployed_by="")
 VERBS = {
     "status": "show what each application serves",
     "verify": "verify signatures, file list and every byte of what is active",
@@ -98,6 +101,8 @@ def _recover(host: Host, names: Sequence[str], options: argparse.Namespace) -> i
         places = Places(host, name)
         places.require_bootstrapped()
         with exclusive(places.lock, host.clock):
+            if not options.force:
+                LeaseFile(places.lease).require_free(NOBODY, host.clock.now())
             record = Transactions(places).recover()
         found = f"{record['status']}: {record['message']}" if record else "nothing was open"
         print(json.dumps({"application": name, "found": found}) if options.json else f"{name}: {found}")

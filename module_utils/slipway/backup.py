@@ -11,6 +11,7 @@ import grp
 import hashlib
 import os
 import pwd
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,7 @@ class Backups:
         kept = []
         for number, replacement in enumerate(replacements):
             path = self._on_host(replacement.path)
+            self._require_safe_place(path)
             if path.is_symlink() or (path.exists() and not path.is_file()):
                 raise Refusal(
                     "file_not_regular",
@@ -107,18 +109,11 @@ class Backups:
                     found="a link or another kind of file",
                     remedy="Remove it, or take the file out of slipway_applications.",
                 )
-            if not path.parent.is_dir():
-                raise Refusal(
-                    "file_directory_missing",
-                    expected=f"the directory of {replacement.path}",
-                    found="none",
-                    remedy="Create it, or take the file out of slipway_applications.",
-                )
             if not path.exists():
                 kept.append(_kept(replacement.path))
                 continue
             content = read_regular(path, limit=SIZE_LIMIT, what="replaced file")
-            status = path.stat()
+            status = path.lstat()
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             backup = directory / str(number)
             write_durable(backup, content, mode=0o600)
@@ -126,7 +121,7 @@ class Backups:
                 _kept(
                     replacement.path,
                     sha256=hashlib.sha256(content).hexdigest(),
-                    mode=status.st_mode & 0o7777,
+                    mode=status.st_mode & 0o777,
                     uid=status.st_uid,
                     gid=status.st_gid,
                     backup=str(backup.relative_to(self.places.state)),
@@ -140,6 +135,7 @@ class Backups:
         """Put the new content in place, one atomic rename a file."""
         for replacement in replacements:
             path = self._on_host(replacement.path)
+            self._require_safe_place(path)
             if replacement.content is None:
                 remove_durable(path)
             else:
@@ -153,6 +149,8 @@ class Backups:
         """Put back what was kept: all backups are verified first, then the files are written or removed."""
         kept_files = list(kept_files)
         content = self.verify(kept_files)
+        for kept in kept_files:
+            self._require_safe_place(self._on_host(kept["path"]))
         for kept in kept_files:
             if kept["existed"]:
                 path = self._on_host(kept["path"])
@@ -172,6 +170,26 @@ class Backups:
                 remedy="Restore that file from your own backup; this one cannot be trusted.",
             )
         return content
+
+    def _require_safe_place(self, path: Path) -> None:
+        """Root writes by name only where nobody else can move the name: every directory above is root's, and no link."""
+        for directory in reversed([parent for parent in path.parents if parent.is_relative_to(self.places.host.root)]):
+            try:
+                status = directory.lstat()
+            except FileNotFoundError:
+                raise Refusal(
+                    "file_directory_missing",
+                    expected=f"the directory of {path}",
+                    found=f"no {directory}",
+                    remedy="Create it, or take the file out of slipway_applications.",
+                ) from None
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != self.places.host.uid or status.st_mode & 0o022:
+                raise Refusal(
+                    "file_directory_unsafe",
+                    expected=f"{directory} to be a directory of uid {self.places.host.uid} that nobody else may write to",
+                    found=f"mode {stat.filemode(status.st_mode)}, uid {status.st_uid}",
+                    remedy=f"Keep {path.name} in a directory of root's, or in shared_paths, which the application owns.",
+                )
 
     def _on_host(self, path: str) -> Path:
         return self.places.host.root / path.lstrip("/")

@@ -121,8 +121,9 @@ def plan_deployment(
     """
     selection.require_waves(waves)
     silent = silent_hosts(answers)
-    names = ",".join(["all", *(f"!{name}" for name in silent)])
-    selection.require_reachable(silent.values(), next_command=f"Mend it, or leave it out on purpose with -l '{names}'.")
+    others = ",".join(sorted(set(answers) - set(silent)))
+    way_out = f", or leave it out on purpose with -l {others}." if others else "."
+    selection.require_reachable(silent.values(), next_command=f"Mend it{way_out}")
     candidates = _candidates(catalogue, controller.application, requested)
     choice = selection.choose_release(candidates, answers, requested=requested, retry=retry)
     manifest, _file_list = verified_release(controller, catalogue, policy_path, choice.release_id)
@@ -196,7 +197,7 @@ def plan_rollback(controller: Controller, answers: Answers, *, requested: str, l
             silent.values(), next_command="Mend the connection, then run the same command again."
         )
     rollback = selection.choose_rollback(reachable, requested=requested, limited=limited)
-    if not rollback.targets:
+    if not rollback.targets and not rollback.recover:
         selection.require_reachable(silent.values(), next_command=f"On the others: {rollback.message}")
     return {
         "run": controller.begin("rollback") if rollback.targets or rollback.recover else None,

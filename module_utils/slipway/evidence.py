@@ -93,17 +93,25 @@ class Evidence:
     def verify(self, release_id: str) -> Verified:
         """Verify what is kept for a release against this host's own trust policy and environment."""
         envelope, file_list = self.read(release_id)
-        return self.verified(envelope, file_list, release_id, self.application(release_id))
+        return self._verified(envelope, file_list, release_id, self.application(release_id), now=None)
 
     def verified(self, envelope: bytes, file_list: bytes, release_id: str, application: Application) -> Verified:
-        """The same for bytes that have just arrived."""
+        """The same for bytes that have just arrived, which must not come from the future.
+
+        What is kept was judged so when it arrived: a clock that is wrong later must not stand in the way back.
+        """
+        return self._verified(envelope, file_list, release_id, application, now=self.places.host.clock.now())
+
+    def _verified(
+        self, envelope: bytes, file_list: bytes, release_id: str, application: Application, now: int | None
+    ) -> Verified:
         host = self.places.host
         manifest = verify.verify_manifest(
             host.policy(),
             envelope,
             application=self.places.application,
             environment=host.identity().environment,
-            now=host.clock.now(),
+            now=now,
         )
         if manifest.release_id != release_id:
             raise Refusal(

@@ -52,7 +52,7 @@ class History:
         2. One write, one fsync; for a new file the directory too. A failed write is cut off again.
         """
         created = not self.path.exists()
-        descriptor = open_regular(self.path, what="history", flags=os.O_RDWR | os.O_APPEND | os.O_CREAT, mode=0o644)
+        descriptor = open_regular(self.path, what="history", flags=os.O_RDWR | os.O_APPEND | os.O_CREAT, mode=0o640)
         try:
             last, end, torn = self._tail(descriptor)
             extra: dict[str, Any] = {}

@@ -13,8 +13,8 @@ from pathlib import Path
 from . import canonical
 from .clock import Clock, SystemClock
 from .command import Runner, run
-from .errors import Refusal
-from .fields import ONE_LINE, Fields
+from .errors import Refusal, shown
+from .fields import NAME, ONE_LINE, Fields
 from .files import read_regular
 from .policy import TrustPolicy
 
@@ -118,6 +118,15 @@ class Places:
 
     host: Host
     application: str
+
+    def __post_init__(self) -> None:
+        if not NAME.match(self.application):
+            raise Refusal(
+                "application_unknown",
+                expected="the name of an application",
+                found=shown(self.application),
+                remedy="Correct the name; `slipway status` shows those that are here.",
+            )
 
     @property
     def base(self) -> Path:

@@ -95,6 +95,11 @@ class Exchange:
             return settled(self.store.current(), self.transactions.journal.read())
         return self.store.current()
 
+    def is_own_to_recover(self) -> bool:
+        """Staging settles this controller's dead runs only; another's expired one waits for somebody who wants to switch."""
+        lease = self.transactions.leases.read()
+        return lease is None or lease.controller_id == self.run.controller_id
+
     def _is_held_by_another(self) -> bool:
         lease = self.transactions.leases.read()
         return lease is not None and not lease.yields_to(self.run, self.host.clock.now())
@@ -120,7 +125,7 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
     """
     exchange = Exchange.begin(request, host, check=check)
     with exchange.locked():
-        recovered = exchange.recover()
+        recovered = exchange.recover() if exchange.is_own_to_recover() else False
         exchange.require_sane_clock()
         if service := exchange.transactions.service(exchange.application):
             service.require_loaded()
@@ -203,13 +208,33 @@ def _keep_evidence(exchange: Exchange, release_id: str, envelope: bytes, listed:
 
 
 def _bring(exchange: Exchange, verified: Verified, envelope: bytes, listed: bytes, pack: Pack | None) -> Answer:
-    store, release_id, manifest = exchange.store, verified.manifest.release_id, verified.manifest
+    store = exchange.store
     lacking = store.lacking(verified.file_list)
     sizes = {entry.sha256: entry.size for entry in verified.file_list.files}
     planned = {"changed": True, "objects": len(lacking), "bytes": sum(sizes[sha256] for sha256 in lacking)}
     if exchange.check:
         return planned
     _require_room(exchange, verified, lacking, planned["bytes"])
+    with _no_litter_on_a_full_disk(store):
+        return {**planned, **_unpack(exchange, verified, envelope, listed, pack=pack, lacking=lacking)}
+
+
+@contextmanager
+def _no_litter_on_a_full_disk(store: Store) -> Iterator[None]:
+    """Objects of an interrupted stage are used by the next one, but not where they are what fills the disk."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.reason == "disk_full":
+            store.prune(())
+        raise
+
+
+def _unpack(
+    exchange: Exchange, verified: Verified, envelope: bytes, listed: bytes, *, pack: Pack | None, lacking: set[str]
+) -> Answer:
+    """Store what the pack brings, then build the release under its name and run its check."""
+    store, release_id, manifest = exchange.store, verified.manifest.release_id, verified.manifest
     with full_disk_is_a_refusal(exchange.places.base, what=f"stage {release_id}"):
         by_digest: dict[str, list[Any]] = {}
         for entry in verified.file_list.files:
@@ -220,14 +245,14 @@ def _bring(exchange: Exchange, verified: Verified, envelope: bytes, listed: byte
                 store.put(incoming, by_digest[incoming.sha256], manifest.sequence)
                 lacking.discard(incoming.sha256)
         if lacking:
-            return {**planned, "changed": False, "missing": sorted(lacking)}
+            return {"changed": False, "missing": sorted(lacking)}
     _require_sound_members(exchange, verified)
     with full_disk_is_a_refusal(exchange.places.state, what=f"keep the manifest of {release_id}"):
         exchange.evidence.keep(release_id, envelope, listed, exchange.application)
     with full_disk_is_a_refusal(exchange.places.base, what=f"stage {release_id}"):
         shared.make_paths(exchange.places.shared, exchange.application)
         store.build(release_id, verified.file_list, verified.links, manifest.sequence)
-    return {**planned, **_run_check(exchange, verified)}
+    return _run_check(exchange, verified)
 
 
 def _require_room(exchange: Exchange, verified: Verified, lacking: set[str], incoming_bytes: int) -> None:
@@ -334,7 +359,8 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
     with exchange.locked():
         exchange.transactions.leases.require_free(exchange.run, host.clock.now())
         recovered = exchange.recover()
-        exchange.require_sane_clock()
+        if not request.get("rollback"):
+            exchange.require_sane_clock()
         current = exchange.current()
         _require_as_planned(request, current)
         answer = _activate(exchange, request, current)
@@ -359,7 +385,9 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         "changed": True, "outcome": "confirmed" if request.get("keep") else "switched", "release_id": release_id, "previous_release_id": current,
         "active_release_id": release_id, "health": None, "diff": _link_difference(exchange, current, release_id),
     }  # fmt: skip
-    _require_not_bad(exchange, view, release_id, retry=bool(request.get("retry")))
+    _require_not_bad(exchange, view, release_id, retry=bool(request.get("retry")) and not rollback)
+    if rollback:
+        _require_was_active(exchange, view, release_id)
     if not exchange.store.holds(release_id):
         if exchange.check and not rollback:
             return predicted
@@ -383,7 +411,7 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     intent = Intent(
         release_id, verified.manifest.digest, current, rollback, request.get("takes_back"), verified.artifacts
     )
-    transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, outdated)
+    transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, replacements)
     status, reason = _status_of_failure(transaction), "health_failed"
     try:
         transaction = transactions.switch(transaction, outdated)
@@ -446,6 +474,17 @@ def _require_not_bad(exchange: Exchange, view: View, release_id: str, *, retry: 
         )
 
 
+def _require_was_active(exchange: Exchange, view: View, release_id: str) -> None:
+    """Going back skips the check command and expiry, so it may only go to what has run here before."""
+    if release_id not in view.activations and exchange.store.holds(release_id):
+        raise Refusal(
+            "release_never_active",
+            expected="a release that was active on this host before",
+            found=f"{release_id}, which was only staged",
+            remedy=f"Deploy it: ansible-playbook deploy.yml -e release_id={release_id}",
+        )
+
+
 def _not_here(exchange: Exchange, view: View, release_id: str) -> Refusal:
     here = ", ".join(f"{release} (bad)" if release in view.bad else release for release in exchange.store.release_ids())
     return Refusal(
@@ -472,7 +511,7 @@ def confirm(request: Request, host: Host, *, check: bool) -> Answer:
     """Keep the release that this run switched to: one record of success, then prune.
 
     request: application, environment, run, release_id, smoke_test_passed (true, false or null), keep_count.
-    answer: changed, outcome (``confirmed``, ``unchanged``), release_id, active_release_id, pruned, record.
+    answer: changed, outcome (``confirmed``, ``unchanged``), release_id, active_release_id, pruned, prune_error, record.
     """
     exchange = Exchange.begin(request, host, check=check)
     release_id = request["release_id"]
@@ -487,7 +526,8 @@ def confirm(request: Request, host: Host, *, check: bool) -> Answer:
             }  # fmt: skip
         if transaction is None:
             return _confirmed_before(exchange, release_id)
-        if transaction.run_id != exchange.run.run_id or not _awaits_confirmation(transaction):
+        is_ours = transaction.run_id == exchange.run.run_id and _awaits_confirmation(transaction)
+        if not is_ours or exchange.store.current() != release_id:
             raise _nothing_to_confirm(exchange, release_id)
         record = transactions.confirm(
             transaction, smoke_test_passed=request.get("smoke_test_passed"), confirmed_by=exchange.run.deployed_by
@@ -495,7 +535,7 @@ def confirm(request: Request, host: Host, *, check: bool) -> Answer:
         pruned = _prune(exchange, int(request["keep_count"]))
     return {
         "changed": True, "outcome": "confirmed", "release_id": release_id, "active_release_id": exchange.store.current(),
-        "pruned": pruned, "record": dict(record),
+        **pruned, "record": dict(record),
     }  # fmt: skip
 
 
@@ -524,7 +564,8 @@ def _nothing_to_confirm(exchange: Exchange, release_id: str) -> Refusal:
     )
 
 
-def _prune(exchange: Exchange, keep_count: int) -> list[str]:
+def _prune(exchange: Exchange, keep_count: int) -> Answer:
+    """Remove what is no longer needed; the release is confirmed by now, so a failure here is told and no more."""
     store = exchange.store
     view = View.of(exchange.history.records())
     here, current = store.release_ids(), store.current()
@@ -534,10 +575,13 @@ def _prune(exchange: Exchange, keep_count: int) -> list[str]:
         protected=(current, view.previous(current, here)),
         keep_count=keep_count,
     )
-    store.prune(doomed)
-    for release_id in doomed:
-        exchange.evidence.thin(release_id)
-    return doomed
+    try:
+        store.prune(doomed)
+        for release_id in doomed:
+            exchange.evidence.thin(release_id)
+    except OSError as error:
+        return {"pruned": [], "prune_error": str(error)}
+    return {"pruned": doomed}
 
 
 def recover(request: Request, host: Host, *, check: bool) -> Answer:

@@ -56,6 +56,7 @@ class Ending:
         return self.outcome in ("confirmed", "unchanged")
 
 
+RELEASE_AT_FAULT = ("health_failed", "smoke_test_failed", "check_failed")
 STAGES = ("inspection", "activation", "smoke", "reversion", "contact", "confirmation", "return")
 CHANGING = ("activation", "reversion", "confirmation", "return")
 
@@ -80,7 +81,8 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]]) -> Ending:
         return Ending(host, "untouched", str(results.get("inspection", {}).get("active") or "nothing"), detail)
     serves = str(outcomes[-1]["active_release_id"] or "nothing")
     settled = [each["outcome"] for each in outcomes if each["outcome"] != "unchanged"]
-    outcome = str(settled[-1]) if settled else "unchanged"
+    was_refused = any(stage.get("failed") or stage.get("unreachable") for stage in done.values())
+    outcome = str(settled[-1]) if settled else "untouched" if was_refused else "unchanged"
     if outcome == "confirmed" and is_unwell:
         return Ending(host, "unwell", serves, detail)
     return Ending(host, "unconfirmed" if outcome == "switched" else outcome, serves, detail)
@@ -107,7 +109,7 @@ def run_report(title: str, endings: Sequence[Ending], *, rollback: bool, check: 
         )
     else:
         verdict, following = (
-            f"failed on {len(failed)} of {len(endings)} hosts ({_counted(endings)})",
+            f"not done ({_counted(endings)})",
             _next_command(failed, rollback=rollback),
         )
     return f"{title}: {verdict}\n{table(('host', 'outcome', 'serves', 'why'), rows)}\nnext: {following}"
@@ -125,4 +127,6 @@ def _next_command(failed: Sequence[Ending], *, rollback: bool) -> str:
         return f"when {lost} answers again, the same command: it settles what is open there first"
     if rollback or any(each.outcome == "stuck" for each in failed):
         return f"ansible-playbook playbooks/status.yml -l {hosts}"
-    return "mend the release, build it again (playbooks/release.yml) and deploy that; the one that failed is marked bad"
+    if any(each.detail.startswith(RELEASE_AT_FAULT) for each in failed):
+        return "mend the release, build it again (playbooks/release.yml) and deploy that; the one that failed is marked bad"
+    return "mend what the table says, then the same command: it settles first what is open"

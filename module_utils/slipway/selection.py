@@ -182,7 +182,9 @@ def choose_rollback(answers: Answers, *, requested: str, limited: bool) -> Rollb
             found=f"none on {', '.join(sorted(answers)) or 'any host'}",
             remedy="Deploy something first: ansible-playbook deploy.yml -l <group>",
         )
-    newest = max(deployments.values(), key=lambda deployment: (deployment.timestamp, deployment.run_id))
+    newest = max(
+        deployments.values(), key=lambda deployment: deployment.run_id
+    )  # run ids sort by the controllers' time
     concerned = deployments if limited else {n: d for n, d in deployments.items() if d.run_id == newest.run_id}
     standing = {
         name: deployment for name, deployment in concerned.items() if switches[name] == deployment and deployment.stands
@@ -244,7 +246,7 @@ def _previous(standing: Mapping[str, _Switch], answers: Answers) -> dict[str, st
             "no_previous",
             expected="a good release before the active one on every host to take back",
             found="\n" + table(("host", "active", "previous"), rows),
-            remedy="Nothing good was active there before: deploy another release instead.",
+            remedy="Nothing good was active before where none is named: deploy another release there, and limit this run with -l.",
         )
     if len(set(targets.values())) > 1:
         raise Refusal(
@@ -256,16 +258,17 @@ def _previous(standing: Mapping[str, _Switch], answers: Answers) -> dict[str, st
     return targets
 
 
+def _been_active(answer: Answer) -> list[str]:
+    """Releases that are whole on the host and have run there: only to those can it go back."""
+    return [release["release_id"] for release in answer["releases"] if release["was_active"]]
+
+
 def _to_release(answers: Answers, requested: str) -> Rollback:
-    missing = {
-        name: [release["release_id"] for release in answer["releases"]]
-        for name, answer in answers.items()
-        if requested not in {release["release_id"] for release in answer["releases"]}
-    }
+    missing = {name: here for name, answer in answers.items() if requested not in (here := _been_active(answer))}
     if missing:
         raise Refusal(
             "release_not_here",
-            expected=f"the release {requested} on every host of this run",
+            expected=f"the release {requested}, active before, on every host of this run",
             found="; ".join(f"{name} has {', '.join(here) or 'none'}" for name, here in sorted(missing.items())),
             remedy="Give a release that is there, or limit the run with -l; deploy.yml brings a release to a host.",
         )

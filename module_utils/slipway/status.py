@@ -39,7 +39,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     request: application {name, description}, environment, health (bool), verify (bool: all bytes).
     answer: changed (never), host {id, name, environment}, application, resident_digest, active, settled (active once the
     open transaction is settled), since, deployed_by, previous, bad {release: why}, last_success, last_good,
-    releases [{release_id, tree, manifest_digest}], transaction, lease, runs (newest first), health, integrity.
+    releases [{release_id, tree, manifest_digest, was_active}], transaction, lease, runs (newest first), health, integrity.
     """
     identity = host.identity()
     if request.get("environment"):
@@ -67,10 +67,13 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "bad": dict(view.bad),
         "last_success": view.last_success["release_id"] if view.last_success else None,
         "last_good": view.last_good,
-        "releases": [release for release_id in here if (release := _kept(places, release_id))],
+        "releases": [release for release_id in here if (release := _kept(places, release_id, view))],
         "transaction": _summary(transaction),
         "lease": lease.as_dict() if lease else None,
-        "runs": [{key: record[key] for key in RUN_KEYS} for record in reversed(records[-RUNS_SHOWN:])],
+        "runs": [
+            {key: record[key] for key in RUN_KEYS}
+            for record in reversed([record for record in records if _touched(record)][-RUNS_SHOWN:])
+        ],
         "health": _health(application, host) if request.get("health") else None,
         "integrity": _integrity(places, active) if request.get("verify") else None,
     }
@@ -84,7 +87,7 @@ def _activation(records: list[Record], active: str | None) -> Record | None:
     return None
 
 
-def _kept(places: Places, release_id: str) -> dict[str, str] | None:
+def _kept(places: Places, release_id: str, view: View) -> dict[str, Any] | None:
     """A release whose manifest and file list are kept as they were signed; one without them the controller sends whole."""
     evidence = Evidence(places)
     try:
@@ -94,7 +97,17 @@ def _kept(places: Places, release_id: str) -> dict[str, str] | None:
         return None
     if hashlib.sha256(file_list).hexdigest() != manifest.tree_digest:
         return None
-    return {"release_id": release_id, "tree": manifest.tree_digest, "manifest_digest": manifest.digest}
+    return {
+        "release_id": release_id,
+        "tree": manifest.tree_digest,
+        "manifest_digest": manifest.digest,
+        "was_active": release_id in view.activations,
+    }
+
+
+def _touched(record: Record) -> bool:
+    """Whether what is served was switched under this record: a deployment that failed before its switch changed nothing."""
+    return bool(record["status"] != "failed" or record["active_release_id"] == record["release_id"])
 
 
 def _summary(transaction: Transaction | None) -> dict[str, Any] | None:

@@ -198,7 +198,11 @@ class Transactions:
         message = self._restore_files(transaction, message)
         if moved:
             self._link_back(previous)
-            verdict = self._run_without(application) if previous is None else self._run(application)
+            verdict = (
+                self._run_without(application)
+                if previous is None
+                else self._run(self._as_before(previous, application))
+            )
         else:
             verdict = Verdict("inconclusive", 0, "the link had not moved")
         transaction = self._reach(transaction, "reverted", status=status, reason=reason, message=message)
@@ -212,6 +216,14 @@ class Transactions:
         except Refusal as refusal:
             return str(refusal)
         return None
+
+    def _as_before(self, previous: str, application: Application) -> Application:
+        """The description that the release before was staged under; a unit that only the new one has is stopped."""
+        before = Evidence(self.places).application(previous)
+        service = self.service(application)
+        if service is not None and before.unit != application.unit:
+            service.stop()
+        return before
 
     def _restore_files(self, transaction: Transaction, message: str) -> str:
         try:

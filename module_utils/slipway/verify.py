@@ -28,12 +28,12 @@ _NAMED_DIFFERENCES: Final = 5
 
 
 def verify_manifest(
-    policy: TrustPolicy, envelope: bytes, *, application: str, environment: str, now: int
+    policy: TrustPolicy, envelope: bytes, *, application: str, environment: str, now: int | None
 ) -> ReleaseManifest:
     """Return the manifest in `envelope` when this environment's policy trusts it for `application`, or raise Refusal.
 
-    `now` (Unix seconds, the host's own clock) serves against sequences from the future only; `require_fresh` judges
-    expiry.
+    `now` (Unix seconds, the host's own clock) serves against sequences from the future only, and is None for what was
+    judged so before; `require_fresh` judges expiry.
     """
     policy.environment(environment)
     signed = _open(envelope)
@@ -57,7 +57,8 @@ def verify_manifest(
             remedy="Give a release of this application; -e application= says which one is meant.",
         )
     _require_above_floor(policy, manifest)
-    require_not_from_future(manifest, now)
+    if now is not None:
+        require_not_from_future(manifest, now)
     return replace(manifest, keyids=tuple(sorted(key.public.keyid for key in valid)))
 
 
@@ -119,7 +120,7 @@ def require_unaltered(found: list[Difference], directory: Path) -> None:
         "release_altered",
         expected=f"{directory} exactly as its signed file list says",
         found=f"{named}; and {others} more" if others > 0 else named,
-        remedy="Find out who changed it. Deploying that release again restores it from verified bytes.",
+        remedy="Find out who changed it. If it is active, roll back or deploy another; if not, deploying it builds it anew.",
     )
 
 

@@ -30,6 +30,7 @@ BUNDLE = PLACE / "bundle"
 CATALOGUE = PLACE / "catalogue"
 VARIABLES = PLACE / "variables.json"
 FILES, FILE_BYTES, CHANGED = 2000, 16 * 1024, 20
+SUMS = "cd /srv/bench/current/ && find . -type f -print0 | xargs -0 sha256sum > /dev/null"
 APPLICATION = {"slipway_applications": {"bench": {"strategy": "none"}}, "release_waves": ["100%"]}
 
 
@@ -173,6 +174,7 @@ def round_of(hosts: Sequence[Target], number: int) -> dict[str, float]:
     seconds["verify every byte (slipway verify)"] = timed(
         lambda: on_all(hosts, "sudo slipway verify bench > /dev/null")
     )
+    seconds["sha256sum over the same files"] = timed(lambda: on_all(hosts, f"sudo sh -c '{SUMS}'"))
     seconds["no change"] = timed(lambda: play("deploy.yml", "-l", "prod"))
     seconds["no change, rsync floor"] = timed(lambda: floor(hosts, "two", "one"))
     seconds["rollback"] = timed(lambda: play("rollback.yml", "-l", "prod"))

@@ -91,7 +91,9 @@ def test_recover_settles_what_is_open(deployed, slipway):
     deployed.build("v2", V2)
     deployed.stage("v2", run=deployed.run("run-2"))
     deployed.activate("v2", run=deployed.run("run-2"))
-    code, out, _ = slipway("recover")
+    code, out, error = slipway("recover")
+    assert (code, error.startswith("locked: "), deployed.current) == (1, True, "v2")
+    code, out, _ = slipway("recover", "--force")
     assert (code, out) == (0, "shop: interrupted: run run-2 did not end; recovery went back\n")
     assert deployed.current == "v1"
     code, out, _ = slipway("recover", "--json")

@@ -183,7 +183,7 @@ def test_check_mode_changes_nothing_in_any_exchange(two):
     for exchange in EXCHANGES:
         for release_id in ("v1", "v2", "v3"):
             ask(two, exchange, release_id, check=True)
-    assert two.rollback("v2", check=True)["changed"] is True
+    assert two.rollback("v2", check=True)["reason"] == "release_never_active"
     assert snapshot(two.host.root) == before
 
 
@@ -482,7 +482,20 @@ def test_a_staged_release_that_was_altered_is_refused(two, tamper):
     before = snapshot(two.host.root)
     refused(two, run_2(two, "activate"), "release_altered", before)
     refused(two, run_2(two, "activate", check=True), "release_altered", before)
-    refused(two, two.rollback("v2"), "release_altered", before)
+
+
+def test_a_rollback_does_not_reach_a_release_that_was_only_staged(two):
+    before = snapshot(two.host.root)
+    refused(two, two.rollback("v2"), "release_never_active", before)
+
+
+@pytest.mark.parametrize("tamper", TAMPERINGS)
+def test_a_rollback_to_an_altered_release_is_refused(two, tamper):
+    run_2(two, "activate")
+    run_2(two, "confirm")
+    tamper(two.release("v1"))
+    before = snapshot(two.host.root)
+    refused(two, two.rollback("v1"), "release_altered", before)
 
 
 @pytest.mark.parametrize("tamper", TAMPERINGS)

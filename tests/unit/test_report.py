@@ -10,6 +10,7 @@ INSPECTED = {"active": "v1", "changed": False}
 SWITCHED = {"outcome": "switched", "active_release_id": "v2"}
 CONFIRMED = {"outcome": "confirmed", "active_release_id": "v2"}
 REVERTED = {"outcome": "reverted", "active_release_id": "v1", "msg": "went back"}
+REFUSED = {"failed": True, "reason": "locked", "msg": "locked: held by bob"}
 UNCHANGED = {"outcome": "unchanged", "active_release_id": "v1"}
 LOST = {"unreachable": True, "msg": "no route to host"}
 SKIPPED = {"skipped": True, "outcome": "nothing of the sort", "active_release_id": "v9"}
@@ -70,7 +71,8 @@ ENDINGS = {
     "lost at its confirmation": ({"activation": SWITCHED, "contact": {}, "confirmation": LOST}, ("unreachable", "unknown")),
     "lost on the way back": ({"activation": SWITCHED, "contact": LOST, "return": LOST}, ("unreachable", "unknown")),
     "lost and found": ({"activation": SWITCHED, "contact": LOST, "return": REVERTED}, ("reverted", "v1")),
-    "lost at its switch and found": ({"activation": LOST, "return": UNCHANGED}, ("unchanged", "v1")),
+    "lost at its switch and found": ({"activation": LOST, "return": UNCHANGED}, ("untouched", "v1")),
+    "refused at its switch": ({"activation": REFUSED, "reversion": UNCHANGED}, ("untouched", "v1")),
 }  # fmt: skip
 
 
@@ -114,7 +116,7 @@ GONE = Ending("prod-4", "unreachable", "unknown")
 
 def test_a_report_names_every_host_and_why():
     assert run_report("deploy of shop v2", [WELL, BACK], rollback=False).splitlines() == [
-        "deploy of shop v2: failed on 1 of 2 hosts (1 confirmed, 1 reverted)",
+        "deploy of shop v2: not done (1 confirmed, 1 reverted)",
         "host    outcome    serves  why",
         "prod-1  confirmed  v2      -",
         "prod-2  reverted   v1      health_failed: no answer",
@@ -128,10 +130,10 @@ def test_a_report_names_every_host_and_why():
         ([WELL], {}, "done", "ansible-playbook rollback.yml"),
         ([WELL], {"rollback": True}, "done", "ansible-playbook playbooks/status.yml"),
         ([WELL], {"check": True}, "check mode: nothing was changed", "the same command without --check"),
-        ([WELL, STUCK], {}, "failed on 1 of 2 hosts", "ansible-playbook playbooks/status.yml -l prod-3"),
-        ([BACK, WELL], {"rollback": True}, "failed on 1 of 2 hosts", "ansible-playbook playbooks/status.yml -l prod-2"),
+        ([WELL, STUCK], {}, "not done (1 confirmed, 1 stuck)", "ansible-playbook playbooks/status.yml -l prod-3"),
+        ([BACK, WELL], {"rollback": True}, "not done (1 confirmed, 1 reverted)", "ansible-playbook playbooks/status.yml -l prod-2"),
         (
-            [BACK, GONE, STUCK], {}, "failed on 3 of 3 hosts",
+            [BACK, GONE, STUCK], {}, "not done (1 reverted, 1 stuck, 1 unreachable)",
             "when prod-4 answers again, the same command: it settles what is open there first",
         ),
     ],
@@ -140,3 +142,11 @@ def test_a_report_says_what_to_do_next(endings, options, verdict, following):
     lines = run_report("run", endings, **{"rollback": False, **options}).splitlines()
     assert lines[0].startswith(f"run: {verdict}")
     assert lines[-1] == f"next: {following}"
+
+
+def test_a_host_that_refused_its_switch_is_not_as_asked_and_says_why():
+    judged = ending("prod-1", {"activation": REFUSED, "reversion": UNCHANGED})
+    assert (judged.is_as_asked, judged.detail) == (False, "locked: held by bob")
+    assert run_report("run", [judged], rollback=False).splitlines()[-1] == (
+        "next: mend what the table says, then the same command: it settles first what is open"
+    )

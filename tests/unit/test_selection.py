@@ -53,7 +53,7 @@ def host(*records, transaction=None, here=("v1", "v2", "v3")):
         settled = active if transaction["step"] == "confirmed" else transaction["previous_release_id"]
     return {
         "active": active, "settled": settled, "bad": dict(view.bad), "previous": view.previous(settled, here), "runs": records[::-1],
-        "transaction": transaction, "releases": [{"release_id": release} for release in here],
+        "transaction": transaction, "releases": [{"release_id": release, "was_active": release in view.activations} for release in here],
     }  # fmt: skip
 
 
@@ -284,17 +284,21 @@ def test_a_release_that_will_be_active_once_recovered_only_needs_that():
     assert (rollback.targets, rollback.recover) == ({}, ["a"])
 
 
-def test_a_host_without_any_switch_goes_to_a_staged_release():
-    rollback = choose_rollback({"a": host()}, requested="v1", limited=True)
-    assert (dict(rollback.targets), dict(rollback.takes_back)) == ({"a": "v1"}, {"a": None})
+def test_a_release_that_was_only_staged_is_no_way_back():
+    caught = refusal(choose_rollback, {"a": host(V1)}, requested="v2", limited=True)
+    assert (caught.reason, caught.found) == ("release_not_here", "a has v1")
 
 
 @pytest.mark.parametrize(
     ("answers", "reason", "found"),
     [
-        ({"a": host(V1, V2), "b": host(V1, here=("v1", "v3"))}, "release_not_here", "b has v1, v3"),
+        ({"a": host(V1, V2), "b": host(V1, here=("v1", "v3"))}, "release_not_here", "b has v1"),
         ({"a": host(here=())}, "release_not_here", "a has none"),
-        ({"a": host(V1, V2_ILL), "b": host(V1)}, "release_bad", "v2 is bad on a"),
+        (
+            {"a": host(V1, V2, rolled_back("run-03", "v1", leaving="v2")), "b": host(V1, V2)},
+            "release_bad",
+            "v2 is bad on a",
+        ),
     ],
 )
 def test_a_release_that_is_gone_or_bad_is_refused(answers, reason, found):

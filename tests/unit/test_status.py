@@ -59,7 +59,11 @@ def test_what_is_active_since_when_and_by_whom(three):
 def test_releases_are_named_with_their_trees(three):
     manifests = [three.catalogue.manifest("shop", f"v{number}") for number in (1, 2, 3)]
     assert three.inspect()["releases"] == [
-        {"release_id": manifest.release_id, "tree": manifest.tree_digest, "manifest_digest": manifest.digest} for manifest in manifests
+        {
+            "release_id": manifest.release_id, "tree": manifest.tree_digest, "manifest_digest": manifest.digest,
+            "was_active": True,
+        }
+        for manifest in manifests
     ]  # fmt: skip
 
 
