@@ -255,6 +255,10 @@ class Application:
         bundle.make(request, Catalogue(self.operator.catalogue))
         return release_id
 
+    def forget(self, release_id: str) -> None:
+        """Take a release out of the catalogue."""
+        (self.operator.catalogue / self.name / "manifests" / f"{release_id}.dsse.json").unlink(missing_ok=True)
+
     def words(self, playbook: str, limit: str | None, words: Iterable[str]) -> list[str]:
         return [playbook, *(["-l", limit] if limit else []), "-e", f"@{self.variables}", *words]
 

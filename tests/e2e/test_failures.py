@@ -29,6 +29,7 @@ def shop(served: Application, request: pytest.FixtureRequest) -> Iterator[Applic
     served.newest = served.make(f"new-{request.node.name.removeprefix('test_a_')[:24].strip('_')}")
     yield served
     served.relieve()
+    served.forget(served.newest)
     assert served.actives(*PROD) == ["one"] * 3
 
 
@@ -95,7 +96,6 @@ def test_a_release_that_is_altered_on_a_host_after_staging_is_not_switched_to(sh
     shop.fleet.inside("prod-2", f"echo 3 > /srv/{shop.name}/releases/{shop.newest}/VERSION")
     shop.relieve("prod-1")
     done = run.end(2)
-    assert done.row("prod-2").startswith("prod-2 ")
     assert done.says("release_altered", "VERSION")
     assert shop.actives(*PROD) == ["one"] * 3
     assert (shop.newest, "success") not in shop.news("prod-2")
