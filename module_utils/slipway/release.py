@@ -89,9 +89,9 @@ class Exchange:
             return self.transactions.journal.read() is not None
         return self.transactions.recover() is not None
 
-    def current(self) -> str | None:
-        """What is active, or, in check mode, what will be once the open transaction is recovered."""
-        if self.check and not self._is_held_by_another():
+    def current(self, *, recovered: bool = True) -> str | None:
+        """What is active, or, in check mode, what will be once the open transaction is ``recovered``."""
+        if self.check and recovered and not self._is_held_by_another():
             return settled(self.store.current(), self.transactions.journal.read())
         return self.store.current()
 
@@ -143,7 +143,7 @@ def _stage(exchange: Exchange, release_id: str, pack: Pack | None) -> Answer:
     verified = evidence.verified(envelope, listed, release_id, exchange.application)
     exchange.require_fresh(verified)
     _require_same_content(exchange, verified)
-    current = exchange.current()
+    current = exchange.current(recovered=exchange.is_own_to_recover())
     answer: Answer = {
         "changed": False, "release_id": release_id, "missing": [], "objects": 0, "bytes": 0, "resident_refreshed": False,
         "check": None, "diff": _difference(exchange, current, verified),

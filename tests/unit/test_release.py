@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import errno
+import errno
 import fcntl
 import os
 
 import pytest
 import signed
-from ansible.module_utils.slipway import canonical, dsse, lease, pack
+from ansible.module_utils.slipway import canonical, dsse, lease, pack, store
 from ansible.module_utils.slipway.clock import SystemClock
 from ansible.module_utils.slipway.command import Finished
 from releases import UNIT, V1, V2, V3, Site, snapshot
@@ -311,6 +313,13 @@ def test_a_clock_that_was_set_back_is_refused(two, clock):
     before = snapshot(two.host.root)
     refused(two, two.stage("v2"), "clock_set_back", before)
     refused(two, two.activate("v2"), "clock_set_back", before)
+
+
+def test_a_clock_that_was_set_back_does_not_stand_in_the_way_back(two, clock):
+    run_2(two, "activate")
+    run_2(two, "confirm")
+    clock.time -= 365 * signed.DAY
+    assert two.rollback("v1", run=two.run("run-3"))["outcome"] == "confirmed"
 
 
 def test_an_expired_manifest_is_refused_in_a_deploy_but_not_on_the_way_back(two, clock):
@@ -641,6 +650,16 @@ def test_a_bad_release_is_refused_until_it_is_tried_again_on_purpose(two):
     assert two.inspect()["bad"] == {}
 
 
+def test_going_back_runs_the_unit_of_the_release_before_and_stops_the_other(two, systemctl):
+    systemctl.units["new.service"] = ("loaded", "inactive", "dead")
+    two.description["unit"] = "new.service"
+    run_2(two, "stage")
+    two.sicken("v2")
+    assert run_2(two, "activate")["outcome"] == "reverted"
+    acts = [call for call in systemctl.calls if call[0] in ("restart", "stop")]
+    assert acts[-3:] == [("restart", "new.service"), ("stop", "new.service"), ("restart", UNIT)]
+
+
 # the declared check
 
 
@@ -736,6 +755,14 @@ def test_a_release_that_was_never_judged_is_not_confirmed(two):
     refused(two, run_2(two, "confirm"), "nothing_to_confirm", before)
 
 
+def test_a_link_that_somebody_moved_by_hand_is_not_confirmed(two):
+    run_2(two, "activate")
+    two.places.current.unlink()
+    two.places.current.symlink_to("releases/v1")
+    before = snapshot(two.host.root)
+    refused(two, run_2(two, "confirm"), "nothing_to_confirm", before)
+
+
 def test_a_run_that_lost_its_release_meanwhile_confirms_nothing(two, clock):
     run_2(two, "activate")
     clock.advance(1000)
@@ -794,6 +821,16 @@ def test_an_expired_lease_stops_nobody(two, clock):
     answer = two.activate("v1", run=two.run("run-3"))
     assert (answer["recovered"], answer["changed"], answer["outcome"]) == (True, True, "unchanged")
     assert two.statuses[-1] == ("v2", "interrupted")
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_staging_leaves_the_expired_run_of_another_controller_alone(two, clock, check):
+    """It waits for somebody who wants to switch; the difference is shown to what is active until then."""
+    run_2(two, "activate")
+    clock.advance(1000)
+    answer = two.stage("v1", run=two.run("run-3", controller_id="controller-2"), check=check)
+    assert (answer["recovered"], two.current) == (False, "v2")
+    assert answer["diff"]["before_header"] == "shop v2"
 
 
 def test_recover_settles_and_says_so_once(two):
@@ -1057,6 +1094,25 @@ def test_a_release_that_was_pruned_can_be_deployed_again(site):
     assert site.current == "v1"
 
 
+def test_a_release_is_confirmed_even_when_pruning_fails(two, monkeypatch):
+    """What could not be removed is told, and removed by the next deployment."""
+    two.build("v3", V3)
+    run_2(two, "activate")
+    run_2(two, "confirm")
+    run = two.run("run-3")
+    two.stage("v3", run=run)
+    two.activate("v3", run=run)
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            os, "rmdir", lambda *_arguments, **_options: (_ for _ in ()).throw(OSError(errno.EIO, "bad sector"))
+        )
+        answer = two.confirm("v3", run=run, keep_count=2)
+    assert (answer["outcome"], answer["pruned"], two.statuses[-1]) == ("confirmed", [], ("v3", "success"))
+    assert "bad sector" in answer["prune_error"]
+    two.recover()
+    assert (two.store.release_ids(), two.is_settled()) == (["v2", "v3"], True)
+
+
 # beside each other
 
 
@@ -1099,3 +1155,84 @@ def test_a_shipment_that_lacks_objects_does_not_bring_the_resident_package_yet(s
     site.build("v1", V1)
     assert site.stage("v1", objects=[], resident=b"package")["resident_refreshed"] is False
     assert not site.host.resident.exists()
+
+
+# what a wrong clock, a moved link or a full disk must not do
+
+
+def test_a_clock_that_once_ran_ahead_does_not_block_the_way_back(two, clock):
+    clock.time += 30 * signed.DAY
+    run_2(two, "activate")
+    run_2(two, "confirm")
+    clock.time -= 30 * signed.DAY
+    assert two.stage("v1")["reason"] == "clock_set_back"
+    assert two.rollback("v1")["outcome"] == "confirmed"
+
+
+def test_recovery_with_a_clock_at_its_beginning_goes_back(two, clock):
+    run_2(two, "activate")
+    clock.time = 0
+    answer = two.recover(run=two.run("run-3", dead_runs=["run-2"]))
+    assert (answer["outcome"], two.current) == ("recovered", "v1")
+    assert two.statuses[-1] == ("v2", "interrupted")
+
+
+def test_staging_leaves_the_expired_run_of_another_controller_to_who_switches(two, clock):
+    run_2(two, "activate")
+    clock.time += 901
+    other = two.run("run-3", controller_id="controller-2")
+    assert two.stage("v1", run=other)["recovered"] is False
+    assert two.current == "v2"
+    answer = two.activate("v1", run=other)
+    assert (answer["recovered"], two.current) == (True, "v1")
+
+
+def test_a_link_that_was_moved_by_hand_is_not_confirmed(two):
+    run_2(two, "activate")
+    two.places.current.unlink()
+    two.places.current.symlink_to("releases/v1")
+    before = snapshot(two.host.root)
+    refused(two, run_2(two, "confirm"), "nothing_to_confirm", before)
+
+
+def test_a_release_stays_confirmed_when_old_ones_cannot_be_removed(two, monkeypatch):
+    run_2(two, "activate")
+
+    def fail(*_arguments):
+        raise OSError(errno.EIO, "the disk is dying")
+
+    monkeypatch.setattr(store.Store, "prune", fail)
+    answer = run_2(two, "confirm")
+    assert (answer["outcome"], answer["pruned"], "the disk is dying" in answer["prune_error"]) == ("confirmed", [], True)
+    assert (two.statuses[-1], two.is_settled()) == (("v2", "success"), True)
+
+
+def test_what_filled_the_disk_is_removed_again(two, monkeypatch):
+    two.build("v3", V3)
+
+    def fail(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store.Store, "build", fail)
+    assert two.stage("v3")["reason"] == "disk_full"
+    alone = [path for path in two.places.objects.glob("*/*") if path.stat().st_nlink == 1]
+    assert alone == []
+
+
+def test_going_back_after_the_unit_has_changed_runs_the_one_before(two, systemctl):
+    systemctl.units["shop2.service"] = ("loaded", "inactive", "dead")
+    two.description = {**two.description, "unit": "shop2.service"}
+    two.stage("v2", run=two.run("run-2"))
+    two.sicken("v2")
+    systemctl.calls.clear()
+    assert run_2(two, "activate")["outcome"] == "reverted"
+    switched = [call for call in systemctl.calls if call[0] in ("restart", "stop")]
+    assert switched == [("restart", "shop2.service"), ("stop", "shop2.service"), ("restart", UNIT)]
+
+
+def test_a_rollback_does_not_lift_the_mark_of_a_bad_release(two):
+    run_2(two, "activate")
+    run_2(two, "confirm")
+    two.rollback("v1", run=two.run("run-3"))
+    before = snapshot(two.host.root)
+    refused(two, two.rollback("v2", retry=True), "release_bad", before)

@@ -172,6 +172,10 @@ def test_a_recovery_that_is_killed_anywhere_is_finished_by_the_next(stand, numbe
         stand.start_over()
 
 
+def objects(site):
+    return {path.name for path in site.places.objects.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("fault", [faults.fail_once, faults.full_from])
 @pytest.mark.parametrize(("before", "exchange", "possible"), CUT_OFF)
 def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, exchange, possible, fault, capsys):
@@ -180,6 +184,7 @@ def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, e
     site, active, names = stand.site, stand.site.current, leftovers(stand.site.host.root)
     journal, releases = Journal(site.places.journal).read(), site.store.release_ids()
     ends: Counter[str] = Counter()
+    before_objects = objects(site)
     for number in itertools.count():
         with fault(number).installed() as counted:
             answer = exchange(site)
@@ -196,6 +201,8 @@ def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, e
                 releases,
             )
             assert leftovers(site.host.root) == names
+            if fault is faults.full_from:
+                assert objects(site) == before_objects, "what arrived for nothing does not stay on a full disk"
         if answer["changed"] and answer.get("reason") in ("switch_failed", "health_failed"):
             assert (site.current, leftovers(site.host.root)) == (active, [])
         recover(site)
