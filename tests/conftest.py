@@ -13,4 +13,4 @@ ansible.module_utils.__path__.append(str(REPOSITORY / "module_utils"))
 hypothesis.settings.register_profile("slipway", deadline=None)
 hypothesis.settings.load_profile("slipway")
 
-from releases import in_memory, site  # noqa: E402, F401  fixtures
+from releases import in_memory, site  # noqa: E402, F401 - fixtures for every test, after the path is set

@@ -312,3 +312,27 @@ def test_several_files_keep_apart(backups, places, config, release):
     backups.restore(kept)
     assert config.read_bytes() == b"old"
     assert not (places.host.root / "etc/other.conf").exists()
+
+
+@pytest.mark.parametrize("how", ["others may write", "it is a link"])
+def test_root_writes_only_where_nobody_else_can_move_the_name(backups, places, config, release, how):
+    directory = config.parent
+    if how == "others may write":
+        directory.chmod(0o777)
+    else:
+        elsewhere = directory.with_name("elsewhere")
+        directory.rename(elsewhere)
+        directory.symlink_to(elsewhere)
+    replacements = backups.replacements([CONFIG], release, "v2", [])
+    assert reason_of(backups.keep, replacements, "transaction") == "file_directory_unsafe"
+    assert reason_of(backups.replace, replacements) == "file_directory_unsafe"
+
+
+def test_nothing_is_restored_into_a_directory_that_was_swapped(backups, config, release):
+    kept = backups.keep(backups.replacements([CONFIG], release, "v2", []), "transaction")
+    elsewhere = config.parent.with_name("elsewhere")
+    config.parent.rename(elsewhere)
+    config.parent.symlink_to(elsewhere)
+    before = (elsewhere / config.name).read_bytes()
+    assert reason_of(backups.restore, kept) == "file_directory_unsafe"
+    assert (elsewhere / config.name).read_bytes() == before

@@ -200,3 +200,9 @@ def test_state_in_a_format_that_we_do_not_know_is_refused(prepare, text):
     places = prepare("shop")
     places.format.write_text(text, encoding="utf-8")
     assert reason_of(places.require_bootstrapped) == "format_unknown"
+
+
+@pytest.mark.parametrize("name", ["", "..", "../../etc", "a/b", "Shop", "-shop", "shop\n"])
+def test_what_cannot_be_an_application_is_no_place(host, name):
+    with pytest.raises(Refusal, match="application_unknown"):
+        Places(host, name)
