@@ -19,6 +19,12 @@ from lab.names import Clone
 INSTANCE = "e2e"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Show what takes long, unless told otherwise."""
+    if config.option.durations is None:
+        config.option.durations = 10
+
+
 @pytest.fixture(scope="session")
 def fleet() -> Iterator[Fleet]:
     """Return staging-1 and prod-1 to prod-3, up and answering. What a test breaks, it mends."""
