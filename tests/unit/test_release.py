@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import errno
 import fcntl
 import os
 
@@ -1203,7 +1202,11 @@ def test_a_release_stays_confirmed_when_old_ones_cannot_be_removed(two, monkeypa
 
     monkeypatch.setattr(store.Store, "prune", fail)
     answer = run_2(two, "confirm")
-    assert (answer["outcome"], answer["pruned"], "the disk is dying" in answer["prune_error"]) == ("confirmed", [], True)
+    assert (answer["outcome"], answer["pruned"], "the disk is dying" in answer["prune_error"]) == (
+        "confirmed",
+        [],
+        True,
+    )
     assert (two.statuses[-1], two.is_settled()) == (("v2", "success"), True)
 
 
