@@ -313,6 +313,14 @@ class Application:
         assert not left, f"left on {host}: {left}"
         return True
 
+    def open_transaction(self, host: str) -> str:
+        """What is switched to and by whom, until it is confirmed: link, lease, journal and history."""
+        state = f"/var/lib/slipway/{self.name}"
+        command = (
+            f"readlink /srv/{self.name}/current; cat {state}/lease.json {state}/journal.jsonl {state}/history.jsonl"
+        )
+        return self.fleet.inside(host, command).stdout
+
     def snapshot(self, *hosts: str, more: str = "") -> dict[str, str]:
         """Everything of this application on hosts: paths, types, modes, owners, sizes, links, content."""
         script = f"APPLICATION={self.name}; MORE='{more}'; {SNAPSHOT}"

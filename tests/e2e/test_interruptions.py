@@ -129,13 +129,13 @@ def test_of_two_deploys_at_once_one_wins_and_the_other_names_the_holder(shop: Ap
         winner = shop.start_deploy(limit="prod-1")
         until(lambda: door.knocked.is_set() or winner.process.poll() is not None, "the smoke test")
         run_id = winner.output.rsplit("(run_", 1)[1].partition(")")[0]
-        before = shop.snapshot("prod-1")
+        before = shop.open_transaction("prod-1")
         loser = shop.deploy(shop.oldest, "-e", "release_retry=true", limit="prod-1", code=2)
         assert loser.says("locked", f"run_{run_id}")
-        assert shop.snapshot("prod-1") == before, "the loser never frees the winner's lease"
+        assert shop.open_transaction("prod-1") == before, "the loser never frees the winner's lease"
         back = shop.rollback(limit="prod-1", code=2)
         assert back.says(f"run_{run_id}")
-        assert shop.snapshot("prod-1") == before
+        assert shop.open_transaction("prod-1") == before
         door.open()
         assert winner.end(0).row("prod-1").startswith(f"prod-1 confirmed {shop.newest}")
     assert shop.news("prod-1") == [(shop.newest, "success")]
