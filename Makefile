@@ -25,7 +25,7 @@ lint: dev ## ruff, yamllint, ansible-lint
 	ruff check .
 	ruff format --check .
 	yamllint --strict .
-	ansible-lint --offline --profile production
+	ANSIBLE_INVENTORY=localhost, ansible-lint --offline --profile production
 
 types: dev ## mypy
 	mypy
