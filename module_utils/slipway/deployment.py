@@ -174,10 +174,12 @@ def verified_release(
         manifest, catalogue.file_list_bytes(controller.application, manifest.tree_digest)
     )
     objects = {entry.path: entry.sha256 for entry in file_list.files}
-
-    def read(path: str) -> bytes | None:
-        return catalogue.object_path(controller.application, objects[path]).read_bytes() if path in objects else None
-
+    read = members.reader(
+        manifest.members,
+        members.CONTROLLER_CHECKS,
+        objects,
+        lambda path: catalogue.object_path(controller.application, objects[path]).read_bytes(),
+    )
     members.check(manifest.members, read, manifest.version, members.CONTROLLER_CHECKS)
     return manifest, file_list
 

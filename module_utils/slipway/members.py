@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -110,6 +110,14 @@ def _read_if_there(read: Read, path: str) -> bytes | None:
         return read(path)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
+
+
+def reader(
+    members: Iterable[Member], checks: AbstractSet[str], present: Container[str], read: Callable[[str], bytes]
+) -> Read:
+    """A `Read` that opens only what is parsed here: a model of gigabytes need not be read to be there."""
+    parsed = {member.path for member in members if member.format in checks}
+    return lambda path: None if path not in present else read(path) if path in parsed else b""
 
 
 def check(members: Sequence[Member], read: Read, version: str, checks: AbstractSet[str]) -> None:

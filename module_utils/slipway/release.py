@@ -273,11 +273,9 @@ def _require_room(exchange: Exchange, verified: Verified, lacking: set[str], inc
 def _require_sound_members(exchange: Exchange, verified: Verified) -> None:
     """The declared members again, as far as a host can parse them: it has no YAML parser."""
     entries = {entry.path: entry for entry in verified.file_list.files}
-
-    def read(path: str) -> bytes | None:
-        return exchange.store.read(entries[path]) if path in entries else None
-
-    members.check(verified.manifest.members, read, verified.manifest.version, members.HOST_CHECKS)
+    declared, checks = verified.manifest.members, members.HOST_CHECKS
+    read = members.reader(declared, checks, entries, lambda path: exchange.store.read(entries[path]))
+    members.check(declared, read, verified.manifest.version, checks)
 
 
 def _run_check(exchange: Exchange, verified: Verified) -> Answer:

@@ -187,3 +187,13 @@ def test_a_host_needs_neither_pyyaml_nor_jsonschema():
         "check(declared, {'a.yaml': b'[', 'b.toml': b'v = \"1\"'}.get, '1', HOST_CHECKS)\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=True)
+
+
+def test_only_what_is_parsed_here_is_read():
+    declared = [Member("model.pt"), Member("metadata.json", format="json"), Member("gone.json", format="json")]
+    asked = []
+    read = members.reader(
+        declared, members.HOST_CHECKS, {"model.pt", "metadata.json"}, lambda path: asked.append(path) or b"{}"
+    )
+    assert [read(member.path) for member in declared] == [b"", b"{}", None]
+    assert asked == ["metadata.json"]
