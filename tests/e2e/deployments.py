@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -324,4 +325,6 @@ class Application:
     def snapshot(self, *hosts: str, more: str = "") -> dict[str, str]:
         """Everything of this application on hosts: paths, types, modes, owners, sizes, links, content."""
         script = f"APPLICATION={self.name}; MORE='{more}'; {SNAPSHOT}"
-        return {host: self.fleet.inside(host, script).stdout for host in hosts or self.fleet.names()}
+        names = hosts or self.fleet.names()
+        with ThreadPoolExecutor() as pool:
+            return dict(zip(names, pool.map(lambda host: self.fleet.inside(host, script).stdout, names), strict=True))

@@ -26,12 +26,19 @@ def shop(operator: Operator) -> Application:
     return shop
 
 
+@pytest.fixture(scope="module")
+def last(shop: Application) -> dict[str, str]:
+    """What was seen last on the hosts: a snapshot after one test is the one before the next."""
+    return shop.snapshot()
+
+
 @pytest.fixture
-def unchanged(shop: Application) -> Iterator[None]:
+def unchanged(shop: Application, last: dict[str, str]) -> Iterator[None]:
     """The hosts are after the test as they were before."""
-    before = shop.snapshot()
     yield
-    assert shop.snapshot() == before
+    before, after = dict(last), shop.snapshot()
+    last.update(after)
+    assert after == before
 
 
 @pytest.fixture
