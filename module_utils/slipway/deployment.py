@@ -26,6 +26,8 @@ from .policy import TrustPolicy
 from .tree import FileList
 
 Answers = Mapping[str, Mapping[str, Any]]
+# Reasons for which a release may not run here although it is what it says it is.
+BARRING = frozenset({"approval_missing", "below_floor", "manifest_expired", "manifest_revoked", "manifest_too_old"})
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ def plan_deployment(
     way_out = f", or leave it out on purpose with -l {others}." if others else "."
     selection.require_reachable(silent.values(), next_command=f"Mend it{way_out}")
     candidates = _candidates(catalogue, controller.application, requested)
-    choice = selection.choose_release(candidates, answers, requested=requested, retry=retry)
+    barred = {} if requested else barred_releases(controller, catalogue, policy_path, candidates)
+    choice = selection.choose_release(candidates, answers, requested=requested, retry=retry, barred=barred)
     manifest, _file_list = verified_release(controller, catalogue, policy_path, choice.release_id)
     return {
         "run": controller.begin("deploy"),
@@ -134,6 +137,46 @@ def plan_deployment(
         "message": choice.described(),
         "skipped": {release: list(hosts) for release, hosts in choice.skipped.items()},
     }
+
+
+def barred_releases(
+    controller: Controller, catalogue: Catalogue, policy_path: Path, candidates: Sequence[selection.Candidate]
+) -> dict[str, str]:
+    """The releases that this environment may not run (any more), with the reason code of each.
+
+    Where none is left, the newest one's Refusal is raised: it says what to do. What cannot be trusted at all, such as a
+    signature that does not hold, bars nothing: it stops the run when it would be chosen.
+    """
+    policy = _policy(policy_path)
+    refusals = {}
+    for candidate in sorted(candidates, key=lambda each: each.sequence, reverse=True):
+        try:
+            _require_allowed(controller, catalogue, policy, candidate.release_id)
+        except Refusal as refusal:
+            if refusal.reason in BARRING:
+                refusals[candidate.release_id] = refusal
+    if candidates and len(refusals) == len(candidates):
+        raise next(iter(refusals.values()))
+    return {release_id: refusal.reason for release_id, refusal in refusals.items()}
+
+
+def _policy(path: Path) -> TrustPolicy:
+    return TrustPolicy.parse(read_regular(path, limit=POLICY_LIMIT, what="trust policy"))
+
+
+def _require_allowed(
+    controller: Controller, catalogue: Catalogue, policy: TrustPolicy, release_id: str
+) -> ReleaseManifest:
+    """The release's manifest, verified for this environment at this time."""
+    manifest = verify.verify_manifest(
+        policy,
+        catalogue.manifest_bytes(controller.application, release_id),
+        application=controller.application,
+        environment=controller.environment,
+        now=controller.now,
+    )
+    verify.require_fresh(manifest, policy, environment=controller.environment, now=controller.now)
+    return manifest
 
 
 def _candidates(catalogue: Catalogue, application: str, requested: str) -> list[selection.Candidate]:
@@ -161,15 +204,7 @@ def verified_release(
     controller: Controller, catalogue: Catalogue, policy_path: Path, release_id: str
 ) -> tuple[ReleaseManifest, FileList]:
     """Manifest and file list of a release in the catalogue, verified by the controller's copy of the trust policy."""
-    policy = TrustPolicy.parse(read_regular(policy_path, limit=POLICY_LIMIT, what="trust policy"))
-    manifest = verify.verify_manifest(
-        policy,
-        catalogue.manifest_bytes(controller.application, release_id),
-        application=controller.application,
-        environment=controller.environment,
-        now=controller.now,
-    )
-    verify.require_fresh(manifest, policy, environment=controller.environment, now=controller.now)
+    manifest = _require_allowed(controller, catalogue, _policy(policy_path), release_id)
     file_list = verify.verify_file_list(
         manifest, catalogue.file_list_bytes(controller.application, manifest.tree_digest)
     )

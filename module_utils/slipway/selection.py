@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from .errors import Refusal
@@ -29,14 +30,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The release to deploy; ``skipped`` maps newer releases to the hosts on which they are bad."""
+    """The release to deploy; ``skipped`` maps newer releases to the hosts on which they are bad, ``barred`` to the reason
+    why this environment may not run them.
+    """
 
     release_id: str
     skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    barred: Mapping[str, str] = field(default_factory=dict)
 
     def described(self) -> str:
         skips = "".join(f"; {release} is skipped: bad on {', '.join(hosts)}" for release, hosts in self.skipped.items())
-        return f"deploying {self.release_id}{skips}"
+        bars = "".join(f"; {release} is skipped: {reason}" for release, reason in self.barred.items())
+        return f"deploying {self.release_id}{skips}{bars}"
 
 
 def require_reachable(names: Iterable[str], *, next_command: str) -> None:
@@ -62,8 +67,15 @@ def require_waves(waves: Sequence[str]) -> None:
         )
 
 
-def choose_release(candidates: Sequence[Candidate], answers: Answers, *, requested: str, retry: bool) -> Choice:
-    """The release for a deployment: the requested one, or the newest that is bad on none of the hosts.
+def choose_release(
+    candidates: Sequence[Candidate],
+    answers: Answers,
+    *,
+    requested: str,
+    retry: bool,
+    barred: Mapping[str, str] = MappingProxyType({}),
+) -> Choice:
+    """The release for a deployment: the requested one, or the newest that is neither barred nor bad on any of the hosts.
 
     Refusals: ``release_unknown``, ``release_bad``, ``no_release``, ``older_than_active`` (the newest in the catalogue is
     older than what a host serves, so the catalogue misses something).
@@ -71,11 +83,15 @@ def choose_release(candidates: Sequence[Candidate], answers: Answers, *, request
     if requested:
         return Choice(_requested(candidates, answers, requested, retry=retry))
     skipped: dict[str, list[str]] = {}
+    passed: dict[str, str] = {}
     for candidate in sorted(candidates, key=lambda each: each.sequence, reverse=True):
+        if candidate.release_id in barred:
+            passed[candidate.release_id] = barred[candidate.release_id]
+            continue
         hosts = [] if retry else _bad_on(candidate.release_id, answers)
         if not hosts:
             _require_not_older(candidate, candidates, answers)
-            return Choice(candidate.release_id, skipped)
+            return Choice(candidate.release_id, skipped, passed)
         skipped[candidate.release_id] = hosts
     raise Refusal(
         "no_release",

@@ -97,6 +97,29 @@ def test_a_plan_can_be_carried_out(site, plan):
     assert site.confirm(planned["release_id"], run=run)["record"]["run_id"] == run["run_id"]
 
 
+def test_a_plan_skips_what_this_environment_may_not_run_and_says_why(site, plan, clock):
+    site.build("v1", V1)
+    site.build("v2", V2, valid_seconds=60)
+    clock.time += 120
+    planned = plan()
+    assert (planned["release_id"], planned["message"]) == ("v1", "deploying v1; v2 is skipped: manifest_expired")
+    assert refusal(plan, requested="v2").reason == "manifest_expired"
+
+
+def test_a_plan_without_a_release_that_may_run_says_what_is_wrong_with_the_newest(site, plan, clock):
+    site.build("v1", V1, valid_seconds=60)
+    clock.time += 120
+    assert refusal(plan).reason == "manifest_expired"
+
+
+def test_a_plan_does_not_go_back_behind_an_active_release_that_has_expired(site, plan, clock):
+    site.build("v1", V1)
+    site.build("v2", V2, valid_seconds=60)
+    site.deploy("v2")
+    clock.time += 120
+    assert refusal(plan).reason == "older_than_active"
+
+
 def test_a_plan_skips_what_is_bad_and_says_where(site, plan):
     site.build("v1", V1)
     site.deploy("v1")
