@@ -1186,14 +1186,6 @@ def test_staging_leaves_the_expired_run_of_another_controller_to_who_switches(tw
     assert (answer["recovered"], two.current) == (True, "v1")
 
 
-def test_a_link_that_was_moved_by_hand_is_not_confirmed(two):
-    run_2(two, "activate")
-    two.places.current.unlink()
-    two.places.current.symlink_to("releases/v1")
-    before = snapshot(two.host.root)
-    refused(two, run_2(two, "confirm"), "nothing_to_confirm", before)
-
-
 def test_a_release_stays_confirmed_when_old_ones_cannot_be_removed(two, monkeypatch):
     run_2(two, "activate")
 
