@@ -1,4 +1,4 @@
-# Two commands for a new machine: `make demo` and `make test`. All others are parts of them.
+# Two commands for a new machine: `make demo` and `make test`. Then the release pipeline, from the audit to the way back.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -9,16 +9,88 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile --quiet
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
+# What the pipeline is asked for (docs/reference/variables.md is made of these lines):
+# APPLICATION  the application; not needed while there is only one
+# SOURCE       what is released: a directory or an archive
+# RELEASE_ID   the release; one named by the time when a release is made, else the newest or the previous one
+# TYPE         what kind of release it is: major, minor or hotfix
+# BUILD_ID     which build of your continuous integration it is
+# TICKETS      the tickets that it is about
+# LIMIT        the hosts, as in -l; without it those of prod, or all where a target only looks
+# CONFIRM      yes: do not ask
+# FORMAT       json: as data, for programs
+# OPTIONS      more options for every ansible-playbook, such as -i inventories/prod/hosts
+APPLICATION ?=
+SOURCE ?= examples/hello
+RELEASE_ID ?=
+TYPE ?= minor
+BUILD_ID ?=
+TICKETS ?=
+LIMIT ?=
+CONFIRM ?=
+FORMAT ?= table
+OPTIONS ?=
+
+# One id for the whole of one pipeline, made once.
+STAMP := $(shell date -u +%Y%m%d_%H%M%S)
+PIPELINE_ID := $(or $(RELEASE_ID),release_$(STAMP))
+PLAY := ansible-playbook $(OPTIONS)
+
+application := $(APPLICATION)
+release_source := $(SOURCE)
+release_audit := {{ slipway_release_directory }}/audit_$(STAMP)
+release_id := $(RELEASE_ID)
+release_type := $(TYPE)
+release_build_id := $(BUILD_ID)
+comma := ,
+release_tickets := $(subst $() ,$(comma),$(strip $(TICKETS)))
+
+ifneq ($(filter release-%,$(MAKECMDGOALS)),)
+ifeq ($(filter major minor hotfix,$(TYPE)),)
+$(error TYPE: expected major, minor or hotfix, found '$(TYPE)')
+endif
+endif
+ifneq ($(filter %-status,$(MAKECMDGOALS)),)
+ifeq ($(filter table json,$(FORMAT)),)
+$(error FORMAT: expected table or json, found '$(FORMAT)')
+endif
+endif
+
+# $(call vars,names): the variables of these names that are not empty, as extra variables.
+vars = $(foreach name,$(1),$(if $($(name)),-e $(name)='"$($(name))"'))
+
+# $(call confirm,does what): go on only when somebody says yes.
+define confirm
+if [ '$(CONFIRM)' = yes ]; then :; elif [ -t 0 ]; then \
+	read -r -p "This $(1). Type 'yes' to go on: " answer; \
+	[ "$$answer" = yes ] || { echo 'Not confirmed: nothing was done.' >&2; exit 1; }; \
+else $(NOBODY_TO_ASK) \
+fi
+endef
+NOBODY_TO_ASK := echo 'expected CONFIRM=yes, since there is no terminal to ask at; nothing was done.' >&2; exit 1;
+
+# $(call tell,playbook,format): print nothing but its answer; all of its output when it fails.
+define tell
+answer=$$(mktemp) && log=$$(mktemp) && trap 'rm -f "$$answer" "$$log"' EXIT; \
+$(PLAY) $(1) $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application) -e release_status_format='$(2)' -e release_status_path="$$answer" >"$$log" 2>&1 \
+	|| { cat "$$log" >&2; exit 1; }; \
+cat "$$answer"
+endef
+
 .PHONY: help demo test check lint types unit molecule e2e bench lab clean-lab venv dev docs lock
+.PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
+.PHONY: deploy-staging deploy-prod rollback deploy-status may-be-asked
 
 help: ## Show what there is to make
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+## For a new machine
 demo: ## From a fresh clone to a signed release on real hosts (under 5 minutes)
 	@$(PYTHON) -m lab demo
 
 test: lint types unit molecule e2e ## Everything: linters, types, unit tests, molecule and end-to-end tests on real hosts
 
+## Parts of it
 check: lint types unit ## The fast part of the tests, without hosts
 
 lint: dev ## ruff, yamllint, ansible-lint
@@ -46,6 +118,49 @@ bench: venv lab ## Measure deploys and rollbacks on the lab's prod group
 	@command -v rsync >/dev/null || $(PYTHON) -m lab install rsync
 	$(VENV)/bin/python -m tests.bench
 
+## The release pipeline; each step runs those before it (APPLICATION= SOURCE= RELEASE_ID= TYPE=major|minor|hotfix BUILD_ID= TICKETS= OPTIONS=)
+release-audit: venv ## 1. Test the source and bundle the evidence: release/audit_<time>/
+	@$(PLAY) playbooks/audit.yml $(call vars,application release_source release_audit release_build_id release_tickets)
+
+release-validate: release-audit ## 2. Check the promotion checklist, validate, and deploy to prod in check mode
+	@$(PLAY) playbooks/validate.yml $(call vars,application release_source release_audit release_type)
+	@$(PLAY) deploy.yml --check --diff -l '$(or $(LIMIT),prod)' $(call vars,application) -e release_catalogue='{{ slipway_state_directory }}/candidate'
+
+release-manifest: release-validate ## 3. Make the release and sign its manifest: release/manifests/<release_id>.yaml
+	@$(PLAY) playbooks/release.yml $(call vars,application release_source release_audit release_build_id release_tickets release_type) \
+		-e release_id='$(PIPELINE_ID)'
+
+release-deploy: may-be-asked release-manifest ## 4. Deploy it to prod (asks for a yes, or CONFIRM=yes)
+	@$(call confirm,deploys $(PIPELINE_ID) to $(or $(LIMIT),prod))
+	@$(PLAY) deploy.yml -l '$(or $(LIMIT),prod)' $(call vars,application) -e release_id='$(PIPELINE_ID)'
+
+# Before an hour of audit and validation: is there anybody who could say yes afterwards?
+may-be-asked:
+	@[ '$(CONFIRM)' = yes ] || [ -t 0 ] || { $(NOBODY_TO_ASK) }
+
+release-rollback: venv ## Take prod back to its previous good release (asks for a yes)
+	@$(call confirm,takes $(or $(LIMIT),prod) back to $(or $(RELEASE_ID),its previous good release))
+	@$(PLAY) rollback.yml -l '$(or $(LIMIT),prod)' $(call vars,application release_id)
+
+release-status: venv ## What every host serves, what that is, who brought it, how long it is watched (FORMAT=json)
+	@$(call tell,playbooks/status.yml,$(if $(filter json,$(FORMAT)),json,full))
+
+## Deployments of releases that are there (APPLICATION= RELEASE_ID=)
+deploy-staging: venv ## Deploy the newest release to staging
+	@$(PLAY) deploy.yml -l '$(or $(LIMIT),staging)' -e release_environment=staging $(call vars,application release_id)
+
+deploy-prod: venv ## Deploy it to prod (asks for a yes)
+	@$(call confirm,deploys $(or $(RELEASE_ID),the newest release) to $(or $(LIMIT),prod))
+	@$(PLAY) deploy.yml -l '$(or $(LIMIT),prod)' -e release_environment=prod $(call vars,application release_id)
+
+rollback: venv ## Take the newest deployment run back, on the hosts that it touched (asks for a yes)
+	@$(call confirm,takes the newest deployment run back)
+	@$(PLAY) rollback.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application release_id)
+
+deploy-status: venv ## The newest five deployments and rollbacks (FORMAT=json)
+	@$(call tell,playbooks/history.yml,$(FORMAT))
+
+## Hosts, figures, upkeep
 lab: ## Bring the lab up: 1 staging and 3 prod hosts (again and again is fine)
 	@$(PYTHON) -m lab up
 

@@ -11,6 +11,7 @@ ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent 
 
 from ansible.module_utils.slipway import deployment, report
 from ansible.module_utils.slipway._action import ControllerAction
+from ansible.module_utils.slipway.catalogue import Catalogue
 
 
 class ActionModule(ControllerAction):
@@ -21,12 +22,30 @@ class ActionModule(ControllerAction):
     def answer(self, arguments, task_vars):
         endings = report.endings_of(arguments["results"], arguments["unreachable"])
         as_asked = all(ending.is_as_asked for ending in endings)
+        records = report.records_of(arguments["results"])
+        watch = report.Watch.of(records.values(), arguments["monitoring"])
         text = report.run_report(
-            arguments["title"], endings, check=self._task.check_mode, rollback=arguments["rollback"]
+            arguments["title"],
+            endings,
+            check=self._task.check_mode,
+            candidate=arguments["candidate"],
+            rollback=arguments["rollback"],
+            watch=watch,
         )
+        if trouble := self._write_views(arguments, records):
+            text = f"the page of the release was not written: {trouble}\n{text}"
         deployment.end_run(
             Path(arguments["state_directory"]), arguments["run"], "as asked" if as_asked else "not as asked"
         )
         hosts = {ending.host: {"outcome": ending.outcome, "serves": ending.serves} for ending in endings}
         answer = {"as_asked": as_asked, "hosts": hosts, "msg": text}
         return answer if as_asked else {**answer, "failed": True, "reason": "not_as_asked"}
+
+    def _write_views(self, arguments, records):
+        return deployment.write_views(
+            Catalogue(Path(arguments["catalogue"])),
+            arguments["application"],
+            Path(arguments["view_directory"]),
+            records,
+            check=self._task.check_mode,
+        )

@@ -4,13 +4,16 @@
     python docs/generate.py            write
     python docs/generate.py --check    say which pages are out of date, exit code 1
 
-Variables come from the roles' argument_specs, from group_vars/all and from the playbooks; modules from their
-DOCUMENTATION and RETURN; reasons from every `Refusal(…)` in the source, read as text and not run.
+Variables come from the roles' argument_specs, from group_vars, from the playbooks and from the Makefile; the keys of an
+application from the classes that read them; modules from their DOCUMENTATION and RETURN; reasons from every `Refusal(…)` in
+the source, read as text and not run.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
+import importlib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +26,9 @@ from typing import Any
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# How a playbook hands a variable to a module; a path is made whole before, since modules run in another directory.
+HANDED_ON = re.compile(r"{{ (\w+) \| default\((.*?)(?:, true)?\)(?: \| expanduser \| realpath)? }}")
+PATH_IF_ANY = re.compile(r"{{ (\w+) \| expanduser \| realpath if \1 \| default\(''\) else (omit) }}")
 GENERATED = "<!-- Written by docs/generate.py (make docs) from the source: change it there. -->"
 
 # What a host or a run answers after something was tried: no refusals, so that the source has no text for them.
@@ -32,6 +38,8 @@ FAILURES = {
     "health_failed": "The release did not get healthy after the switch. The host went back, and the release is bad there.",
     "interrupted": "A run died or lost its host before it confirmed; the next one, or `slipway recover`, went back.",
     "not_as_asked": "At least one host did not end as asked; the report names it.",
+    "not_ready": "At least one check of `playbooks/check.yml` is a FAIL; the table says which and what to do.",
+    "rollback_unverified": "The rollback was done and is kept, but a verification step of the release that was left failed. The record and `release_status_format=full` say which.",
     "rollout_failed": "Another host of the run did not end well, so that this one went back with it.",
     "smoke_test_failed": "The application did not answer as declared from outside.",
     "switch_failed": "The host could not finish the switch and went back. The release is not to blame, so it is not bad.",
@@ -149,10 +157,20 @@ def variables_page(repository: Path) -> str:
         parts.append(f"## Role {role}")
         parts.append("\n".join(f"- `{name}`: {entry['short_description']}." for name, entry in entries.items()))
         parts.append(table(("variable", "type", "default", "meaning"), _option_rows(options)))
-    parts += ["## Playbooks", table(("variable", "playbook", "default", "meaning"), sorted(_playbook_rows(repository)))]
     parts += [
+        "## Playbooks",
+        table(("variable", "playbook", "default", "meaning"), sorted(set(_playbook_rows(repository)))),
+        "## Make",
+        "Given on the command line, as in `make release-deploy SOURCE=../shop TYPE=hotfix`; `make help` has the targets.",
+        table(("variable", "default", "meaning"), _make_rows(repository)),
         "## Set in group_vars/all",
         table(("variable", "value", "meaning"), sorted(_group_rows(repository))),
+        "## Set for one environment",
+        table(("variable", "environment", "value"), sorted(_environment_rows(repository))),
+        "## Keys of an application",
+        "What stands under a name in `slipway_applications`. What each means, in an example of all of them: "
+        "[your-own-application.md](../howto/your-own-application.md). A dash is: not said.",
+        table(("key", "default"), ((f"`{key}`", default) for key, default in application_keys())),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -166,11 +184,80 @@ def _playbook_rows(repository: Path) -> Iterator[tuple[str, ...]]:
                 for module in (name for name in task if name.startswith("slipway_")):
                     options = yaml.safe_load(constants(repository / f"library/{module}.py")["DOCUMENTATION"])["options"]
                     for option, value in task[module].items():
-                        found = re.fullmatch(r"{{ (\w+) \| default\((.*)\) }}", str(value))
+                        found = HANDED_ON.fullmatch(str(value)) or PATH_IF_ANY.fullmatch(str(value))
                         if found and found[1] not in known:
                             default = "-" if found[2] == "omit" else shown_value(found[2])
                             meaning = described(options[option]["description"])
                             yield f"`{found[1]}`", f"`playbooks/{path.name}`", default, meaning
+
+
+def _make_rows(repository: Path) -> Iterator[tuple[str, ...]]:
+    """Variables of the Makefile, each explained in a comment of its own: `# NAME  what it is`."""
+    text = (repository / "Makefile").read_text(encoding="utf-8")
+    defaults = dict(re.findall(r"^([A-Z_]+) \?=[ \t]*(.*)$", text, re.MULTILINE))
+    for name, meaning in re.findall(r"^# ([A-Z_]+)  +(\S.*)$", text, re.MULTILINE):
+        yield f"`{name}`", shown_value(defaults[name]) if defaults[name] else "-", described(meaning)
+
+
+def _environment_rows(repository: Path) -> Iterator[tuple[str, ...]]:
+    for path in sorted((repository / "group_vars").glob("*/*.yml")):
+        if path.parent.name != "all":
+            for name, value in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+                yield f"`{name}`", path.parent.name, shown_value(value)
+
+
+# Whose value is another one when it is not said.
+DEFAULTS_IN_WORDS = {
+    "user": "the application's name",
+    "group": "`user`",
+    "strategy": "`restart` with a unit, else `none`",
+    "health": "the unit runs",
+    "configuration.keys.<KEY>.credential": "the key's name",
+    **{
+        f"service.{name}": f"`application_{name}`"
+        for name in ("memory_max", "cpu_quota", "tasks_max", "stop_timeout_seconds")
+    },
+}
+
+
+def application_keys() -> Iterator[tuple[str, str]]:
+    """Every key that an application may say and its default, from the code that reads it."""
+    if str(REPOSITORY / "module_utils") not in sys.path:
+        sys.path.append(str(REPOSITORY / "module_utils"))
+    application, configuration, preflight, unit = (
+        importlib.import_module(f"slipway.{name}") for name in ("application", "configuration", "preflight", "unit")
+    )
+    patience = [field.name for field in dataclasses.fields(application.Patience)]
+    probe = [field.name for field in dataclasses.fields(application.Probe)]
+    sections: tuple[tuple[str, Iterable[str], type], ...] = (
+        ("", application.KEYS, application.Application),
+        ("check.", ("argv", "timeout_seconds"), application.Check),
+        ("health[].", probe, application.Probe),
+        ("health_patience.", patience, application.Patience),
+        ("smoke[].", probe, application.Probe),
+        ("smoke_patience.", patience, application.Patience),
+        ("files[].", ("source", "path", "owner", "group", "mode"), application.ReplacedFile),
+        ("service.", unit.KEYS, unit.UnitDescription),
+        ("configuration.", ("files", "keys"), configuration.Configuration),
+        ("configuration.keys.<KEY>.", configuration.KEYS_OF_KEY, configuration.Key),
+        ("preflight.", preflight.KEYS, preflight.Preflight),
+        ("preflight.database.", ("url_key",), preflight.Preflight),
+    )
+    for prefix, keys, reader in sections:
+        fields = {each.name: each for each in dataclasses.fields(reader)}
+        for key in keys:
+            yield prefix + key, DEFAULTS_IN_WORDS.get(prefix + key) or _default_of_field(key, fields.get(key))
+
+
+def _default_of_field(key: str, declared: dataclasses.Field[Any] | None) -> str:
+    if declared is None or declared.default_factory is not dataclasses.MISSING:
+        return "-"
+    if declared.default is dataclasses.MISSING:
+        return "required"
+    if key == "mode":
+        return f'`"{declared.default:04o}"`'
+    is_said = declared.default or declared.default is False
+    return shown_value(declared.default) if is_said else "-"
 
 
 def _group_variables(repository: Path) -> dict[str, tuple[str, str]]:

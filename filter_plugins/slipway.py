@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway import report  # noqa: E402 - the path above comes first
+from ansible.module_utils.slipway import report, runs, story  # noqa: E402 - the path above comes first
 
 
 def by_host(hosts, hostvars, name):
@@ -17,8 +18,34 @@ def by_host(hosts, hostvars, name):
     return {host: hostvars[host].get(name) or {} for host in hosts}
 
 
+def records_by_host(answers):
+    """{host: its records} of the hosts that answered a slipway_history_info."""
+    return {host: answer["records"] for host, answer in answers.items() if "records" in answer}
+
+
+def newest_runs(answers, limit):
+    """The newest runs of the hosts that answered."""
+    return runs.newest_runs(records_by_host(answers), limit)
+
+
+def runs_table(answers, limit):
+    """The same as a table, with the hosts that did not answer."""
+    return runs.runs_table(newest_runs(answers, limit), [host for host in answers if "records" not in answers[host]])
+
+
+def whole_story(answers, histories, application):
+    """What the fleet serves and how it came to that."""
+    return story.story(answers, records_by_host(histories), application=application, now=int(time.time()))
+
+
 class FilterModule:
-    """slipway_by_host and slipway_status_table."""
+    """What playbooks say `| slipway_…` to."""
 
     def filters(self):
-        return {"slipway_by_host": by_host, "slipway_status_table": report.status_table}
+        return {
+            "slipway_by_host": by_host,
+            "slipway_newest_runs": newest_runs,
+            "slipway_runs_table": runs_table,
+            "slipway_status_table": report.status_table,
+            "slipway_story": whole_story,
+        }

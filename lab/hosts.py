@@ -160,7 +160,8 @@ def run_container(container: str, hostname: str, mould: Mould, options: Iterable
     processes = limit(resource.RLIMIT_NPROC, 4096)
     shell.podman(
         *("--runtime", mould.runtime, "run", "--detach", "--name", container, "--hostname", hostname, *options),
-        *("--systemd", "always", "--cap-add", "SYS_ADMIN", "--security-opt", "apparmor=unconfined"),
+        # Without SYS_PTRACE a unit with both PrivateUsers= and ProtectProc= ends as 217/USER, which no real host does.
+        *("--systemd", "always", "--cap-add", "SYS_ADMIN,SYS_PTRACE", "--security-opt", "apparmor=unconfined"),
         # Fixed limits: podman's defaults may be above what this machine allows.
         *("--ulimit", f"nofile={limit(resource.RLIMIT_NOFILE, OPEN_FILES)}", "--ulimit", f"nproc={processes}"),
         *(mould.image, "/usr/local/sbin/lab-init", mould.public_key),

@@ -31,8 +31,16 @@ options:
     description: Ask the declared health probes once.
     type: bool
     default: false
+  manifest:
+    description: Return what the manifest of the active release says.
+    type: bool
+    default: false
   verify:
     description: Verify signatures, file list and every byte of the active release.
+    type: bool
+    default: false
+  preflight:
+    description: Check whether the host is ready for a deployment. With O(health) each health probe is a result too.
     type: bool
     default: false
 """
@@ -117,8 +125,20 @@ health:
   description: Verdict of the health probes as {outcome, attempts, detail}, null unless asked for.
   returned: success
   type: dict
+manifest:
+  description: >-
+    What the manifest of the active release says (application, version, release_id, created, expires, builder, source, and
+    release_type, audit, artifacts, metadata, monitoring and rollback_plan where it has them), for showing. Null unless asked for, or where it cannot be read.
+  returned: success
+  type: dict
 integrity:
   description: Verification of the active release as {release_id, outcome, detail}, null unless asked for.
+  returned: success
+  type: dict
+preflight:
+  description: >-
+    What was checked as {results, room, schema_revision}, null unless asked for. A result is {check, subject, status, found,
+    remedy} with the status PASS, WARN or FAIL; no secret value is in it.
   returned: success
   type: dict
 reason:
@@ -147,7 +167,9 @@ ARGUMENT_SPEC = {
     "description": {"type": "dict", "required": True},
     "environment": {"type": "str"},
     "health": {"type": "bool", "default": False},
+    "manifest": {"type": "bool", "default": False},
     "verify": {"type": "bool", "default": False},
+    "preflight": {"type": "bool", "default": False},
 }
 
 
@@ -158,7 +180,9 @@ def request_of(params, check):
         "application": {"name": params["application"], "description": params["description"]},
         "environment": params["environment"],
         "health": params["health"],
+        "manifest": params["manifest"],
         "verify": params["verify"],
+        "preflight": params["preflight"],
         "check": check,
     }
 

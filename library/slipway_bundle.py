@@ -52,6 +52,29 @@ options:
   version:
     description: The version. Without one it is what C(slipway.yml) or a member with a C(version_key) says, else the release id.
     type: str
+  candidate:
+    description: Whether this is only to be judged by hosts in check mode; they never take a candidate for real.
+    type: bool
+    default: false
+  release_type:
+    description: What kind of release it is.
+    type: str
+    choices: [major, minor, hotfix]
+    default: minor
+  audit:
+    description:
+      - Directory of a validated audit bundle of this source (M(slipway_audit_bundle), M(slipway_validation)). It is verified
+        again, and its digest goes into the manifest with its build and tickets.
+      - Without one the release carries no evidence.
+    type: path
+  build_id:
+    description: Which build this is. An audit says it already, and no other is accepted beside one.
+    type: str
+  tickets:
+    description: The tickets that this release is about. An audit says them already, and no others are accepted beside one.
+    type: list
+    elements: str
+    default: []
   valid_days:
     description: How long the release may be activated by a deploy. Running and going back to it have no end.
     type: int
@@ -78,6 +101,15 @@ EXAMPLES = r"""
     trust_policy: .slipway/trust/trust-policy.dsse.json
     release_id: v1.2.3
     version: 1.2.3
+
+- name: Make a hotfix with its evidence
+  slipway_bundle:
+    source: ../shop
+    catalogue: .slipway/catalogue
+    builder_key: .slipway/keys/builder.pem
+    trust_policy: .slipway/trust/trust-policy.dsse.json
+    release_type: hotfix
+    audit: release/audit_20261121_041607
 """
 
 RETURN = r"""
@@ -121,6 +153,24 @@ bytes:
   returned: success
   type: int
   sample: 33554432
+release_type:
+  description: What kind of release it is.
+  returned: success
+  type: str
+  sample: minor
+audit:
+  description: The audit bundle, as {name, sha256, validation_result, validation_sha256}; null for a release without evidence.
+  returned: success
+  type: dict
+artifacts:
+  description: What is promoted, each as {kind, path, sha256, version}, the version only where one is stated.
+  returned: success
+  type: list
+  elements: dict
+metadata:
+  description: Where the release comes from, as {git_branch, git_tag, build_id, tickets}, without what is not known.
+  returned: success
+  type: dict
 manifest_digest:
   description: SHA-256 of the manifest, its name in approvals and in every history.
   returned: success
@@ -142,7 +192,8 @@ manifest_path:
   type: str
   sample: .slipway/catalogue/shop/manifests/v1.2.3.dsse.json
 reason:
-  description: Stable code of a refusal, e.g. members_invalid, link_unsafe, path_twin, release_exists or key_unknown.
+  description: Stable code of a refusal, e.g. members_invalid, link_unsafe, path_twin, release_exists, key_unknown, audit_altered
+    or validation_missing.
   returned: refusal
   type: str
 expected:
@@ -176,6 +227,11 @@ ARGUMENT_SPEC = {
     "trust_policy": {"type": "path", "required": True},
     "release_id": {"type": "str"},
     "version": {"type": "str"},
+    "candidate": {"type": "bool", "default": False},
+    "release_type": {"type": "str", "choices": ["major", "minor", "hotfix"], "default": "minor"},
+    "audit": {"type": "path"},
+    "build_id": {"type": "str"},
+    "tickets": {"type": "list", "elements": "str", "default": []},
     "valid_days": {"type": "int", "default": 365},
     "max_bytes": {"type": "int", "default": 17179869184},
 }
@@ -192,6 +248,11 @@ def request_of(params):
         now=int(time.time()),
         release_id=params["release_id"],
         version=params["version"],
+        candidate=params["candidate"],
+        release_type=params["release_type"],
+        audit=Path(params["audit"]) if params["audit"] else None,
+        build_id=params["build_id"],
+        tickets=tuple(ticket.strip() for ticket in params["tickets"]),
         valid_seconds=params["valid_days"] * 86400,
         max_bytes=params["max_bytes"],
     )
@@ -206,6 +267,10 @@ def handle(params, check):
         **{name: getattr(manifest, name) for name in REPORTED},
         "files": manifest.limits.files,
         "bytes": manifest.limits.bytes,
+        "release_type": manifest.promotion.release_type,
+        "audit": manifest.promotion.audit.as_dict() if manifest.promotion.audit else None,
+        "artifacts": [artifact.as_dict() for artifact in manifest.promotion.artifacts],
+        "metadata": manifest.promotion.metadata.as_dict(),
         "manifest_digest": manifest.digest,
         "manifest_path": str(made.path),
         "diff": {

@@ -9,6 +9,7 @@ module: slipway_deploy_plan
 short_description: What a deployment is to do
 description:
   - Chooses the release, verifies it as far as a controller can and begins the run.
+  - Judges whether every host is ready for it, and refuses when any is not, with all that is not in one table.
   - Without O(release_id) it is the newest release of the catalogue that is bad on none of the hosts.
   - Runs on the controller and opens no connection. Use it with C(run_once).
 version_added: 0.1.0
@@ -92,10 +93,23 @@ message:
   description: What will be done, in a sentence.
   returned: success
   type: str
-skipped:
-  description: Newer releases that were skipped, with the hosts on which they are bad.
+candidate:
+  description: Whether the release is a candidate, which hosts take in check mode only.
+  returned: success
+  type: bool
+monitoring:
+  description: How the release is watched after its deployment, as its manifest says.
   returned: success
   type: dict
+passed_over:
+  description: Newer releases that were passed over, with the hosts on which they are bad.
+  returned: success
+  type: dict
+preflight_warnings:
+  description: What the preflight found that does not stop the run, as sentences.
+  returned: success
+  type: list
+  elements: str
 reason:
   description: Stable code of a refusal.
   returned: failure

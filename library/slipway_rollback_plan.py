@@ -82,7 +82,7 @@ message:
   description: What will be done, in a sentence.
   returned: success
   type: str
-unreachable:
+silent:
   description: Hosts of a limited run that did not answer and are left as they are.
   returned: success
   type: list

@@ -9,6 +9,7 @@ module: slipway_run_report
 short_description: How a run ended
 description:
   - Says for every host how the run ended there, what it serves and what to do next.
+  - Writes what the hosts recorded into the pages of the releases concerned (M(slipway_release_view)).
   - Fails when a host did not end as asked, since a deployment that was taken back is no success.
   - Runs on the controller and opens no connection. Use it with C(run_once).
 version_added: 0.1.0
@@ -22,6 +23,18 @@ options:
     description: Where the controller keeps its state.
     type: path
     required: true
+  catalogue:
+    description: Where releases come from; only those that are in it get a page.
+    type: path
+    required: true
+  view_directory:
+    description: Where the pages of releases are; the run's records are written into those of the releases concerned.
+    type: path
+    required: true
+  application:
+    description: Name of the application.
+    type: str
+    required: true
   run:
     description: The run.
     type: dict
@@ -34,6 +47,14 @@ options:
     description: Whether the run was a rollback.
     type: bool
     default: false
+  candidate:
+    description: Whether the release is a candidate, which is there to be judged in check mode only.
+    type: bool
+    default: false
+  monitoring:
+    description: How the release is watched after its deployment, as its manifest says.
+    type: dict
+    default: {}
   results:
     description: For each of inspection, activation, smoke, reversion, contact, confirmation and return, what its task registered, by host.
     type: dict
@@ -49,6 +70,9 @@ EXAMPLES = r"""
 - name: Report how the run ended
   slipway_run_report:
     state_directory: .slipway
+    catalogue: .slipway/catalogue
+    view_directory: release/manifests
+    application: shop
     run: "{{ plan.run }}"
     title: deploy of v1.2.3
     results:

@@ -13,13 +13,16 @@ GATED = (
     *(
         f"module_utils/slipway/{name}.py"
         for name in (
-            "backup", "deployment", "evidence", "handler", "history", "journal", "lease", "pack", "release", "report", "selection",
-            "shared", "status", "store", "transaction", "verify",
+            "audit", "backup", "bundle", "checklist", "checkout", "configuration", "database", "deployment",
+            "descriptor", "evidence", "handler", "history", "journal", "junit", "lease", "manifest_view",
+            "migrations", "pack", "ports", "preflight", "promotion", "readiness", "release", "report",
+            "rollback_plan", "runs", "sbom", "selection", "service", "settings", "shared", "source", "status",
+            "store", "story", "transaction", "trial", "unit", "unit_file", "validation", "verify",
         )
     ),
     *(
         f"library/slipway_{name}.py"
-        for name in ("application_info", "history_info", "release")
+        for name in ("application_info", "audit_bundle", "bundle", "history_info", "release", "validation")
     ),
 )  # fmt: skip
 

@@ -79,11 +79,13 @@ class Site:
 
     # the controller
 
-    def build(self, release_id: str, files: Mapping[str, bytes], *, members: str = "[]", **changes: Any) -> bundle.Made:
-        """A signed release in the catalogue; each is ten seconds newer than the one before."""
+    def build(
+        self, release_id: str, files: Mapping[str, bytes], *, members: str = "[]", more: str = "", **changes: Any
+    ) -> bundle.Made:
+        """A signed release in the catalogue, with `more` lines of its descriptor; each is ten seconds newer than the one before."""
         self.host.clock.advance(10)
         source = self.directory / "sources" / f"{self.application}-{release_id}"
-        descriptor = f"application: {self.application}\nversion: '1.0'\nmembers: {members}\n".encode()
+        descriptor = f"application: {self.application}\nversion: '1.0'\nmembers: {members}\n{more}\n".encode()
         signed.write_tree(source, {**files, "slipway.yml": descriptor})
         policy = TrustPolicy.parse(signed.policy_envelope())
         request = bundle.Request(source, signed.BUILDER_KEY, policy, self.host.clock.now(), release_id, **changes)

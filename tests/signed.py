@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.slipway import canonical, dsse, manifest, policy, tree
+from ansible.module_utils.slipway import canonical, dsse, manifest, policy, promotion, tree
 from ansible.module_utils.slipway.keys import PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -100,6 +100,20 @@ def manifest_payload(**changes: Any) -> bytes:
             **changes,
         }
     )
+
+
+PROMOTION = promotion.Promotion(
+    release_type="hotfix",
+    audit=promotion.AuditReference("audit_20261118_110000", "c" * 64, "d" * 64, "passed"),
+    artifacts=(
+        promotion.Artifact("configs", "config.json", "e" * 64, "1.2.3"),
+        promotion.Artifact("models", "policy.pt", "f" * 64),
+    ),
+    verification_steps=(promotion.Step(("bin/hello", "--check"), 30), promotion.Step(("true", ""))),
+    monitoring=promotion.Monitoring(24, 1, {"hit_ratio_drop": "0.05"}, ("http://127.0.0.1:8080/health", "the logs")),
+    metadata=promotion.Metadata("release/v1.2", "v1.2.3", "build_12345", ("SHOP-123", "SHOP-124")),
+    database=promotion.SchemaRevisions("alembic", "b2", ("a1", "b2")),
+)
 
 
 def sign(payload: bytes, *keys: Ed25519PrivateKey) -> bytes:

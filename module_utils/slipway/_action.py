@@ -40,7 +40,7 @@ class ControllerAction(ActionBase):  # type: ignore[misc]
     name = ""
 
     def answer(self, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Do the work: plain data in, plain data out; a Refusal fails the task."""
+        """Do the work: plain data in, plain data out; a Refusal fails the task. Without ``changed`` nothing was."""
         raise NotImplementedError
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class ControllerAction(ActionBase):  # type: ignore[misc]
             result.update(self.answer(arguments, task_vars or {}))
         except Refusal as refusal:
             result.update(failed=True, msg=str(refusal), **refusal.as_dict())
-        result["changed"] = False
+        result.setdefault("changed", False)
         return result
 
 

@@ -12,11 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import Refusal
+from . import configuration, preflight
+from . import unit as units
+from .errors import Refusal, quoted
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 ABSOLUTE = re.compile(r"/[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*")  # POSIX leaves open what two leading slashes mean
-UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}\.service")
+# Neither an option of systemctl nor a template: that has no processes, only its instances have.
+UNIT = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]{0,239}(?<!@)\.service")
+PROBE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
 STRATEGIES = ("restart", "reload", "none")
 PROBES: Mapping[str, Mapping[str, type]] = {
     "http": {"url": str, "status": int, "contains": str},
@@ -34,7 +38,7 @@ REQUIRED_OF_PROBE: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Probe:
-    """One question to a running application; ``timeout_seconds`` bounds one attempt."""
+    """One question to a running application; ``timeout_seconds`` bounds one attempt. ``name`` is what reports call it."""
 
     type: str
     timeout_seconds: int = 2
@@ -44,6 +48,7 @@ class Probe:
     host: str = "127.0.0.1"
     port: int = 0
     argv: tuple[str, ...] = ()
+    name: str = ""
 
     def described(self) -> str:
         if self.type == "http":
@@ -97,6 +102,9 @@ class Application:
     smoke_patience: Patience = field(default_factory=Patience)
     shared_paths: tuple[str, ...] = ()
     files: tuple[ReplacedFile, ...] = ()
+    service: units.UnitDescription | None = None
+    configuration: configuration.Configuration = field(default_factory=configuration.Configuration)
+    preflight: preflight.Preflight = field(default_factory=preflight.Preflight)
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -106,18 +114,20 @@ class Application:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             reader.wrong("the name", "lower-case letters, digits, _ and -, starting with a letter", name)
         values = reader.mapping("", description, KEYS)
-        unit = reader.text("unit", values.get("unit"), UNIT, "a name such as shop.service")
+        unit = reader.text("unit", values.get("unit"), UNIT, "a name such as shop.service or shop@1.service")
         strategy = values.get("strategy", "restart" if unit else "none")
-        if strategy not in STRATEGIES:
+        if not isinstance(strategy, str) or strategy not in STRATEGIES:
             reader.wrong("strategy", f"one of {', '.join(STRATEGIES)}", strategy)
+            strategy = "none"
         if unit is None and strategy != "none":
             reader.wrong("strategy", "none for an application without a unit", strategy)
+        declared = configuration.read(values.get("configuration", {}), reader.wrong)
         application = cls(
             name=str(name),
             user=reader.account("user", values.get("user", name)),
             group=reader.account("group", values.get("group", values.get("user", name))),
             unit=unit,
-            strategy=str(strategy),
+            strategy=strategy,
             check=reader.check(values.get("check")),
             health=reader.probes("health", values.get("health", [{"type": "unit"}] if unit else [])),
             health_patience=reader.patience("health_patience", values.get("health_patience", {})),
@@ -125,8 +135,13 @@ class Application:
             smoke_patience=reader.patience("smoke_patience", values.get("smoke_patience", {})),
             shared_paths=reader.paths("shared_paths", values.get("shared_paths", [])),
             files=reader.files(values.get("files", [])),
-            raw={key: value for key, value in values.items() if key != "service"},  # for the role that writes the unit
+            service=units.read(reader, values.get("service"), f"/srv/{name}"),
+            configuration=declared,
+            preflight=preflight.read(values.get("preflight", {}), declared, reader.wrong),
+            raw={key: value for key, value in values.items() if key not in NOT_KEPT},
         )
+        if application.service is not None:
+            reader.unit_can_be_written(application)
         if unit is None and any(probe.type == "unit" for probe in application.health):
             reader.wrong("health", "no probe of type unit for an application without a unit", "one")
         reader.finish()
@@ -139,8 +154,10 @@ class Application:
 
 KEYS = (
     "user", "group", "unit", "service", "strategy", "check", "health", "health_patience", "smoke", "smoke_patience",
-    "shared_paths", "files",
+    "shared_paths", "files", "configuration", "preflight",
 )  # fmt: skip
+# What is done with before a release is staged: by the role that writes the unit, and by the preflight.
+NOT_KEPT = ("service", "configuration", "preflight")
 
 
 class _Reader:
@@ -151,7 +168,7 @@ class _Reader:
         self.mistakes: list[str] = []
 
     def wrong(self, where: str, expected: str, found: object) -> None:
-        self.mistakes.append(f"{where}: expected {expected}, found {found!r}")
+        self.mistakes.append(f"{where}: expected {expected}, found {quoted(found)}")
 
     def finish(self) -> None:
         if self.mistakes:
@@ -213,6 +230,26 @@ class _Reader:
             self.seconds("check.timeout_seconds", values.get("timeout_seconds", 60)),
         )
 
+    def unit_can_be_written(self, application: Application) -> None:
+        """What a unit that Slipway writes asks of the rest of the description."""
+        if application.unit is None:
+            self.wrong("unit", "the name of the unit that `service` describes", None)
+        given = application.service.environment if application.service else {}
+        for key in application.configuration.keys:
+            if key.secret and key.name in given:
+                expected = (
+                    "no key that `configuration` calls secret, since every user can read a unit: use `credentials`"
+                )
+                self.wrong(f"service.environment.{key.name}", expected, "one")
+        if (check := application.check) is None:
+            return
+        words = check.argv
+        if words and not (units.PROGRAM.fullmatch(words[0]) and all(word.isprintable() for word in words)):
+            self.wrong("check.argv", "a program and printable words, since the unit runs it before each start", words)
+        if check.timeout_seconds > units.MOST_SECONDS:
+            expected = f"at most {units.MOST_SECONDS}, since the unit runs it before each start"
+            self.wrong("check.timeout_seconds", expected, check.timeout_seconds)
+
     def patience(self, where: str, value: object) -> Patience:
         values = self.mapping(where, value, ("interval_seconds", "retries", "deadline_seconds"))
         return Patience(
@@ -233,7 +270,9 @@ class _Reader:
         if kind not in allowed:
             self.wrong(f"{where}.type", f"one of {', '.join(allowed)}", kind)
             return None
-        values = self.mapping(where, value, ("type", "timeout_seconds", *PROBES[kind]))
+        values = self.mapping(where, value, ("type", "name", "timeout_seconds", *PROBES[kind]))
+        if not isinstance(values.get("name", ""), str) or not PROBE_NAME.fullmatch(values.get("name", "probe")):
+            self.wrong(f"{where}.name", "a short text", values.get("name"))
         for key in REQUIRED_OF_PROBE[kind]:
             if key not in values:
                 self.wrong(f"{where}.{key}", "a value", None)
@@ -301,7 +340,7 @@ class _Reader:
         group = self.account(f"{where}.group", values.get("group", "root"))
         if source is None:
             return None
-        return ReplacedFile(source, str(path), owner, group, int(mode, 8))
+        return ReplacedFile(source, path if isinstance(path, str) else "", owner, group, int(mode, 8))
 
 
 PROTECTED = ("/srv/", "/etc/slipway/", "/usr/lib/slipway/", "/var/lib/slipway/")

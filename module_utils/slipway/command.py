@@ -8,10 +8,10 @@ import pwd
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 OUTPUT_LIMIT = 16 * 1024
 DRAIN_SECONDS = 1.0
@@ -38,29 +38,45 @@ class Runner(Protocol):
     """How the domain runs a command."""
 
     def __call__(
-        self, argv: Sequence[str], *, timeout_seconds: float, user: str | None = None, directory: Path | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_seconds: float,
+        user: str | None = None,
+        directory: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        take: Callable[[bytes], bool] | None = None,
     ) -> Finished: ...
 
 
 def run(
-    argv: Sequence[str], *, timeout_seconds: float, user: str | None = None, directory: Path | None = None
+    argv: Sequence[str],
+    *,
+    timeout_seconds: float,
+    user: str | None = None,
+    directory: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    take: Callable[[bytes], bool] | None = None,
 ) -> Finished:
-    """Run ``argv`` without a shell, in a session of its own, with a bare environment, as ``user`` where one is named.
+    """Run ``argv`` without a shell, in a session of its own, as ``user`` where one is named.
+
+    Its environment is bare but for ``environment``, which is where secrets belong: every user can read an argv.
 
     The whole process group is killed at the time-out, and also after a normal end, so that nothing is left behind. Who
     left the group (a daemon) goes on, but is not waited for, though it may still hold our end of the output.
-    A command that cannot be started ends with exit code 127, as in sh(1).
+    A command that cannot be started ends with exit code 127, as in sh(1). ``take`` gets all output as it comes, in another
+    thread; when it answers False the group is killed and no more is taken.
     """
-    environment: Mapping[str, str] = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/"}
+    variables = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/", **(environment or {})}
     try:
         identity = _identity(user)
         process = subprocess.Popen(  # type: ignore[call-overload]
-            argv, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            argv, cwd=directory, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, start_new_session=True, umask=0o077, **identity,
         )  # fmt: skip
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return Finished(127, str(error))
-    tail = _Tail(process.stdout)
+    tail = _Tail(process, take)
     tail.start()
     try:
         exit_code: int | None = process.wait(timeout_seconds)
@@ -94,15 +110,21 @@ def _kill_group(leader: int) -> None:
 class _Tail(threading.Thread):
     """Drains a pipe for as long as it lives and keeps only the end of what came."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], take: Callable[[bytes], bool] | None) -> None:
         super().__init__(daemon=True)
-        self._stream = stream
+        self._process = process
+        self._stream = cast(IO[bytes], process.stdout)
+        self._take = take
         self._kept = b""
 
     def run(self) -> None:
         with self._stream:
             while chunk := os.read(self._stream.fileno(), 65536):
                 self._kept = (self._kept + chunk)[-OUTPUT_LIMIT:]
+                if self._take and not self._take(chunk):
+                    self._take = None
+                    if self._process.returncode is None:  # or its number may be another's by now
+                        _kill_group(self._process.pid)
 
     def text(self) -> str:
         return self._kept.decode("utf-8", "replace")

@@ -12,22 +12,46 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from . import members, pack, resident, selection, verify
+from . import manifest_view, members, pack, preflight, resident, selection, verify
 from .application import Application
 from .catalogue import Catalogue
 from .controller import ControllerState, Process
 from .errors import Refusal
 from .files import read_regular
+from .history import Record
 from .host import POLICY_LIMIT
 from .manifest import ReleaseManifest
 from .policy import TrustPolicy
+from .preflight import Judgement, Needs, Result
+from .transaction import RESERVE_BYTES
 from .tree import FileList
 
 Answers = Mapping[str, Mapping[str, Any]]
+STATE_INODES = 16  # of a release's evidence, the journal, and the reserve for going back
 # Reasons for which a release may not run here although it is what it says it is.
 BARRING = frozenset({"approval_missing", "below_floor", "manifest_expired", "manifest_revoked", "manifest_too_old"})
+
+
+class Scope(Protocol):
+    """What a release is judged for: an application in an environment, at a time in Unix seconds."""
+
+    @property
+    def application(self) -> str: ...
+    @property
+    def environment(self) -> str: ...
+    @property
+    def now(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """A Scope and nothing else: for looking, without a run."""
+
+    application: str
+    environment: str
+    now: int
 
 
 @dataclass(frozen=True)
@@ -68,6 +92,25 @@ def end_run(state: Path, run: Mapping[str, Any], outcome: str) -> None:
     """Note how a run ended, and remove what it packed."""
     ControllerState(state).end_run(run["run_id"], outcome=outcome, now=int(time.time()))
     shutil.rmtree(state / "packs" / run["run_id"], ignore_errors=True)
+
+
+def write_views(
+    catalogue: Catalogue, application: str, directory: Path, records: Mapping[str, Record], *, check: bool
+) -> str | None:
+    """Write the page of every release that a run's ``records`` (by host) say something of; what went wrong, else None.
+
+    A release that is not in this catalogue, since another controller brought it, gets no page. A page that cannot be
+    written must not decide how a run ended.
+    """
+    try:
+        known = set(catalogue.release_ids(application))
+        for release_id, concerned in sorted(manifest_view.concerned(records).items()):
+            if release_id in known:
+                page = manifest_view.ManifestView(directory, catalogue.manifest(application, release_id))
+                page.write(concerned, check=check)
+    except (Refusal, OSError) as error:
+        return str(error)
+    return None
 
 
 def resolve_application(applications: object, requested: str) -> str:
@@ -117,9 +160,10 @@ def plan_deployment(
     retry: bool,
     waves: Sequence[str],
 ) -> dict[str, Any]:
-    """Choose the release, verify it as far as a controller can, begin the run.
+    """Choose the release, verify it as far as a controller can, judge whether every host is ready for it, begin the run.
 
-    Returns {run, release_id, manifest_digest, message, skipped}. The hosts verify again, by their own policies.
+    Returns {run, release_id, manifest_digest, candidate, monitoring, message, passed_over, preflight_warnings}. The hosts verify
+    again, by their own policies.
     """
     selection.require_waves(waves)
     silent = silent_hosts(answers)
@@ -129,18 +173,92 @@ def plan_deployment(
     candidates = _candidates(catalogue, controller.application, requested)
     barred = {} if requested else barred_releases(controller, catalogue, policy_path, candidates)
     choice = selection.choose_release(candidates, answers, requested=requested, retry=retry, barred=barred)
-    manifest, _file_list = verified_release(controller, catalogue, policy_path, choice.release_id)
+    manifest, file_list = verified_release(controller, catalogue, policy_path, choice.release_id)
+    judgement = preflight.judge(answers, needs_of(catalogue, manifest, file_list, answers))
+    judgement.require_ready()
     return {
         "run": controller.begin("deploy"),
         "release_id": choice.release_id,
         "manifest_digest": manifest.digest,
+        "candidate": manifest.promotion.candidate,
+        "monitoring": manifest.promotion.monitoring.as_dict(),
         "message": choice.described(),
-        "skipped": {release: list(hosts) for release, hosts in choice.skipped.items()},
+        "passed_over": {release: list(hosts) for release, hosts in choice.skipped.items()},
+        "preflight_warnings": judgement.warnings(),  # Ansible takes `warnings` out of an answer
     }
 
 
+def needs_of(
+    catalogue: Catalogue, manifest: ReleaseManifest, file_list: FileList, answers: Answers
+) -> dict[str, Needs]:
+    """What the release needs on each host: what the host has already, it does not need again."""
+    sizes = {entry.sha256: entry.size for entry in file_list.files}
+    links = sum(entry.type != "file" for entry in file_list.entries)
+    schema, needs = manifest.promotion.database, {}
+    for host, answer in answers.items():
+        here = answer.get("releases", [])
+        if any(release["manifest_digest"] == manifest.digest for release in here):
+            lacking, links_made = set[str](), 0
+        else:
+            lacking, links_made = missing_objects(catalogue, manifest.application, file_list, here), links
+        is_served = answer.get("settled") == manifest.release_id
+        needs[host] = Needs(
+            bytes=sum(sizes[sha256] for sha256 in lacking),
+            inodes=len(lacking) + links_made,
+            state_bytes=0 if is_served else 2 * RESERVE_BYTES + manifest.tree_size,
+            state_inodes=0 if is_served else STATE_INODES,
+            schema=schema,
+        )
+    return needs
+
+
+def judge_readiness(
+    application: str, catalogue: Catalogue, policy_path: Path, answers: Answers, *, requested: str, now: int
+) -> Judgement:
+    """Judge whether hosts are ready for the release that a deployment would take, without beginning one.
+
+    Each environment is judged for itself. A host without an answer is a FAIL, and so is a reason for which no release could
+    be deployed. Where the catalogue has no release at all, what only a release says is left out.
+    """
+    silent = silent_hosts(answers)
+    rows = [
+        (
+            host,
+            Result("host", "-", preflight.FAIL, f"no answer: {answers[host].get('msg') or 'unreachable'}", "Mend it."),
+        )
+        for host in silent
+    ]
+    there = {host: answer for host, answer in answers.items() if host not in silent}
+    needs: dict[str, Needs] = {}
+    for environment in sorted({str(answer["host"]["environment"]) for answer in there.values()}):
+        hosts = {host: answer for host, answer in there.items() if answer["host"]["environment"] == environment}
+        row, needed = _judge_release(Target(application, environment, now), catalogue, policy_path, hosts, requested)
+        rows.append((f"all of {environment}", row))
+        needs |= needed
+    return Judgement((*rows, *preflight.judge(there, needs).rows))
+
+
+def _judge_release(
+    target: Target, catalogue: Catalogue, policy_path: Path, answers: Answers, requested: str
+) -> tuple[Result, dict[str, Needs]]:
+    """The row about the release for the hosts of one environment, and what it needs on each."""
+    try:
+        candidates = _candidates(catalogue, target.application, requested)
+        if not candidates and not requested:
+            found = "the catalogue has none, so that room and migrations were not judged"
+            return Result("release", "-", preflight.WARN, found, "Make one: playbooks/release.yml"), {}
+        barred = {} if requested else barred_releases(target, catalogue, policy_path, candidates)
+        choice = selection.choose_release(candidates, answers, requested=requested, retry=False, barred=barred)
+        manifest, file_list = verified_release(target, catalogue, policy_path, choice.release_id)
+    except Refusal as refusal:
+        found = f"{refusal.reason}: {refusal.found}"
+        return Result("release", requested or "-", preflight.FAIL, found, refusal.remedy), {}
+    row = Result("release", choice.release_id, preflight.PASS, choice.described())
+    return row, needs_of(catalogue, manifest, file_list, answers)
+
+
 def barred_releases(
-    controller: Controller, catalogue: Catalogue, policy_path: Path, candidates: Sequence[selection.Candidate]
+    controller: Scope, catalogue: Catalogue, policy_path: Path, candidates: Sequence[selection.Candidate]
 ) -> dict[str, str]:
     """The releases that this environment may not run (any more), with the reason code of each.
 
@@ -164,9 +282,7 @@ def _policy(path: Path) -> TrustPolicy:
     return TrustPolicy.parse(read_regular(path, limit=POLICY_LIMIT, what="trust policy"))
 
 
-def _require_allowed(
-    controller: Controller, catalogue: Catalogue, policy: TrustPolicy, release_id: str
-) -> ReleaseManifest:
+def _require_allowed(controller: Scope, catalogue: Catalogue, policy: TrustPolicy, release_id: str) -> ReleaseManifest:
     """The release's manifest, verified for this environment at this time."""
     manifest = verify.verify_manifest(
         policy,
@@ -201,7 +317,7 @@ def _candidates(catalogue: Catalogue, application: str, requested: str) -> list[
 
 
 def verified_release(
-    controller: Controller, catalogue: Catalogue, policy_path: Path, release_id: str
+    controller: Scope, catalogue: Catalogue, policy_path: Path, release_id: str
 ) -> tuple[ReleaseManifest, FileList]:
     """Manifest and file list of a release in the catalogue, verified by the controller's copy of the trust policy."""
     manifest = _require_allowed(controller, catalogue, _policy(policy_path), release_id)
@@ -222,7 +338,7 @@ def verified_release(
 def plan_rollback(controller: Controller, answers: Answers, *, requested: str, limited: bool) -> dict[str, Any]:
     """Decide who goes back to what, begin the run.
 
-    Returns {run (null when nothing is to do), targets, takes_back, recover, message, unreachable}. A host that does not answer
+    Returns {run (null when nothing is to do), targets, takes_back, recover, message, silent}. A host that does not answer
     stops a rollback over the whole inventory, since what it was part of is unknown; with a limit the others go back.
     """
     silent = silent_hosts(answers)
@@ -242,7 +358,7 @@ def plan_rollback(controller: Controller, answers: Answers, *, requested: str, l
         "takes_back": dict(rollback.takes_back),
         "recover": list(rollback.recover),
         "message": rollback.message,
-        "unreachable": list(silent),
+        "silent": list(silent),
     }
 
 

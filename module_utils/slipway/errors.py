@@ -10,6 +10,20 @@ def shown(value: object, limit: int = 120) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def quoted(value: object) -> str:
+    """Return a foreign value as Python writes it; one with a number that Python does not write is only described."""
+    try:
+        return repr(value)
+    except ValueError:
+        return f"{kind_of(value)} with too many digits"
+
+
+def kind_of(value: object) -> str:
+    """Return what a value is, without the value: "a value of type str", also where Ansible has made a class of its own of it."""
+    name = next(each.__name__ for each in type(value).__mro__ if each.__module__ == "builtins")
+    return "nothing" if value is None else f"a value of type {type(value).__name__ if name == 'object' else name}"
+
+
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 

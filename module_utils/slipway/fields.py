@@ -44,6 +44,8 @@ class Fields:
         self.remedy = remedy
         if not isinstance(value, dict):
             raise self.refusal("", "an object", value)
+        if not all(isinstance(name, str) for name in value):  # YAML also has numbers and dates there
+            raise self.refusal("", "member names that are texts", list(value))
         self._left = dict(value)
 
     def refusal(self, name: str, expected: str, found: object) -> Refusal:

@@ -8,8 +8,10 @@ become the leaves of a Merkle tree, and a changed, dropped or swapped line break
 A record: seq, prev_hash, application, environment, host_id, timestamp (RFC 3339 Z), transaction, run_id, controller_id,
 deployed_by, operation (deploy | rollback), release_id, previous_release_id, active_release_id (what the link said afterwards), manifest_digest, status
 (success | failed | rolled_back | interrupted), rollback (whether this took a release back), reason (a stable code or null),
-message, artifacts [{path, sha256}], backups [{path, sha256}], smoke_test_passed (true, false or null), durations
-{step_ms: int}, takes_back (the run that a rollback took back, or null).
+message, artifacts [{path, sha256}], backups [{path, sha256}], smoke_test_passed (true, false or null), approvals,
+window ({start, end} of the sharper watch after a deployment, or null), verification (what the steps of the rollback plan said
+after a way back: [{argv, exit_code, output_sha256, passed}]), durations {step_ms: int}, takes_back (the run that a rollback
+took back, or null). A reader takes members that came later (approvals, window, verification) as absent in old records.
 """
 
 from __future__ import annotations

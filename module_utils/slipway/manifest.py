@@ -2,14 +2,15 @@
 """The release manifest: an in-toto Statement v1 that says what a release is made of, by whom, and until when.
 
 Subjects: `bundle`, the release as one deterministic tar stream, and `tree`, its file list (tree.py); sha256 each.
-The predicate has the members of `statement` and no others; times are RFC 3339 in UTC, sizes are bytes.
+The predicate has the members of `statement` and no others, those of promotion.py optional; times are RFC 3339 in UTC,
+sizes are bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from . import canonical
@@ -17,6 +18,7 @@ from .clock import CLOCK_TOLERANCE_SECONDS, seconds_of, timestamp
 from .errors import Refusal
 from .fields import GIT_COMMIT, LAST_SECOND, NAME, ONE_LINE, RELEASE_ID, SHA256, VERSION, Fields
 from .members import Member, read_members
+from .promotion import Promotion
 from .tree import MAX_FILE_LIST_BYTES
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -57,6 +59,7 @@ class ReleaseManifest:
     bundle_digest: str
     digest: str
     predicate: Mapping[str, Any]
+    promotion: Promotion = field(default_factory=Promotion)
     keyids: tuple[str, ...] = ()
 
     @classmethod
@@ -86,6 +89,7 @@ class ReleaseManifest:
             bundle_digest=bundle_digest,
             digest=hashlib.sha256(payload).hexdigest(),
             predicate=document["predicate"],
+            promotion=Promotion.take(fields),
         )
         limits.end()
         _refuse_work(fields)
@@ -108,6 +112,7 @@ def statement(
     tree_size: int,
     bundle_digest: str,
     members: Sequence[Member] = (),
+    promotion: Promotion | None = None,
 ) -> bytes:
     """Return the canonical payload of a release manifest; `created` is the time that `sequence` stands for."""
     predicate = {
@@ -123,6 +128,7 @@ def statement(
         "sequence": sequence,
         "source": dict(source),
         "version": version,
+        **(promotion or Promotion()).as_dict(),
     }
     payload = canonical.encode(
         {

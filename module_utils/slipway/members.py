@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The members that a release declares: files that must or may be there, and what must be true of them.
 
-A member is {path, required, format: json|yaml|toml|none, schema?, version_key?}: `schema` is a JSON Schema (2020-12)
-for the parsed file, `version_key` the dotted name of the value in it that must equal the manifest's version. The
-controller checks all of that; a host checks what its standard library can read.
+A member is {path, required, format: json|yaml|toml|none, schema?, version_key?, kind?, version?}: `schema` is a JSON Schema
+(2020-12) for the parsed file, `version_key` the dotted name of the value in it that must equal the manifest's version,
+`kind` what it is promoted as (configs, models, notebooks, …). The controller checks all of that; a host checks what its
+standard library can read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .errors import Refusal, shown
-from .fields import ONE_LINE, Fields
+from .fields import NAME, ONE_LINE, VERSION, Fields
 
 FORMATS: Final = ("json", "yaml", "toml", "none")
 HOST_CHECKS: Final = frozenset({"json", "toml"})
@@ -35,6 +36,8 @@ class Member:
     format: str = "none"
     schema: Mapping[str, Any] | None = None
     version_key: str | None = None
+    kind: str | None = None
+    version: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the member as it stands in the manifest."""
@@ -43,6 +46,10 @@ class Member:
             value["schema"] = dict(self.schema)
         if self.version_key is not None:
             value["version_key"] = self.version_key
+        if self.kind is not None:
+            value["kind"] = self.kind
+        if self.version is not None:
+            value["version"] = self.version
         return value
 
 
@@ -66,16 +73,20 @@ def read_members(items: Iterable[Fields]) -> tuple[Member, ...]:
 
 
 def _member(item: Fields) -> Member:
-    kind = item.choice("format", *FORMATS)
+    form = item.choice("format", *FORMATS)
     member = Member(
         path=item.text("path", ONE_LINE),
         required=item.boolean("required"),
-        format=kind,
+        format=form,
         schema=_schema(item) if "schema" in item else None,
         version_key=item.text("version_key", ONE_LINE) if "version_key" in item else None,
+        kind=item.text("kind", NAME) if "kind" in item else None,
+        version=item.text("version", VERSION) if "version" in item else None,
     )
-    if kind == "none" and (member.schema is not None or member.version_key is not None):
-        raise item.refusal("format", "json, yaml or toml where there is a schema or version_key", kind)
+    if member.version is not None and (member.kind is None or member.version_key is not None):
+        raise item.refusal("version", "it only with a kind, and where no version_key says the version", member.version)
+    if form == "none" and (member.schema is not None or member.version_key is not None):
+        raise item.refusal("format", "json, yaml or toml where there is a schema or version_key", form)
     item.end()
     return member
 

@@ -27,6 +27,8 @@ from .host import Host, Identity, Places, require_environment
 from .journal import Transaction
 from .lease import Run, exclusive
 from .pack import Pack
+from .promotion import Step
+from .rollback_plan import failed_steps
 from .store import Store, expendable
 from .transaction import Intent, Transactions, settled
 
@@ -142,6 +144,7 @@ def _stage(exchange: Exchange, release_id: str, pack: Pack | None) -> Answer:
     envelope, listed = (pack.manifest, pack.file_list) if pack else evidence.read(release_id)
     verified = evidence.verified(envelope, listed, release_id, exchange.application)
     exchange.require_fresh(verified)
+    _require_no_candidate(exchange, verified)
     _require_same_content(exchange, verified)
     current = exchange.current(recovered=exchange.is_own_to_recover())
     answer: Answer = {
@@ -157,6 +160,16 @@ def _stage(exchange: Exchange, release_id: str, pack: Pack | None) -> Answer:
     if not answer["missing"]:
         answer["resident_refreshed"] = _refresh_resident(exchange, pack)
     return {**answer, "changed": answer["changed"] or answer["resident_refreshed"]}
+
+
+def _require_no_candidate(exchange: Exchange, verified: Verified) -> None:
+    if verified.manifest.promotion.candidate and not exchange.check:
+        raise Refusal(
+            "release_is_candidate",
+            expected="a release; a candidate is there to be judged in check mode",
+            found=f"the candidate {verified.manifest.release_id}",
+            remedy="Make the release (make release-manifest, or playbooks/release.yml) and deploy that.",
+        )
 
 
 def _require_same_content(exchange: Exchange, verified: Verified) -> None:
@@ -406,9 +419,12 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
             }  # fmt: skip
     if exchange.check:
         return predicted
+    promotion = verified.manifest.promotion
     intent = Intent(
-        release_id, verified.manifest.digest, current, rollback, request.get("takes_back"), verified.artifacts
-    )
+        release_id, verified.manifest.digest, current, rollback, request.get("takes_back"), verified.artifacts,
+        watch_hours=promotion.monitoring.heightened_period_hours,
+        verification_steps=_plan_of(exchange, current) if rollback else promotion.verification_steps,
+    )  # fmt: skip
     transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, replacements)
     status, reason = _status_of_failure(transaction), "health_failed"
     try:
@@ -423,6 +439,16 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     return _taken_back(exchange, transaction, status, reason, verdict.detail) | {
         "failed": True, "reason": reason, "previous_release_id": current,
     }  # fmt: skip
+
+
+def _plan_of(exchange: Exchange, release_id: str | None) -> tuple[Step, ...]:
+    """How the release that is left says its rollback is verified; one that cannot be trusted has no say."""
+    if release_id is None:
+        return ()
+    try:
+        return exchange.evidence.verify(release_id).manifest.promotion.verification_steps
+    except Refusal:
+        return ()
 
 
 def _keep(exchange: Exchange, transaction: Transaction) -> Answer:
@@ -458,7 +484,8 @@ def _taken_back(exchange: Exchange, transaction: Transaction, status: str, reaso
         "health": _plain(taken_back.verdict),
         "record": dict(taken_back.record),
         "msg": f"{reason}: {release_id} on {exchange.identity.name}: {taken_back.record['message']}. "
-        f"{'Went back' if went_back else 'No way back'}: {serves}.",
+        f"{'Went back' if went_back else 'No way back'}: {serves}."
+        + (f" {failure}." if (failure := failed_steps(taken_back.record.get("verification", ()))) else ""),
     }
 
 

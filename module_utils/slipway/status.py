@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from . import readiness
 from .application import Application
 from .clock import timestamp
 from .errors import Refusal
@@ -36,10 +37,12 @@ RUN_KEYS = (
 def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, Any]:
     """Everything that a plan or a status table needs from this host, in one exchange.
 
-    request: application {name, description}, environment, health (bool), verify (bool: all bytes).
+    request: application {name, description}, environment, health (bool), manifest (bool), verify (bool: all bytes),
+    preflight (bool: is all ready for a deployment; with health a row for each probe too).
     answer: changed (never), host {id, name, environment}, application, resident_digest, active, settled (active once the
     open transaction is settled), since, deployed_by, previous, bad {release: why}, last_success, last_good,
-    releases [{release_id, tree, manifest_digest, was_active}], transaction, lease, runs (newest first), health, integrity.
+    releases [{release_id, tree, manifest_digest, was_active}], transaction, lease, runs (newest first), health, manifest (the
+    predicate of the active release's, for showing), integrity, preflight {results, room, schema_revision}.
     """
     identity = host.identity()
     if request.get("environment"):
@@ -74,8 +77,12 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
             {key: record[key] for key in RUN_KEYS}
             for record in reversed([record for record in records if _touched(record)][-RUNS_SHOWN:])
         ],
-        "health": _health(application, host) if request.get("health") else None,
+        "health": _health(application, host, active) if request.get("health") else None,
+        "manifest": _manifest(places, active) if request.get("manifest") else None,
         "integrity": _integrity(places, active) if request.get("verify") else None,
+        "preflight": readiness.inspect(application, places, active=active, health=bool(request.get("health")))
+        if request.get("preflight")
+        else None,
     }
 
 
@@ -124,10 +131,20 @@ def _summary(transaction: Transaction | None) -> dict[str, Any] | None:
     }
 
 
-def _health(application: Application, host: Host) -> dict[str, Any]:
+def _health(application: Application, host: Host, active: str | None) -> dict[str, Any]:
+    if active is None:
+        return {"outcome": "inconclusive", "attempts": 0, "detail": "nothing is active"}
     service = Service(application.unit, host.run) if application.unit else None
     verdict = judge(application.health, ONCE, Prober(host.run, application.user, service), host.clock)
     return {"outcome": verdict.outcome, "attempts": verdict.attempts, "detail": verdict.detail}
+
+
+def _manifest(places: Places, active: str | None) -> dict[str, Any] | None:
+    """What the active release says of itself, None where it cannot be read."""
+    try:
+        return dict(Evidence(places).manifest(active).predicate) if active else None
+    except Refusal:
+        return None
 
 
 def _integrity(places: Places, active: str | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from .application import Application, Patience
 from .backup import Backups, Replacement
-from .clock import timestamp
+from .clock import seconds_of, timestamp
 from .command import Finished
 from .errors import Refusal
 from .evidence import Evidence
@@ -41,6 +41,8 @@ from .history import History, Record
 from .host import FORMAT, Identity, Places
 from .journal import Journal, Transaction
 from .lease import LeaseFile, Run
+from .promotion import Step
+from .rollback_plan import failed_steps, verify_way_back
 from .service import Service
 from .store import RELEASES, Store
 
@@ -50,7 +52,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Intent:
-    """What a transaction is to do; ``artifacts`` are [{path, sha256}] of the release's declared members."""
+    """What a transaction is to do.
+
+    ``artifacts`` are [{path, sha256}] of the release's declared members; ``watch_hours`` is for how long the release is
+    watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left.
+    """
 
     release_id: str
     manifest_digest: str
@@ -58,6 +64,8 @@ class Intent:
     rollback: bool
     takes_back: str | None
     artifacts: Sequence[Mapping[str, str]]
+    watch_hours: int = 0
+    verification_steps: Sequence[Step] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,8 @@ class Transactions:
                         "application": {"name": application.name, "description": dict(application.raw)},
                         "files": [dict(entry) for entry in kept],
                         "artifacts": [dict(artifact) for artifact in intent.artifacts],
+                        "watch_hours": intent.watch_hours,
+                        "verification_steps": [step.as_dict() for step in intent.verification_steps],
                         "started": self.clock.now(),
                     }
                 )
@@ -149,7 +159,13 @@ class Transactions:
         verdict = self._run(application)
         if verdict.is_failure:
             return transaction, verdict
-        return self._reach(transaction, "healthy", health_ms=self._milliseconds_since(began)), verdict
+        service = self.service(application)
+        startup = service.startup_milliseconds() if service else None
+        durations = {
+            "health_ms": self._milliseconds_since(began),
+            **({} if startup is None else {"startup_ms": startup}),
+        }
+        return self._reach(transaction, "healthy", **durations), verdict
 
     def _run(self, application: Application) -> Verdict:
         finished = self._apply_strategy(application)
@@ -174,10 +190,12 @@ class Transactions:
         return service.restart() if application.strategy == "restart" else service.reload()
 
     def confirm(self, transaction: Transaction, *, smoke_test_passed: bool | None, confirmed_by: str) -> Record:
-        """The release stays: one record of success."""
+        """The release stays: one record of success. After a rollback the plan of the release that was left is verified."""
         transaction = self._reach(
             transaction, "confirmed", smoke_test_passed=smoke_test_passed, confirmed_by=confirmed_by
         )
+        if transaction.intent["rollback"]:
+            transaction = self._verify_way_back(transaction, Application.parse(**transaction.intent["application"]))
         return self._finish(transaction)
 
     def take_back(self, transaction: Transaction, *, status: str, reason: str, message: str) -> TakenBack:
@@ -198,15 +216,22 @@ class Transactions:
         message = self._restore_files(transaction, message)
         if moved:
             self._link_back(previous)
-            verdict = (
-                self._run_without(application)
-                if previous is None
-                else self._run(self._as_before(previous, application))
-            )
+            application = application if previous is None else self._as_before(previous, application)
+            verdict = self._run_without(application) if previous is None else self._run(application)
         else:
             verdict = Verdict("inconclusive", 0, "the link had not moved")
         transaction = self._reach(transaction, "reverted", status=status, reason=reason, message=message)
+        if moved and previous is not None and not transaction.intent["rollback"]:
+            transaction = self._verify_way_back(transaction, application)
         return TakenBack(self._finish(transaction), verdict)
+
+    def _verify_way_back(self, transaction: Transaction, application: Application) -> Transaction:
+        """Run the rollback plan's steps; the outcome is durable by now, so whatever comes of them cannot change it."""
+        steps, active = transaction.intent.get("verification_steps", ()), self.store.current()
+        if not steps or active is None:
+            return transaction
+        results = verify_way_back(steps, self.places.host.run, application.user, self.store.release(active))
+        return self._reach(transaction, "verified", verification=results)
 
     def _obstacle(self, previous: str) -> str | None:
         """Why the release before must not run again, None when it may: its bytes are verified before it does."""
@@ -295,12 +320,16 @@ class Transactions:
 
     def _record(self, transaction: Transaction) -> Record:
         intent, confirmed = transaction.intent, transaction.details("confirmed")
+        verification = transaction.details("verified").get("verification", [])
         outcome = transaction.details("reverted") or {"status": "success", "reason": None, "message": "confirmed"}
+        if outcome["status"] == "success" and (failure := failed_steps(verification)):
+            outcome = {"status": "success", "reason": "rollback_unverified", "message": f"confirmed; {failure}"}
         durations = {
             key: value for entry in transaction.steps for key, value in entry.items() if key.endswith("_ms")
         }  # fmt: skip
+        common = self._common(intent["run"], intent["environment"], intent["host_id"], intent["application"]["name"])
         return {
-            **self._common(intent["run"], intent["environment"], intent["host_id"], intent["application"]["name"]),
+            **common,
             "transaction": transaction.id,
             "operation": "rollback" if intent["rollback"] else "deploy",
             "release_id": intent["release_id"],
@@ -315,6 +344,9 @@ class Transactions:
             "artifacts": intent["artifacts"],
             "backups": list(intent["files"]),
             "smoke_test_passed": confirmed.get("smoke_test_passed"),
+            "approvals": [],
+            "window": _window(transaction, common["timestamp"]),
+            "verification": verification,
             "durations": {**durations, "total_seconds": max(0, self.clock.now() - intent["started"])},
         }
 
@@ -341,6 +373,9 @@ class Transactions:
                 "artifacts": [dict(artifact) for artifact in artifacts],
                 "backups": [],
                 "smoke_test_passed": None,
+                "approvals": [],
+                "window": None,
+                "verification": [],
                 "durations": {},
             }
         )
@@ -382,3 +417,11 @@ class Transactions:
 
     def _milliseconds_since(self, began: float) -> int:
         return round((self.clock.elapsed() - began) * 1000)
+
+
+def _window(transaction: Transaction, start: str) -> dict[str, str] | None:
+    """For how long a release that was deployed is watched more sharply, None where none was."""
+    hours = transaction.intent.get("watch_hours", 0)
+    if not hours or not transaction.reached("confirmed") or transaction.intent["rollback"]:
+        return None
+    return {"start": start, "end": timestamp(seconds_of(start) + hours * 3600)}

@@ -4,7 +4,7 @@
 verify_manifest    signed by the builder of this host's policy, for this application, not revoked, above the floor
 require_fresh      neither manifest nor policy nor key has expired, and nobody has yet to approve; asked when a release
                    is activated by a deploy, never when one is rolled back to or running
-verify_file_list   these are the bytes that the manifest names
+verify_file_list   these are the bytes that the manifest names, and the artifacts it promotes are among them
 verify_tree        these are the files that the list names, and no others
 """
 
@@ -100,6 +100,7 @@ def verify_file_list(manifest: ReleaseManifest, data: bytes) -> FileList:
             found=f"{files} files with {size} bytes in {len(data)}",
             remedy="Build the release again.",
         )
+    manifest.promotion.require_artifacts_of(file_list)
     return file_list
 
 

@@ -64,6 +64,20 @@ def test_the_references_are_what_the_source_says(page):
     assert written == GENERATE.pages()[page], "run `make docs`"
 
 
+def test_every_key_of_an_application_is_explained_where_applications_are():
+    page = (repository.ROOT / "docs/howto/your-own-application.md").read_text(encoding="utf-8")
+    examples = page.partition("## What a release contains")[0]
+    keys = {key.rpartition(".")[2] for key, _default in GENERATE.application_keys()}
+    assert len(keys) > 45
+    assert [key for key in sorted(keys) if not re.search(rf"\b{key}\b", examples)] == []
+
+
+def test_every_variable_of_make_is_explained():
+    text = (repository.ROOT / "Makefile").read_text(encoding="utf-8")
+    asked = set(re.findall(r"^([A-Z_]+) \?=", text, re.MULTILINE)) - {"PYTHON"}
+    assert asked == set(re.findall(r"^# ([A-Z_]+)  +\S", text, re.MULTILINE))
+
+
 def test_every_page_of_references_is_generated():
     assert {path.name for path in (repository.ROOT / "docs/reference").iterdir()} == set(GENERATE.pages())
 

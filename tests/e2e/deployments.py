@@ -145,7 +145,12 @@ class Operator:
         """Start a command in the repository's root."""
         return Running(
             subprocess.Popen(
-                [program, *words, "-e", f"slipway_state_directory={self.state}"],
+                [
+                    program,
+                    *words,
+                    "-e",
+                    f"slipway_state_directory={self.state} slipway_release_directory={self.state}/release",
+                ],
                 cwd=self.fleet.clone.root,
                 env=self.fleet.environment(),
                 stdin=subprocess.DEVNULL,
@@ -238,14 +243,16 @@ class Application:
     def make(self, release_id: str, files: Mapping[str, str | bytes] | None = None) -> str:
         """Make a release, as playbooks/release.yml does; returns its id. A text that begins with `->` is a link."""
         source = self.operator.state / "sources" / self.name / release_id
-        content = {"VERSION": release_id, "slipway.yml": f"application: {self.name}\n", **(files or {})}
-        for name, data in content.items():
+        members = {"VERSION": release_id, "slipway.yml": f"application: {self.name}\n", **(files or {})}
+        for name, data in members.items():
             path = source / name
             path.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(data, str) and data.startswith("->"):
                 path.symlink_to(data.removeprefix("->"))
             else:
-                path.write_bytes(data.encode() if isinstance(data, str) else data)
+                content = data.encode() if isinstance(data, str) else data
+                path.write_bytes(content)
+                path.chmod(0o755 if content.startswith(b"#!") else 0o644)
         request = bundle.Request(
             source=source,
             builder_key=load_private_key(self.operator.state / "keys/builder.pem", None),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.slipway import dsse
 from ansible.module_utils.slipway.keys import generate_private_key, load_private_key
-from deployments import Application, Done, Operator
+from deployments import ORDERS, Application, Done, Operator
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,58 @@ def test_a_unit_that_does_not_exist_is_found_before_the_switch(shop: Application
     shop.describe(unit="e2e-absent.service")
     done = shop.deploy(code=2)
     shop.describe(unit=None)
-    assert done.says("unit_missing", "e2e-absent.service")
+    assert done.says("preflight_failed", "e2e-absent.service", "FAIL", "LoadState=not-found")
+
+
+NOT_READY = {
+    "configuration": {
+        "files": ["/etc/e2e-none.env", f"{ORDERS}/shop.env"],
+        "keys": {
+            "PORT": {"type": "int", "maximum": 65535},
+            "SECRET_KEY": {"required": True, "secret": True, "min_length": 32},
+            "TOKEN": {"required": True, "secret": True},
+        },
+    },
+    "preflight": {
+        "ports": [22],
+        "files": ["/etc/e2e-none.toml"],
+        "packages": ["e2e-none", {"name": "systemd", "minimum": "9999"}],
+        "imports": ["e2e_none"],
+        "commands": ["e2e-none"],
+    },
+}
+
+
+@pytest.mark.parametrize("words", [[], ["--check", "--diff"]], ids=["deploy", "check mode"])
+@pytest.mark.usefixtures("unchanged")
+def test_a_host_that_is_not_ready_is_told_with_everything_at_once_and_no_secret(
+    shop: Application, words: list[str]
+) -> None:
+    """The file stands in a directory that others may write into, but not replace what is there."""
+    shop.fleet.inside("prod-1", f"printf 'PORT=70000\\nSECRET_KEY=canary-5e5d3f0a\\n' >{ORDERS}/shop.env")
+    shop.describe(**NOT_READY)
+    done = shop.deploy(*words, code=2)
+    checked = shop.operator.play(*shop.words("playbooks/check.yml", "prod-1", []), code=2)
+    shop.describe(**dict.fromkeys(NOT_READY))
+    shop.fleet.inside("prod-1", f"rm {ORDERS}/shop.env")
+    for output in (done, checked):
+        rows = {tuple(line.split()[1:4]) for line in output.output.splitlines() if " FAIL " in line}
+        assert rows >= {
+            ("configuration", "/etc/e2e-none.env", "FAIL"), ("configuration", "PORT", "FAIL"),
+            ("configuration", "SECRET_KEY", "FAIL"), ("configuration", "TOKEN", "FAIL"), ("port", "22", "FAIL"),
+            ("file", "/etc/e2e-none.toml", "FAIL"), ("package", "e2e-none", "FAIL"), ("package", "systemd", "FAIL"),
+            ("import", "e2e_none", "FAIL"), ("command", "e2e-none", "FAIL"),
+            ("security", f"{ORDERS}/shop.env", "FAIL"),
+        }  # fmt: skip
+        assert output.says("held by sshd (pid", "FAIL")
+        assert "canary" not in output.output
+    assert done.says("preflight_failed")
+    assert checked.says("not_ready")
+
+
+def test_a_fleet_that_is_ready_is_told_as_such(shop: Application) -> None:
+    checked = shop.operator.play(*shop.words("playbooks/check.yml", "prod", []))
+    assert checked.says("e2e-refused: ready", "all of prod release two PASS", "prod-3 health", "0 FAIL")
 
 
 def manifest_of(catalogue: Path) -> Path:

@@ -65,6 +65,8 @@ def test_a_record_says_what_was_deployed_where_by_whom_and_how_it_went(hello: Ap
     assert newest["run_id"] == hello.history("prod-1")[0]["run_id"] != oldest["run_id"]
     assert {artifact["path"] for artifact in newest["artifacts"]} >= {"bin/hello", "config.json"}
     assert (newest["previous_release_id"], newest["active_release_id"]) == ("v1", "v2")
+    assert 0 <= newest["durations"]["startup_ms"] <= newest["durations"]["health_ms"]
+    assert newest["window"]["start"] == newest["timestamp"] < newest["window"]["end"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", newest["timestamp"])
 
 

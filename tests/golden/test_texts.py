@@ -6,8 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.slipway.clock import seconds_of
 from ansible.module_utils.slipway.errors import Refusal
-from ansible.module_utils.slipway.report import endings_of, run_report, status_table
+from ansible.module_utils.slipway.preflight import Needs, Result, judge
+from ansible.module_utils.slipway.promotion import SchemaRevisions
+from ansible.module_utils.slipway.report import Watch, endings_of, run_report, status_table
+from ansible.module_utils.slipway.runs import newest_runs, runs_table
 from ansible.module_utils.slipway.selection import (
     Candidate,
     choose_release,
@@ -15,6 +19,7 @@ from ansible.module_utils.slipway.selection import (
     require_reachable,
     require_waves,
 )
+from ansible.module_utils.slipway.story import story
 
 OLD, NEW = "release_20261120_090000", "release_20261121_040641"
 UNHEALTHY = f"health_failed: {NEW} on prod-1: http://127.0.0.1:8080/health answered 503, expected 200 (after 15 attempts). Went back: "
@@ -38,6 +43,8 @@ ALL = {"prod-1": inspected(), "prod-2": inspected(), "prod-3": inspected()}
 SWITCHED = {name: answered("switched", NEW) for name in ALL}
 DEPLOY = f"deploy of hello {NEW}"
 ROLLBACK = f"rollback of hello to {OLD}"
+WINDOW = {"start": "2026-11-21T04:06:55Z", "end": "2026-11-23T04:06:55Z"}
+STEP = {"argv": ["bin/hello", "--check"], "exit_code": 0, "passed": True}
 
 # name: (title, results by stage and host, hosts that never answered, options of the report)
 RUNS = {
@@ -51,6 +58,25 @@ RUNS = {
         [],
         {},
     ),
+    "deploy_that_is_watched": (
+        DEPLOY,
+        {
+            "inspection": ALL,
+            "activation": SWITCHED,
+            "confirmation": {name: answered("confirmed", NEW, record={"window": WINDOW}) for name in ALL},
+        },
+        [],
+        {
+            "watch": Watch.of(
+                [{"window": WINDOW}, {"window": None}],
+                {
+                    "alert_frequency_hours": 2,
+                    "alert_thresholds": {"hit_ratio_drop": "0.05"},
+                    "review": ["http://grafana.example/hello"],
+                },
+            )
+        },
+    ),
     "deploy_of_what_is_there": (DEPLOY, {"activation": {name: answered("unchanged", NEW) for name in ALL}}, [], {}),
     "deploy_in_check_mode": (
         DEPLOY,
@@ -61,6 +87,12 @@ RUNS = {
         },
         [],
         {"check": True},
+    ),
+    "deploy_of_a_candidate_in_check_mode": (
+        DEPLOY,
+        {"inspection": ALL, "activation": SWITCHED, "confirmation": {name: answered("confirmed", NEW) for name in ALL}},
+        [],
+        {"check": True, "candidate": True},
     ),
     "deploy_with_a_canary_that_fails": (
         DEPLOY,
@@ -114,6 +146,19 @@ RUNS = {
         [],
         {"rollback": True},
     ),
+    "rollback_whose_plan_is_not_met": (
+        ROLLBACK,
+        {
+            "activation": {
+                "prod-1": answered(
+                    "confirmed", OLD, record={"verification": [STEP, {**STEP, "exit_code": 3, "passed": False}]}
+                ),
+                "prod-2": answered("confirmed", OLD, record={"verification": [STEP]}),
+            }
+        },
+        [],
+        {"rollback": True},
+    ),
     "rollback_without_a_host": (
         ROLLBACK,
         {"activation": {name: answered("confirmed", OLD) for name in ("prod-1", "prod-2")}},
@@ -153,6 +198,59 @@ def test_the_fleet_is_shown_in_this_table(golden):
         "prod-6": {},
     }
     golden("status", status_table(answers))
+
+
+def recorded(seq, release, **changes):
+    return {
+        "seq": seq, "run_id": f"run_20261121T04065{seq}Z_3f09ab", "application": "hello", "environment": "prod", "operation": "deploy",
+        "release_id": release, "previous_release_id": OLD, "active_release_id": release, "rollback": False, "artifacts": [],
+        "deployed_by": "anna", "timestamp": f"2026-11-21T04:06:5{seq}Z", "status": "success", "smoke_test_passed": True, "reason": None,
+        "window": None, "verification": [], **changes,
+    }  # fmt: skip
+
+
+HISTORIES = {
+    "prod-1": [
+        recorded(5, NEW, window=WINDOW),
+        recorded(3, "v1.1.0", status="rolled_back", rollback=True, active_release_id=OLD, smoke_test_passed=None),
+        recorded(1, OLD, previous_release_id=None),
+    ],
+    "prod-2": [recorded(5, NEW, window=WINDOW), recorded(1, OLD, previous_release_id=None)],
+    "prod-3": [
+        recorded(7, OLD, operation="rollback", previous_release_id=NEW, smoke_test_passed=None, verification=[STEP]),
+        recorded(5, NEW, window=WINDOW),
+        recorded(1, OLD, previous_release_id=None),
+    ],
+}
+MANIFEST = {
+    "version": "1.4.0", "created": "2026-11-21T04:06:41Z", "expires": "2027-11-21T04:06:41Z", "builder": "build-server",
+    "release_type": "hotfix", "source": {"kind": "directory", "name": "hello", "git_commit": "3b1c" * 10},
+    "audit": {"name": "audit_20261121_040500", "sha256": "c" * 64, "validation_result": "passed", "validation_sha256": "d" * 64},
+    "artifacts": [{"kind": "configs", "path": "config.json"}, {"kind": "models", "path": "policy.pt"}],
+    "metadata": {"git_branch": "main", "git_tag": "v1.4.0", "build_id": "build_12345", "tickets": ["SHOP-1", "SHOP-2"]},
+}  # fmt: skip
+
+
+def test_the_newest_runs_are_shown_in_this_table(golden):
+    golden("runs", runs_table(newest_runs(HISTORIES, 5), ["prod-4"]))
+
+
+def test_the_whole_story_is_told_like_this(golden):
+    health = {"outcome": "success"}
+    served = {
+        "active": NEW, "since": "2026-11-21T04:06:55Z", "deployed_by": "anna", "health": health, "previous": OLD, "bad": {},
+        "manifest": MANIFEST, "host": {"environment": "prod"},
+    }  # fmt: skip
+    plain = {**MANIFEST, "release_type": "minor"}
+    del plain["audit"], plain["artifacts"], plain["metadata"]
+    answers = {
+        "prod-1": served,
+        "prod-2": served,
+        "prod-3": {**served, "active": OLD, "previous": None, "manifest": plain},
+        "prod-4": {},
+        "prod-5": {**served, "active": "v0", "previous": None, "manifest": None},
+    }
+    golden("story", story(answers, HISTORIES, application="hello", now=seconds_of("2026-11-22T03:56:55Z")))
 
 
 def run(number, operation, release, active=None, status="success"):
@@ -208,7 +306,49 @@ def test_a_plan_is_said_like_this(golden, name):
     golden(f"plan_{name}", PLANS[name]())
 
 
+READY = Result("unit", "bot.service", "PASS", "loaded, enabled")
+UNREADY = {
+    "prod-1": [
+        READY,
+        Result("configuration", "DATABASE_URL", "FAIL", "required, not set", "Set it to a text in /etc/bot/bot.env."),
+        Result(
+            "configuration", "SECRET_KEY", "FAIL", "a secret of 12 characters (/etc/bot/bot.env)",
+            "Set it to a text of at least 32 characters in /etc/bot/bot.env.",
+        ),
+        Result("port", "8000", "FAIL", "held by nginx (pid 812)", "Stop it, or give the application another port."),
+    ],
+    "prod-2": [READY, Result("unit", "bot.service", "WARN", "disabled, so it does not start at boot", "systemctl enable bot.service")],
+}  # fmt: skip
+ROOM = {
+    "purpose": "releases", "path": "/srv/bot", "device": 1, "bytes_free": 700 << 20, "bytes_total": 20 << 30,
+    "inodes_free": None, "inodes_total": 0,
+}  # fmt: skip
+
+
+def judgement():
+    """Two hosts that are not ready for a release with migrations."""
+    answers = {
+        name: {
+            "preflight": {
+                "results": [result.as_dict() for result in results], "room": [ROOM], "schema_revision": ["a1" if name == "prod-2" else "c3"],
+            }
+        }
+        for name, results in UNREADY.items()
+    }  # fmt: skip
+    needs = Needs(bytes=9 << 20, schema=SchemaRevisions("alembic", "b2", ("a1", "b2")))
+    return judge(answers, dict.fromkeys(UNREADY, needs))
+
+
+def test_the_readiness_of_a_fleet_is_shown_in_this_table(golden):
+    golden("preflight", judgement().report("bot"))
+
+
+def test_warnings_of_a_run_that_goes_on_are_said_like_this(golden):
+    golden("preflight_warnings", "\n".join(judgement().warnings()))
+
+
 REFUSALS = {
+    "hosts_that_are_not_ready": lambda: judgement().require_ready(),
     "a_release_that_is_not_there": deployment(FLEET, "v9.9.9"),
     "a_release_of_an_empty_catalogue": deployment(FLEET, "v9.9.9", candidates=[]),
     "a_release_that_is_bad": deployment({"prod-1": host(bad=[NEW]), "prod-2": host()}, NEW),
@@ -237,6 +377,7 @@ def test_a_refusal_is_said_like_this(golden, name):
 
 
 def test_every_golden_file_is_somebody_s():
-    known = {f"report_{name}" for name in RUNS} | {f"plan_{name}" for name in PLANS} | {"status"}
+    known = {f"report_{name}" for name in RUNS} | {f"plan_{name}" for name in PLANS}
+    known |= {"preflight", "preflight_warnings", "runs", "status", "story"}
     known |= {f"refusal_{name}" for name in REFUSALS}
     assert {path.stem for path in Path(__file__).parent.glob("*.txt")} == known

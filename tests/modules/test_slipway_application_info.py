@@ -45,10 +45,27 @@ def test_every_documented_key_is_returned_and_no_other(deployed, module):
     assert doors.documented_returns(NAME) - set(answer) == {"reason", "expected", "found", "remedy"}
 
 
-def test_health_and_bytes_are_not_asked_for_by_default(deployed, module, systemctl):
+def test_health_bytes_and_readiness_are_not_asked_for_by_default(deployed, module, systemctl):
     systemctl.calls.clear()
     answer = module()
-    assert (answer["health"], answer["integrity"], systemctl.calls) == (None, None, [])
+    assert (answer["health"], answer["integrity"], answer["preflight"], systemctl.calls) == (None, None, None, [])
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_readiness_is_told_without_a_word_of_any_secret_and_changes_nothing(deployed, module, check):
+    place = deployed.host.root / "etc/shop.env"
+    place.write_text("TOKEN=canary-5e5d3f0a\nPORT=canary-5e5d3f0a\n")
+    keys = {"TOKEN": {"required": True, "secret": True, "min_length": 32}, "PORT": {"type": "int", "secret": True}}
+    deployed.description["configuration"] = {"files": ["/etc/shop.env"], "keys": keys}
+    before = snapshot(deployed.host.root)
+    answer = module(preflight=True, check=check)
+    results = answer["preflight"]["results"]
+    assert [(each["subject"], each["status"]) for each in results if each["check"] == "configuration"] == [
+        ("TOKEN", "FAIL"), ("PORT", "FAIL"),
+    ]  # fmt: skip
+    assert "canary" not in str(answer)
+    assert set(answer["preflight"]) == {"results", "room", "schema_revision"}
+    assert snapshot(deployed.host.root) == before
 
 
 def test_another_environment_is_refused(module):

@@ -102,6 +102,31 @@ def test_days_and_version_are_taken(asked):
     assert verify.seconds_of(manifest.expires) - manifest.sequence == 86400
 
 
+def test_a_release_names_its_evidence(asked, tmp_path):
+    evidence = {"source": asked["source"], "audit": tmp_path / "release/audit_1"}
+    audited = doors.run("slipway_audit_bundle", source=asked["source"], path=evidence["audit"], build_id="build_7")
+    assert doors.run(MODULE, audit=evidence["audit"], **asked)["reason"] == "validation_missing"
+    doors.run("slipway_validation", **evidence)
+    made = doors.run(MODULE, audit=evidence["audit"], release_type="hotfix", **asked)
+    assert (made["release_type"], made["audit"]["name"]) == ("hotfix", "audit_1")
+    assert made["audit"]["sha256"] == audited["sha256"]
+    assert made["metadata"] == {"build_id": "build_7", "tickets": []}
+    assert doors.undocumented(MODULE, made) == set()
+    refused = doors.run(MODULE, audit=evidence["audit"], build_id="build_8", **asked)
+    assert refused["reason"] == "audit_of_another_build"
+
+
+def test_type_build_tickets_and_artifacts_are_taken(asked):
+    descriptor = b"application: shop\nmembers: [{path: config.json, version_key: version, kind: configs}]\n"
+    (asked["source"] / "slipway.yml").write_bytes(descriptor)
+    made = doors.run(MODULE, release_type="major", build_id="b", tickets="A-1, A-2", **asked)
+    assert (made["release_type"], made["audit"]) == ("major", None)
+    assert made["metadata"] == {"build_id": "b", "tickets": ["A-1", "A-2"]}
+    assert [(each["kind"], each["path"], each["version"]) for each in made["artifacts"]] == [
+        ("configs", "config.json", "1.2.3")
+    ]
+
+
 def test_a_source_that_cannot_be_released_is_refused_by_its_reason(asked):
     (asked["source"] / "config.json").write_bytes(b"{")
     refused = doors.run(MODULE, **asked)

@@ -51,6 +51,15 @@ def test_a_release_can_be_named(site, plan):
     assert plan(release_id="v1")["release_id"] == "v1"
 
 
+def test_a_host_that_is_not_ready_is_refused_before_a_run_begins(site, plan):
+    site.build("v1", {"bin/shop": b"one"})
+    site.description["preflight"] = {"commands": ["no-such-command"]}
+    answer = plan(answers={"prod-1": site.inspect(preflight=True)})
+    assert (answer["failed"], answer["reason"]) == (True, "preflight_failed")
+    assert "no-such-command" in answer["msg"]
+    assert "run" not in answer
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

@@ -37,7 +37,7 @@ def deployed(site):
 def test_the_newest_run_is_taken_back_where_it_was(deployed, plan):
     answer = plan()
     assert (answer["targets"], answer["takes_back"]) == ({"prod-1": "v1"}, {"prod-1": "run-2"})
-    assert (answer["recover"], answer["unreachable"], answer["changed"]) == ([], [], False)
+    assert (answer["recover"], answer["silent"], answer["changed"]) == ([], [], False)
     assert doors.undocumented(PLUGIN, answer) == set()
     assert deployed.rollback("v1", run=answer["run"])["outcome"] == "confirmed"
 
@@ -50,7 +50,7 @@ def test_going_to_what_is_active_needs_no_run(deployed, plan):
 
 def test_within_a_limit_a_silent_host_is_named_and_left_alone(deployed, plan):
     answer = plan(limited=True, answers={"prod-1": deployed.inspect(), "prod-2": {}})
-    assert (answer["targets"], answer["unreachable"]) == ({"prod-1": "v1"}, ["prod-2"])
+    assert (answer["targets"], answer["silent"]) == ({"prod-1": "v1"}, ["prod-2"])
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,16 @@ def report(tmp_path):
 
     def reported(**options):
         return plugins.run(
-            PLUGIN, **{"state_directory": str(tmp_path), "run": run, "title": "deploy of shop v2", **options}
+            PLUGIN,
+            **{
+                "state_directory": str(tmp_path),
+                "catalogue": str(tmp_path / "catalogue"),
+                "view_directory": str(tmp_path / "pages"),
+                "application": "shop",
+                "run": run,
+                "title": "deploy of shop v2",
+                **options,
+            },
         )
 
     reported.packs = tmp_path / "packs" / run["run_id"]

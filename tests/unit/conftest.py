@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
@@ -53,31 +54,58 @@ class FakeSystemctl:
 
     `units` maps a unit to its (load, active, sub); an unknown one is not-found. `restart`, `reload-or-restart` and
     `start` make a loaded unit active, `stop` inactive, unless `ends[verb]` says how the verb ends instead. `calls` are
-    the played commands without `systemctl --no-ask-password`; `before` is called with each of them first.
+    the played commands without `systemctl --no-ask-password`; `before` is called with each of them first. `properties`
+    are what `show` says of a unit beside its state; `credentials` what `busctl` says of it.
     """
 
     units: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     ends: dict[str, Finished] = field(default_factory=dict)
     calls: list[tuple[str, ...]] = field(default_factory=list)
     before: Callable[[tuple[str, ...]], None] = lambda _arguments: None
+    properties: dict[str, dict[str, Any]] = field(default_factory=dict)
+    credentials: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def __call__(
-        self, argv: Sequence[str], *, timeout_seconds: float, user: str | None = None, directory: Path | None = None
-    ) -> Finished:
+    def __call__(self, argv: Sequence[str], **options: Any) -> Finished:
+        if argv[0] == "busctl":
+            return self._credentials(argv)
         if argv[0] != "systemctl":
-            return command.run(argv, timeout_seconds=timeout_seconds, user=user, directory=directory)
+            return command.run(argv, **options)
         assert argv[1] == "--no-ask-password"
         arguments = tuple(argv[2:])
         self.before(arguments)
         self.calls.append(arguments)
+        if (
+            arguments[0] == "show"
+            and "show" not in self.ends
+            and (names := re.fullmatch(r"--property=(.*)", arguments[1]))
+        ):
+            return self._show(names[1].split(","), arguments[-1])
         return self._play(arguments[0], arguments[-1])
 
-    def _play(self, verb: str, unit: str) -> Finished:
+    def _show(self, names: list[str], unit: str) -> Finished:
+        """In an order of systemd's own; a list of values is a line for each."""
         load, active, sub = self.units.get(unit, ("not-found", "inactive", "dead"))
+        known = {"LoadState": load, "ActiveState": active, "SubState": sub, **self.properties.get(unit, {})}
+        lines = []
+        for name in sorted(set(names) & set(known)):
+            values = known[name] if isinstance(known[name], list) else [known[name]]
+            lines += [f"{name}={value}\n" for value in values]
+        return Finished(0, "".join(lines))
+
+    def _credentials(self, argv: Sequence[str]) -> Finished:
+        """What busctl says of a unit's credentials; an unknown property ends it, as before systemd 254, and is said first."""
+        unit = re.sub(r"_([0-9a-f]{2})", lambda code: chr(int(code[1], 16)), argv[4].rpartition("/")[2])
+        lines = []
+        for name in argv[6:]:
+            if name not in self.credentials.get(unit, {}):
+                return Finished(1, "".join([f"Failed to get property {name}\n", *lines]))
+            lines.append(json.dumps({"type": "", "data": self.credentials[unit][name]}) + "\n")
+        return Finished(0, "".join(lines))
+
+    def _play(self, verb: str, unit: str) -> Finished:
+        load, _active, _sub = self.units.get(unit, ("not-found", "inactive", "dead"))
         if verb in self.ends:
             return self.ends[verb]
-        if verb == "show":
-            return Finished(0, f"LoadState={load}\nActiveState={active}\nSubState={sub}\n")
         if load != "loaded":
             return Finished(5, f"Unit {unit} not loaded.\n")
         if verb in ("restart", "reload-or-restart", "start"):

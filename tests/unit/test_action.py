@@ -24,7 +24,7 @@ class Echo(ControllerAction):
     def answer(self, arguments, task_vars):
         if arguments["name"] == "refused":
             raise Refusal("application_unknown", expected="a", found="b", remedy="Do c.")
-        return {"seen": arguments, "changed": True}
+        return {"seen": arguments, **({"changed": True} if arguments["name"] == "writes" else {})}
 
 
 def test_options_and_their_defaults_are_what_is_documented():
@@ -32,8 +32,9 @@ def test_options_and_their_defaults_are_what_is_documented():
     assert result["seen"] == {"applications": {"shop": {}}, "name": ""}
 
 
-def test_a_plugin_on_the_controller_changes_nothing():
+def test_a_plugin_on_the_controller_has_changed_nothing_unless_it_says_so():
     assert plugins.run_class(Echo, NAME, applications={})["changed"] is False
+    assert plugins.run_class(Echo, NAME, applications={}, name="writes")["changed"] is True
 
 
 def test_a_refusal_fails_the_task_with_its_four_parts():

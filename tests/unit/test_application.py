@@ -3,9 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
-from ansible.module_utils.slipway.application import Application, Check, Patience, Probe, ReplacedFile
+from ansible.module_utils.datatag import deprecate_value
+from ansible.module_utils.slipway import configuration, preflight, unit
+from ansible.module_utils.slipway.application import KEYS, Application, Check, Patience, Probe, ReplacedFile
+from ansible.module_utils.slipway.configuration import Configuration, Key
 from ansible.module_utils.slipway.errors import Refusal
+from ansible.module_utils.slipway.preflight import Preflight
+from ansible.module_utils.slipway.unit import UnitDescription
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 UNIT = {"unit": "shop.service"}
 FILE = {"source": "etc/shop.conf", "path": "/etc/shop.conf"}
@@ -40,7 +49,7 @@ def test_everything_that_can_be_said_is_read():
             "service": {"command": "bin/shop"},
             "check": {"argv": ["bin/shop", "--check"], "timeout_seconds": 5},
             "health": [
-                {"type": "http", "url": "https://127.0.0.1/healthz", "status": 204, "contains": "ok", "timeout_seconds": 9},
+                {"type": "http", "url": "https://127.0.0.1/healthz", "status": 204, "contains": "ok", "timeout_seconds": 9, "name": "readiness"},
                 {"type": "tcp", "port": 65535, "host": "::1"},
                 {"type": "command", "argv": ["bin/ask", "it"]},
                 {"type": "unit"},
@@ -50,6 +59,8 @@ def test_everything_that_can_be_said_is_read():
             "smoke_patience": {"retries": 3},
             "shared_paths": ["uploads", "var/log"],
             "files": [{**FILE, "owner": "shop", "group": "web", "mode": "0640"}],
+            "configuration": {"keys": {"PORT": {"type": "int"}}},
+            "preflight": {"ports": [8000]},
         },
     )  # fmt: skip
     assert application == Application(
@@ -60,7 +71,7 @@ def test_everything_that_can_be_said_is_read():
         strategy="reload",
         check=Check(("bin/shop", "--check"), 5),
         health=(
-            Probe("http", 9, url="https://127.0.0.1/healthz", status=204, contains="ok"),
+            Probe("http", 9, url="https://127.0.0.1/healthz", status=204, contains="ok", name="readiness"),
             Probe("tcp", host="::1", port=65535),
             Probe("command", argv=("bin/ask", "it")),
             Probe("unit"),
@@ -70,6 +81,9 @@ def test_everything_that_can_be_said_is_read():
         smoke_patience=Patience(1, 3, 30),
         shared_paths=("uploads", "var/log"),
         files=(ReplacedFile("etc/shop.conf", "/etc/shop.conf", "shop", "web", 0o640),),
+        service=UnitDescription(("bin/shop",)),
+        configuration=Configuration((Key("PORT", "int", credential="PORT"),)),
+        preflight=Preflight(ports=(8000,)),
     )
 
 
@@ -109,6 +123,9 @@ MISTAKES = {
     "no group": ({"group": None}, "group: expected a name, found None"),
     "a unit that is no service": ({"unit": "shop.timer"}, "unit: expected a name such as shop.service"),
     "a unit that is an option": ({"unit": "--root=/ x.service"}, "unit: expected a name such as"),
+    "a unit that is a template": ({"unit": "shop@.service"}, "unit: expected a name such as shop.service or shop@1.service"),
+    "a unit without a name": ({"unit": "@1.service"}, "unit: expected a name such as shop.service"),
+    "a unit that is the option of a host": ({"unit": "-Hother.service"}, "unit: expected a name such as shop.service"),
     "a unit that is a path": ({"unit": "/etc/x.service"}, "unit: expected a name such as"),
     "a strategy of its own": ({**UNIT, "strategy": "bluegreen"}, "strategy: expected one of restart, reload, none"),
     "a strategy that is a list": ({**UNIT, "strategy": ["restart"]}, "strategy: expected one of"),
@@ -256,3 +273,107 @@ def test_shared_links_lead_from_the_release_to_what_the_application_owns():
 )
 def test_a_probe_describes_itself(probe, text):
     assert probe.described() == text
+
+
+@pytest.mark.parametrize("name", ["", "-x", 5, "a\nb", None])
+def test_a_probe_has_a_short_name_or_none(name):
+    assert "health[0].name: " in refused({"health": [{"type": "tcp", "port": 1, "name": name}]})
+
+
+def test_mistakes_of_configuration_and_preflight_are_among_all_others():
+    found = refused(
+        {
+            "strategy": "x", "configuration": {"keys": {"A": {"type": "x"}}},
+            "preflight": {"ports": ["x"], "database": {"url_key": "B"}},
+        }
+    )  # fmt: skip
+    for where in ("strategy", "configuration.keys.A.type", "preflight.ports[0]", "preflight.database.url_key"):
+        assert f"{where}: expected " in found
+
+
+def test_a_secret_in_the_wrong_place_is_not_told():
+    found = refused({"configuration": {"keys": {"A": "canary-5e5d3f0a", "B": {"secret": "canary-5e5d3f0a"}}}})
+    assert "configuration.keys.A: expected a mapping, found 'a value of type str'" in found
+    assert "canary" not in found
+
+
+def test_what_is_done_with_before_a_release_is_staged_is_not_kept_with_it():
+    application = Application.parse(
+        "shop", {"configuration": {}, "preflight": {}, "service": {"command": "x"}, **UNIT, "user": "web"}
+    )
+    assert application.raw == {**UNIT, "user": "web"}
+
+
+# odd values
+
+
+def tagged(value):
+    """The value as Ansible gives it to a plugin: of a class of its own."""
+    return deprecate_value(value, "so", version="99")
+
+
+HUGE = 10**4400  # YAML reads it, Python does not write it
+ODD = [
+    None, True, 0, 7, -1, 1.5, float("nan"), float("inf"), HUGE, -HUGE, b"x", {1}, "", "x", "\n", "\udc80", "a,b", "A", "1", "/etc/x",
+    "x@.service", "fe80::1%eth0", [], {}, [None], [[]], [{}], [""], [1.5], [HUGE], {"A": {}}, {None: None}, {True: []}, {7: 1},
+    {"name": HUGE}, {"name": ["x"], "minimum": {}}, {"url_key": {}}, *map(tagged, ("x", "int", "A", 7, 1.5, [tagged("a")], {"A": tagged(1)})),
+]  # fmt: skip
+PLACES = [
+    (), *((key,) for key in KEYS), *(("configuration", key) for key in ("keys", "files")),
+    *(("configuration", "keys", name) for name in ("A", "B-C", None, True, 7, tagged("D"))),
+    *(("configuration", "keys", "A", key) for key in configuration.KEYS_OF_KEY),
+    *(("preflight", key) for key in preflight.KEYS), *(("service", key) for key in unit.KEYS),
+]  # fmt: skip
+CHANGES = st.lists(
+    st.tuples(
+        st.integers(0, len(PLACES) - 1).map(lambda number: PLACES[number]),
+        st.integers(0, len(ODD) - 1).map(lambda number: ODD[number]),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(CHANGES, st.sampled_from(list(configuration.EXPECTED)))
+@example([(("configuration", "keys", "A", "type"), ["int"], False)], "str")
+@example([(("configuration", "keys", "A", "default"), HUGE, False)], "int")
+@example([(("configuration", "keys", "A", "minimum"), HUGE, False)], "int")
+@example([(("service", "tasks_max"), HUGE, False)], "int")
+def test_an_odd_value_is_a_mistake_like_all_others(changes, kind):
+    description = {
+        "unit": "x.service", "configuration": {"keys": {"A": {"type": kind}}}, "preflight": {}, "service": {"command": "bin/x"},
+    }  # fmt: skip
+    for place, value, listed in changes:
+        description = changed(description, place, [value] if listed else value)
+    with contextlib.suppress(Refusal):
+        assert all(key.expected() for key in Application.parse("x", description).configuration.keys)
+
+
+def changed(description, place, value):
+    """A copy with the value at the place, where that can still be."""
+    if not place:
+        return value
+    if not isinstance(description, dict):
+        return description
+    return {**description, place[0]: changed(description.get(place[0], {}), place[1:], value)}
+
+
+@pytest.mark.parametrize("name", [True, None, 7])
+def test_the_name_of_a_key_is_a_text_also_where_yaml_reads_something_else(name):
+    found = refused({"configuration": {"keys": {name: {}}}})
+    assert f"configuration.keys.{name}: expected the name of an environment variable, as a text, found {name}" in found
+
+
+def test_a_value_of_a_class_of_ansible_s_own_is_told_as_what_it_is():
+    found = refused({"configuration": {"keys": {"A": tagged("x"), "B": {"secret": tagged(1)}}}})
+    assert "A: expected a mapping, found 'a value of type str'" in found
+    assert "B.secret: expected true or false, found 'a value of type int'" in found
+
+
+def test_a_number_that_python_does_not_write_is_told_without_its_digits():
+    found = refused({"configuration": {"keys": {"A": {"type": HUGE}}}, "strategy": [HUGE], **UNIT})
+    assert (
+        "A.type: expected one of str, int, float, bool, list, found a value of type int with too many digits" in found
+    )
+    assert "strategy: expected one of restart, reload, none, found a value of type list with too many digits" in found

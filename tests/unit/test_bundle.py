@@ -13,11 +13,19 @@ from pathlib import Path
 
 import pytest
 import signed
-from ansible.module_utils.slipway import bundle, verify
-from ansible.module_utils.slipway.bundle import BundleDigest, Descriptor, Request
+from ansible.module_utils.slipway import audit, bundle, validation, verify
+from ansible.module_utils.slipway import source as source_module
+from ansible.module_utils.slipway.bundle import Request
 from ansible.module_utils.slipway.catalogue import Catalogue
 from ansible.module_utils.slipway.errors import Refusal
-from ansible.module_utils.slipway.tree import scan
+from ansible.module_utils.slipway.promotion import (
+    Artifact,
+    AuditReference,
+    Metadata,
+    Monitoring,
+    SchemaRevisions,
+    Step,
+)
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = {"bin/hello!": b"#!/bin/sh\n", "config.json": b'{"version": "1.2.3"}', "empty/": b"", "zero": b""}
@@ -123,22 +131,6 @@ def test_the_bundle_is_a_tar_stream_that_tar_reads(source, catalogue, tmp_path):
     assert names.split() == ["bin/", "bin/hello", "config.json", "empty/", "link", "zero"]
 
 
-def test_the_bundle_digest_depends_on_every_fact_of_an_entry(tmp_path):
-    signed.write_tree(tmp_path, {"a": b"1"})
-    entry = scan(tmp_path).entries[0]
-
-    def digest(entry, data):
-        whole = BundleDigest()
-        whole.start(entry)
-        whole.update(data)
-        whole.end(entry)
-        return whole.hexdigest()
-
-    others = [entry._replace(path="b"), entry._replace(mode=0o755), entry._replace(type="symlink", target="x")]
-    digests = {digest(entry, b"1"), digest(entry, b"2"), *(digest(other, b"1") for other in others)}
-    assert len(digests) == 5
-
-
 ARCHIVES = {
     "hello.tar": ["tar", "cf"],
     "hello.tar.gz": ["tar", "czf"],
@@ -177,26 +169,149 @@ def test_the_source_is_only_read_and_each_file_once(source, catalogue, tmp_path)
     assert all("O_RDONLY" in line for line in opened)
 
 
-def test_a_commit_is_named_when_the_source_is_exactly_that(source, catalogue):
-    def git(*arguments):
-        identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
-        done = subprocess.run(["git", *identity, *arguments], cwd=source, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+def git(directory, *arguments):
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True).stdout.strip()
 
-    git("init", "-q")
-    assert bundle.git_commit(source) is None
-    git("add", ".")
-    git("commit", "-qm", "All")
+
+def test_a_commit_is_named_when_the_source_is_exactly_that(source, catalogue):
+    git(source, "init", "-q", "-b", "release/v1.2")
+    git(source, "add", ".")
+    git(source, "commit", "-qm", "All")
+    git(source, "tag", "v1.2.3")
     made = bundle.make(request(source), catalogue)
-    assert made.manifest.source["git_commit"] == git("rev-parse", "HEAD")
+    assert made.manifest.source["git_commit"] == git(source, "rev-parse", "HEAD")
+    metadata = made.manifest.promotion.metadata
+    assert (metadata.git_branch, metadata.git_tag) == ("release/v1.2", "v1.2.3")
     assert ".git" not in [entry.path for entry in made.file_list.entries]
     (source / "new").write_bytes(b"")
-    assert bundle.git_commit(source) is None
+    made = bundle.make(request(source), catalogue)
+    assert "git_commit" not in made.manifest.source
+    assert made.manifest.promotion.metadata == Metadata()
 
 
-def test_no_commit_is_named_without_git(source, monkeypatch):
-    monkeypatch.setenv("PATH", "/nonexistent")
-    assert bundle.git_commit(source) is None
+# --- what a release is promoted as
+
+
+PROMOTED = b"""
+application: hello
+members:
+  - {path: bin/hello, kind: programs}
+  - {path: config.json, version_key: version, kind: configs}
+  - {path: zero, kind: models, version: v1.0_20251010}
+  - {path: absent, required: false, kind: notebooks}
+rollback_plan: {verification_steps: [{argv: [bin/hello, --check]}]}
+monitoring: {heightened_period_hours: 24, alert_thresholds: {hit_ratio_drop: 0.05}}
+database: {tool: alembic, directory: versions}
+exclude: [versions]
+"""
+
+
+@pytest.fixture
+def promoted(source):
+    (source / "slipway.yml").write_bytes(PROMOTED)
+    signed.write_tree(
+        source / "versions",
+        {"a.py": b"revision = 'a1'\ndown_revision = None\n", "b.py": b"revision = 'b2'\ndown_revision = 'a1'\n"},
+    )
+    return source
+
+
+def test_members_of_a_kind_are_the_artifacts_with_the_version_that_they_state(promoted, catalogue):
+    made = bundle.make(request(promoted), catalogue)
+    digests = {entry.path: entry.sha256 for entry in made.file_list.files}
+    assert made.manifest.promotion.artifacts == (
+        Artifact("programs", "bin/hello", digests["bin/hello"]),
+        Artifact("configs", "config.json", digests["config.json"], "1.2.3"),
+        Artifact("models", "zero", digests["zero"], "v1.0_20251010"),
+    )
+
+
+def test_the_descriptor_says_the_way_back_the_watch_and_the_schema(promoted, catalogue):
+    promotion = bundle.make(request(promoted), catalogue).manifest.promotion
+    assert promotion.verification_steps == (Step(("bin/hello", "--check"), 60),)
+    assert promotion.monitoring == Monitoring(24, 2, {"hit_ratio_drop": "0.05"})
+    assert promotion.database == SchemaRevisions("alembic", "b2", ("a1", "b2"))
+
+
+def test_type_build_and_tickets_are_those_of_the_request(source, catalogue):
+    asked = {"release_type": "hotfix", "build_id": "build_7", "tickets": ("A-1", "A-2")}
+    promotion = bundle.make(request(source, **asked), catalogue).manifest.promotion
+    assert promotion.release_type == "hotfix"
+    assert promotion.metadata == Metadata(build_id="build_7", tickets=("A-1", "A-2"))
+
+
+@pytest.mark.parametrize("wrong", [{"build_id": "a\nb"}, {"tickets": ("",)}, {"tickets": ("A-1", "A-1")}])
+def test_a_build_or_ticket_of_another_form_is_refused(source, catalogue, wrong):
+    assert refused(source, catalogue, **wrong).reason == "metadata_invalid"
+
+
+def test_a_type_that_there_is_not_is_refused(source, catalogue):
+    assert refused(source, catalogue, release_type="patch").reason == "manifest_malformed"
+
+
+def test_a_release_without_an_audit_says_so(source, catalogue):
+    made = bundle.make(request(source), catalogue)
+    assert made.manifest.promotion.audit is None
+    assert "audit" not in made.manifest.predicate
+
+
+# --- what a release is made with
+
+
+@pytest.fixture
+def audited(source, tmp_path):
+    """The source's validated audit bundle."""
+    path = tmp_path / "release/audit_1"
+    audit.create(audit.Request(source, path, signed.NOW, build_id="build_7", tickets=("A-1",)))
+    validation.validate(validation.Request(source, path, signed.NOW))
+    return path
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_release_names_its_audit_by_digest_and_has_its_build_and_tickets(source, catalogue, audited):
+    promotion = bundle.make(request(source, audit=audited), catalogue).manifest.promotion
+    digests = (sha256(audited / "audit.json"), sha256(audited / "validation.json"))
+    assert promotion.audit == AuditReference("audit_1", *digests, "not_declared")
+    assert promotion.metadata == Metadata(build_id="build_7", tickets=("A-1",))
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_release_of_another_source_than_the_audits_is_refused(source, catalogue, audited, check):
+    (source / "zero").write_bytes(b"1")
+    refusal = refused(source, catalogue, check, audit=audited)
+    assert refusal.reason == "audit_of_another_source"
+    assert "file list" in refusal.found
+
+
+def test_a_release_of_another_version_than_the_audits_is_refused(source, catalogue, tmp_path):
+    (source / "slipway.yml").write_bytes(b"application: hello")
+    path = tmp_path / "audit_2"
+    audit.create(audit.Request(source, path, signed.NOW))
+    validation.validate(validation.Request(source, path, signed.NOW))
+    assert refused(source, catalogue, audit=path, version="2").reason == "audit_of_another_source"
+    assert bundle.make(request(source, audit=path, release_id="v9"), catalogue).manifest.version == "v9"
+
+
+@pytest.mark.parametrize("given", [{"build_id": "build_8"}, {"tickets": ("A-2",)}])
+def test_a_release_of_another_build_than_the_audits_is_refused(source, catalogue, audited, given):
+    assert refused(source, catalogue, audit=audited, **given).reason == "audit_of_another_build"
+    same = {"build_id": "build_7", "tickets": ("A-1",)}
+    assert bundle.make(request(source, audit=audited, **same), catalogue).changed
+
+
+def test_no_release_is_made_of_an_audit_that_is_altered_or_gone_or_not_validated(source, catalogue, audited):
+    validated = (audited / "validation.json").read_bytes()
+    (audited / "validation.json").unlink()
+    assert refused(source, catalogue, audit=audited).reason == "validation_missing"
+    (audited / "validation.json").write_bytes(validated)
+    (audited / "sbom.cdx.json").write_bytes(b"{}")
+    assert refused(source, catalogue, audit=audited).reason == "audit_altered"
+    assert refused(source, catalogue, audit=audited.with_name("absent")).reason == "audit_missing"
 
 
 # --- again, in check mode, and after damage
@@ -233,6 +348,10 @@ def test_check_mode_says_what_would_be_made_and_makes_nothing(source, catalogue)
     assert not bundle.make(request(source, release_id=made.manifest.release_id), catalogue, check=True).changed
 
 
+def add(source, line):
+    (source / "slipway.yml").write_bytes(DESCRIPTOR + line)
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [
@@ -240,6 +359,8 @@ def test_check_mode_says_what_would_be_made_and_makes_nothing(source, catalogue)
         (lambda s: (s / "zero").chmod(0o755), "other files"),
         (lambda s: (s / "config.json").write_bytes(b'{"version": "2"}'), "other files and version"),
         (lambda s: (s / "slipway.yml").write_bytes(b"application: hello\nversion: 1.2.3\n"), "other members"),
+        (lambda s: add(s, b"monitoring: {review: [logs]}"), "other monitoring"),
+        (lambda s: add(s, b"rollback_plan: {verification_steps: [{argv: ['true']}]}"), "other rollback plan"),
     ],
 )
 @pytest.mark.parametrize("check", [False, True])
@@ -248,6 +369,20 @@ def test_a_release_id_means_one_content_for_ever(source, catalogue, change, foun
     change(source)
     refusal = refused(source, catalogue, check, release_id="v1")
     assert (refusal.reason, refusal.found) == ("release_exists", found)
+
+
+def test_an_audited_release_stays_as_it_is_when_it_is_made_again_with_the_same_audit_or_without(
+    source, catalogue, audited, tmp_path
+):
+    bundle.make(request(source, release_id="v1", audit=audited), catalogue)
+    assert not bundle.make(request(source, release_id="v1", audit=audited), catalogue).changed
+    assert not bundle.make(request(source, release_id="v1"), catalogue).changed
+    other = tmp_path / "release/audit_2"
+    audit.create(audit.Request(source, other, signed.NOW + 1, build_id="build_8"))
+    validation.validate(validation.Request(source, other, signed.NOW + 1))
+    refusal = refused(source, catalogue, release_id="v1", audit=other)
+    assert (refusal.reason, refusal.found) == ("release_exists", "other audit and build id")
+    assert refused(source, catalogue, release_id="v1", release_type="major").found == "other type"
 
 
 def test_the_newest_release_before_is_returned_for_comparing(source, catalogue):
@@ -261,92 +396,7 @@ def test_the_newest_release_before_is_returned_for_comparing(source, catalogue):
     assert "symlink 0777 bin/hello        link" in bundle.listing(second.file_list)
 
 
-# --- descriptors, versions and members
-
-
-def test_a_descriptor_has_defaults():
-    read = Descriptor.parse(
-        b"application: a\nmembers: [{path: c.yml}, {path: d.toml, required: false}, {path: e.bin}]\n"
-    )
-    assert [(member.path, member.format, member.required) for member in read.members] == [
-        ("c.yml", "yaml", True),
-        ("d.toml", "toml", False),
-        ("e.bin", "none", True),
-    ]
-
-
-BAD_DESCRIPTORS = {
-    "no YAML": b"a: [",
-    "a list": b"[application]",
-    "nothing": b"",
-    "no application": b"version: '1'",
-    "an application with a slash": b"application: a/b",
-    "an unknown key": b"application: a\nhooks: []",
-    "a key twice": b"application: a\napplication: b",
-    "a version that is a number": b"application: a\nversion: 1.10",
-    "members that are a mapping": b"application: a\nmembers: {path: x}",
-    "a member that is a string": b"application: a\nmembers: [config.json]",
-    "a member without a path": b"application: a\nmembers: [{required: true}]",
-    "a member with an unknown key": b"application: a\nmembers: [{path: x, mode: 1}]",
-    "a member twice": b"application: a\nmembers: [{path: x}, {path: x}]",
-    "a pattern that is a number": b"application: a\nexclude: [1]",
-    "an empty pattern": b"application: a\nexclude: ['']",
-    "exclude as a string": b"application: a\nexclude: '*.pyc'",
-}
-
-
-@pytest.mark.parametrize("data", BAD_DESCRIPTORS.values(), ids=BAD_DESCRIPTORS.keys())
-def test_a_bad_descriptor_is_refused(source, catalogue, data):
-    (source / "slipway.yml").write_bytes(data)
-    refusal = refused(source, catalogue)
-    assert refusal.reason == "descriptor_invalid"
-    assert "slipway.yml" in refusal.remedy
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda path: None,
-        lambda path: path.mkdir(),
-        lambda path: path.symlink_to("zero"),
-        lambda path: path.write_bytes(b"#" * (1 << 20) + b"\napplication: hello"),
-        os.mkfifo,
-    ],
-    ids=["missing", "a directory", "a link", "too large", "a fifo"],
-)
-def test_a_source_without_a_plain_descriptor_is_refused(source, catalogue, make):
-    (source / "slipway.yml").unlink()
-    make(source / "slipway.yml")
-    assert refused(source, catalogue).reason == "descriptor_invalid"
-
-
-def test_a_schema_that_is_none_is_refused(source, catalogue):
-    (source / "slipway.yml").write_bytes(b"application: hello\nmembers: [{path: config.json, schema: {type: text}}]")
-    assert refused(source, catalogue).reason == "member_schema_invalid"
-
-
-@pytest.mark.parametrize(
-    ("pattern", "path", "matches"),
-    [
-        ("*.pyc", "a.pyc", True),
-        ("*.pyc", "deep/er/a.pyc", True),
-        ("*.pyc", "a.pyc.txt", False),
-        ("docs", "docs", True),
-        ("docs", "src/docs", True),
-        ("/docs", "docs", True),
-        ("/docs", "src/docs", False),
-        ("docs/*", "docs/a", True),
-        ("docs/*", "docs/a/b", False),
-        ("docs/**", "docs/a/b", True),
-        ("**/tests", "a/b/tests", True),
-        ("a?c", "abc", True),
-        ("a?c", "a/c", False),
-        ("[a]", "a", False),
-        ("a.b", "axb", False),
-    ],
-)
-def test_exclude_patterns_match_names_or_whole_paths(pattern, path, matches):
-    assert Descriptor("hello", exclude=(pattern,)).skips(path) is matches
+# --- versions and members
 
 
 def test_what_is_excluded_is_not_shipped(source, catalogue):
@@ -396,7 +446,7 @@ def test_all_problems_with_members_are_named_at_once(source, catalogue):
 
 
 def test_a_member_of_no_format_may_be_of_any_size_and_others_not(source, catalogue, monkeypatch):
-    monkeypatch.setattr(bundle, "MAX_MEMBER_BYTES", 5)
+    monkeypatch.setattr(source_module, "MAX_MEMBER_BYTES", 5)
     assert refused(source, catalogue).reason == "member_too_large"
     (source / "slipway.yml").write_bytes(b"application: hello\nmembers: [{path: config.json, format: none}]")
     assert bundle.make(request(source), catalogue).changed
@@ -468,7 +518,7 @@ def on_reading(monkeypatch, source, name, act):
             act()
         return descriptor
 
-    monkeypatch.setattr(bundle.os, "open", open_and_act)
+    monkeypatch.setattr(os, "open", open_and_act)
 
 
 @pytest.mark.parametrize(
@@ -498,7 +548,7 @@ def test_a_source_that_vanishes_while_it_is_read_is_refused(source, catalogue, m
 
 
 def test_another_failure_to_read_is_no_change(source, catalogue, monkeypatch):
-    monkeypatch.setattr(bundle.os, "open", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "denied")))
+    monkeypatch.setattr(os, "open", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "denied")))
     with pytest.raises(PermissionError):
         bundle.make(request(source), catalogue, check=True)
 

@@ -34,6 +34,16 @@ def test_a_command_ends_with_its_exit_code_and_both_streams():
     assert sh("echo out; echo err >&2; exit 3") == Finished(3, "out\nerr\n")
 
 
+def test_an_environment_comes_beside_the_bare_one():
+    finished = sh('echo "$PATH|$HOME|$PGPASSWORD|${USER-none}"', environment={"PGPASSWORD": "a b", "HOME": "/x"})
+    assert finished.output == f"{command.PATH}|/x|a b|none\n"
+
+
+def test_what_is_in_the_environment_of_one_command_is_not_in_that_of_another():
+    sh("true", environment={"PGPASSWORD": "x"})
+    assert sh('echo "${PGPASSWORD-none}"').output == "none\n"
+
+
 def test_a_command_that_ends_well_succeeded():
     finished = run(("true",), timeout_seconds=10)
     assert finished.succeeded
@@ -186,3 +196,19 @@ def test_an_interrupted_wait_leaves_no_process_behind(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         sh("sleep 60")
     assert is_gone(waits[0])
+
+
+def test_all_output_can_be_taken_as_it_comes():
+    taken = []
+    finished = sh("echo out; echo err >&2", take=lambda data: taken.append(data) or True)
+    assert (finished.exit_code, b"".join(taken)) == (0, b"out\nerr\n")
+
+
+def test_a_command_whose_output_is_no_longer_taken_is_killed_with_its_group(tmp_path):
+    taken = []
+    child = tmp_path / "child"
+    script = f"sleep 60 & echo $! >{child}; while :; do echo and on; done"
+    finished = sh(script, take=taken.append)  # which answers None
+    assert finished.exit_code == -signal.SIGKILL
+    assert len(taken) == 1
+    assert is_gone(int(child.read_text()))

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+from dataclasses import replace
 
 import pytest
 import signed
@@ -12,7 +14,10 @@ from ansible.module_utils.slipway import deployment, resident
 from ansible.module_utils.slipway.controller import ControllerState, Process
 from ansible.module_utils.slipway.deployment import Controller, Shipment, make_pack, missing_objects
 from ansible.module_utils.slipway.errors import Refusal
+from ansible.module_utils.slipway.manifest import ReleaseManifest
 from ansible.module_utils.slipway.pack import Pack
+from ansible.module_utils.slipway.preflight import Result
+from ansible.module_utils.slipway.promotion import Promotion, SchemaRevisions
 from releases import V1, V2, V3, snapshot
 
 
@@ -77,7 +82,11 @@ def test_a_plan_names_the_release_its_manifest_and_the_run(site, plan):
     site.build("v1", V1)
     made = site.build("v2", V2)
     planned = plan()
-    assert (planned["release_id"], planned["manifest_digest"], planned["skipped"]) == ("v2", made.manifest.digest, {})
+    assert (planned["release_id"], planned["manifest_digest"], planned["passed_over"]) == (
+        "v2",
+        made.manifest.digest,
+        {},
+    )
     assert planned["message"] == "deploying v2"
     memory = ControllerState(site.state)
     assert planned["run"]["controller_id"] == memory.controller_id()
@@ -128,9 +137,162 @@ def test_a_plan_skips_what_is_bad_and_says_where(site, plan):
     site.stage("v2", run=site.run("run-2"))
     site.activate("v2", run=site.run("run-2"))
     planned = plan()
-    assert (planned["release_id"], planned["skipped"]) == ("v1", {"v2": ["prod-1"]})
+    assert (planned["release_id"], planned["passed_over"]) == ("v1", {"v2": ["prod-1"]})
     assert plan(retry=True)["release_id"] == "v2"
     assert refusal(plan, requested="v2").reason == "release_bad"
+
+
+# whether every host is ready
+
+
+@pytest.fixture
+def ready(site):
+    """The answer of the host with its preflight, as that of an application that has a user of its own."""
+    site.description["user"] = "nobody"
+
+    def asked(*results, room=None, schema_revision=None):
+        answer = site.inspect(preflight=True)
+        facts = answer["preflight"]
+        facts["results"] = [*facts["results"], *(Result(*each).as_dict() for each in results)]
+        facts["schema_revision"] = schema_revision
+        for place in facts["room"] if room is not None else ():
+            place.update(bytes_free=room, bytes_total=room, device=place["purpose"])
+        return answer
+
+    return asked
+
+
+FAILED = ("port", "8000", "FAIL", "held by other (pid 42)", "Stop it.")
+WARNED = ("unit", "shop.service", "WARN", "disabled", "Enable it.")
+SCHEMA = SchemaRevisions("alembic", "b2", ("a1", "b2"))
+
+
+def test_a_plan_is_refused_before_a_run_begins_while_any_host_is_not_ready(site, plan, ready):
+    site.build("v1", V1)
+    caught = refusal(plan, {"prod-1": ready(WARNED), "prod-2": ready(FAILED)})
+    assert caught.reason == "preflight_failed"
+    assert re.search(r"^prod-1 +unit +shop.service +WARN", caught.found, re.MULTILINE)
+    assert re.search(r"^prod-2 +port +8000 +FAIL +held by other \(pid 42\) +Stop it\.$", caught.found, re.MULTILINE)
+    assert not (site.state / "state.sqlite").exists()
+
+
+def test_a_plan_goes_on_with_warnings_and_says_them(site, plan, ready):
+    site.build("v1", V1)
+    planned = plan({"prod-1": ready(WARNED)})
+    assert "WARN unit shop.service on prod-1: disabled. Enable it." in planned["preflight_warnings"]
+    assert planned["release_id"] == "v1"
+
+
+def test_a_release_that_does_not_fit_on_one_host_is_refused(site, plan, ready):
+    site.build("v1", {**V1, "large": os.urandom(3 << 20)})
+    caught = refusal(plan, {"prod-1": ready(), "prod-2": ready(room=2 << 20)})
+    assert caught.reason == "preflight_failed"
+    assert re.search(r"^prod-2 +disk +/srv/shop +FAIL +2 MiB free, 4 MiB needed", caught.found, re.MULTILINE)
+    assert not re.search(r"^prod-1 .*FAIL", caught.found, re.MULTILINE)
+
+
+def test_what_a_host_has_already_it_need_not_have_room_for(site, plan, ready):
+    site.build("v1", {**V1, "large": os.urandom(3 << 20)})
+    site.stage("v1")
+    assert plan({"prod-1": ready(room=2 << 20)})["release_id"] == "v1"
+    site.build("v2", {**V1, "large": (site.release("v1") / "large").read_bytes(), "more": b"x"})
+    assert plan({"prod-1": ready(room=2 << 20)})["release_id"] == "v2"
+
+
+def test_what_is_served_already_needs_no_room_at_all(site, plan, ready):
+    site.build("v1", V1)
+    site.deploy("v1")
+    assert plan({"prod-1": ready(room=0)})["release_id"] == "v1"
+    site.build("v2", V2)
+    assert refusal(plan, {"prod-1": ready(room=0)}).reason == "preflight_failed"
+
+
+@pytest.mark.parametrize(
+    ("applied", "found"),
+    [(["a1"], "pending: a1 is applied"), (["c3"], "ahead of the release"), ([], "no revision is applied")],
+)
+def test_a_release_whose_schema_is_not_applied_is_refused(site, plan, ready, monkeypatch, applied, found):
+    site.build("v1", V1)
+    of_promotion(monkeypatch)
+    caught = refusal(plan, {"prod-1": ready(schema_revision=applied)})
+    assert (caught.reason, found in caught.found) == ("preflight_failed", True)
+
+
+def test_a_release_whose_schema_is_applied_goes_on(site, plan, ready, monkeypatch):
+    site.build("v1", V1)
+    of_promotion(monkeypatch)
+    assert plan({"prod-1": ready(schema_revision=["b2"])})["release_id"] == "v1"
+
+
+def of_promotion(monkeypatch):
+    """Let every manifest say that its release needs SCHEMA."""
+    parse = ReleaseManifest.parse.__func__
+    monkeypatch.setattr(
+        ReleaseManifest,
+        "parse",
+        classmethod(lambda cls, payload: replace(parse(cls, payload), promotion=Promotion(database=SCHEMA))),
+    )
+
+
+@pytest.fixture
+def judged(site, policy_path):
+    """Judge without a run."""
+
+    def asked(answers, *, requested=""):
+        return deployment.judge_readiness(
+            "shop", site.catalogue, policy_path, answers, requested=requested, now=site.host.clock.now()
+        )
+
+    return asked
+
+
+def rows_of(judgement):
+    return [(host, each.check, each.subject, each.status) for host, each in judgement.rows]
+
+
+def test_readiness_is_judged_with_the_release_that_would_be_deployed(site, judged, ready):
+    site.build("v1", V1)
+    site.build("v2", {**V1, "large": os.urandom(3 << 20)})
+    judgement = judged({"prod-1": ready(room=2 << 20)})
+    assert rows_of(judgement)[:2] == [
+        ("all of prod", "release", "v2", "PASS"), ("prod-1", "disk", "/srv/shop", "FAIL"),
+    ]  # fmt: skip
+    assert judged({"prod-1": ready(room=2 << 20)}, requested="v1").is_ready
+    assert not (site.state / "state.sqlite").exists()
+
+
+def test_readiness_without_any_release_is_judged_by_what_needs_none(judged, ready):
+    judgement = judged({"prod-1": ready(room=2 << 20)})
+    assert rows_of(judgement)[0] == ("all of prod", "release", "-", "WARN")
+    assert judgement.is_ready
+
+
+@pytest.mark.parametrize(("requested", "reason"), [("v9", "release_unknown"), ("", "manifest_expired")])
+def test_a_reason_for_which_nothing_could_be_deployed_is_not_ready(site, judged, ready, clock, requested, reason):
+    site.build("v1", V1, valid_seconds=60)
+    clock.time += 120
+    judgement = judged({"prod-1": ready()}, requested=requested)
+    assert rows_of(judgement)[0] == ("all of prod", "release", requested or "-", "FAIL")
+    assert judgement.rows[0][1].found.startswith(f"{reason}: ")
+
+
+def test_a_host_without_an_answer_is_not_ready_and_the_others_are_judged(site, judged, ready):
+    site.build("v1", V1)
+    judgement = judged({"prod-1": ready(), "prod-2": {}, "prod-3": {"failed": True, "reason": "x", "msg": "x: wrong"}})
+    assert rows_of(judgement)[:2] == [("prod-2", "host", "-", "FAIL"), ("prod-3", "host", "-", "FAIL")]
+    assert [each.found for _host, each in judgement.rows[:2]] == ["no answer: unreachable", "no answer: x: wrong"]
+    assert ("prod-1", "unit", "shop.service", "WARN") in rows_of(judgement)
+
+
+def test_each_environment_is_judged_for_itself(site, judged, ready):
+    site.build("v1", V1)
+    other = ready()
+    other["host"]["environment"] = "moon"
+    judgement = judged({"prod-1": ready(), "moon-1": other})
+    assert [row[:4:3] for row in rows_of(judgement)[:2]] == [("all of moon", "FAIL"), ("all of prod", "PASS")]
+
+
+# hosts that do not answer
 
 
 def test_the_way_out_of_a_silent_host_names_no_host_that_was_not_asked_for(deployed, plan):
@@ -271,7 +433,7 @@ def test_a_rollback_over_the_whole_inventory_needs_every_host(deployed, controll
 def test_within_a_limit_a_silent_host_does_not_hold_up_the_others(deployed, controller):
     answers = {"prod-1": deployed.inspect(), "prod-2": {"unreachable": True}}
     planned = plan_rollback(controller, answers, limited=True)
-    assert (planned["targets"], planned["unreachable"]) == ({"prod-1": "v1"}, ["prod-2"])
+    assert (planned["targets"], planned["silent"]) == ({"prod-1": "v1"}, ["prod-2"])
 
 
 def test_within_a_limit_somebody_must_answer(controller):

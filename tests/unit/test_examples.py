@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -117,6 +118,28 @@ def test_hello_ends_although_a_client_says_nothing(hello, serve):
     service = serve(hello)
     with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2]))):
         assert service.stop()[0] == 0
+
+
+def test_hello_works_for_as_long_as_it_is_asked_to(hello, serve):
+    service = serve(hello)
+    assert service.get("/work?seconds=0") == (200, "application/json", b'{"worked_seconds": 0, "release_id": "v1"}\n')
+
+
+@pytest.mark.parametrize("seconds", ["11", "-1", "1.5", "x", "9999", "²"])
+def test_hello_does_not_work_for_longer_than_it_may(hello, serve, seconds):
+    status, _, body = serve(hello).get(f"/work?seconds={urllib.parse.quote(seconds)}")
+    assert (status, body) == (400, b'{"error": "seconds must be a whole number from 0 to 10"}\n')
+
+
+def test_hello_answers_what_has_begun_before_it_ends(hello, serve):
+    service = serve(hello)
+    with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2]))) as client:
+        client.sendall(b"GET /work?seconds=0 HTTP/1.0\r\n")
+        assert service.get("/health")[0] == 200  # so the connection before this one was accepted
+        service.process.send_signal(signal.SIGTERM)
+        client.sendall(b"\r\n")
+        assert client.makefile("rb").read().startswith(b"HTTP/1.0 200 ")
+    assert service.process.wait(timeout=10) == 0
 
 
 def test_hello_finds_itself_sound(hello):

@@ -30,6 +30,12 @@ def test_what_is_no_object_has_no_members(value):
         fields.Fields(value, "a test", "bad")
 
 
+@pytest.mark.parametrize("value", [{1: 2}, {1: 2, "a": 3}, {None: 1}, {True: 1, "b": 1}])
+def test_an_object_whose_member_names_are_no_texts_is_refused(value):
+    with pytest.raises(Refusal, match="member names that are texts"):
+        fields.Fields(value, "a test", "bad")
+
+
 GOOD = [
     ("x1_-", "text", (fields.NAME,), {}),
     ("v1.2.3", "text", (fields.RELEASE_ID,), {}),

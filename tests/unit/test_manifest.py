@@ -11,10 +11,11 @@ import signed
 from ansible.module_utils.slipway import canonical, manifest
 from ansible.module_utils.slipway.errors import Refusal
 from ansible.module_utils.slipway.members import Member
+from ansible.module_utils.slipway.promotion import Promotion
 
 
 def document():
-    return json.loads(signed.manifest_payload())
+    return json.loads(signed.manifest_payload(promotion=signed.PROMOTION))
 
 
 def reason(value):
@@ -37,6 +38,19 @@ def test_a_manifest_says_what_it_was_made_of():
     assert read.digest == hashlib.sha256(payload).hexdigest()
     assert read.predicate == json.loads(payload)["predicate"]
     assert read.keyids == ()
+    assert read.promotion == Promotion()
+
+
+def test_a_manifest_says_how_it_was_promoted():
+    read = manifest.ReleaseManifest.parse(signed.manifest_payload(promotion=signed.PROMOTION))
+    assert read.promotion == signed.PROMOTION
+
+
+def test_a_manifest_of_before_promotions_is_still_read():
+    whole = document()
+    for name in signed.PROMOTION.as_dict():
+        del whole["predicate"][name]
+    assert manifest.ReleaseManifest.parse(canonical.encode(whole)).promotion == Promotion()
 
 
 def test_a_manifest_that_is_not_canonical_is_refused():
@@ -65,6 +79,8 @@ def lacking(*path):
 
 MEMBER = {"path": "a", "required": True, "format": "none"}
 SUBJECTS = document()["subject"]
+PROMOTION = document()["predicate"]
+STEP = ("rollback_plan", "verification_steps", 0)
 MALFORMED = {
     "an array": [document()],
     "null": None,
@@ -117,6 +133,51 @@ MALFORMED = {
     "migrations, which nobody would run": bent("predicate", "migrations", value=[{"name": "drop"}]),
     "hooks, which nobody would run": bent("predicate", "hooks", value={"before": ["rm"]}),
     "no hooks": lacking("predicate", "hooks"),
+    "a member of a kind in capitals": bent("predicate", "members", value=[{**MEMBER, "kind": "Models"}]),
+    "a release of another type": bent("predicate", "release_type", value="patch"),
+    "an audit without its digest": lacking("predicate", "audit", "sha256"),
+    "an audit with an unknown member": bent("predicate", "audit", "by", value="me"),
+    "an audit with a path for a name": bent("predicate", "audit", "name", value="release/audit_1"),
+    "an audit whose validation failed": bent("predicate", "audit", "validation_result", value="failed"),
+    "an audit with a validation without digest": bent("predicate", "audit", "validation_sha256", value=""),
+    "artifacts that are an object": bent("predicate", "artifacts", value={"configs": []}),
+    "an artifact without a kind": lacking("predicate", "artifacts", 0, "kind"),
+    "an artifact with a short digest": bent("predicate", "artifacts", 0, "sha256", value="abc"),
+    "an artifact with an unknown member": bent("predicate", "artifacts", 0, "backup", value="x"),
+    "an artifact with a version that is none": bent("predicate", "artifacts", 0, "version", value="1 2"),
+    "the same artifact twice": bent("predicate", "artifacts", value=[PROMOTION["artifacts"][0]] * 2),
+    "a rollback plan without steps": lacking("predicate", "rollback_plan", "verification_steps"),
+    "a rollback plan with commands to restore": bent("predicate", "rollback_plan", "restore_commands", value=["cp"]),
+    "a step that is a string": bent("predicate", "rollback_plan", "verification_steps", value=["make test"]),
+    "a step without words": bent("predicate", *STEP, "argv", value=[]),
+    "a step without a program": bent("predicate", *STEP, "argv", value=["", "x"]),
+    "a step whose program is a number": bent("predicate", *STEP, "argv", value=[1]),
+    "a step with a line break": bent("predicate", *STEP, "argv", value=["sh", "a\nb"]),
+    "a step with a line break in its program": bent("predicate", *STEP, "argv", value=["s\nh"]),
+    "a step with too many words": bent("predicate", *STEP, "argv", value=["x"] * 101),
+    "a step with no time": bent("predicate", *STEP, "timeout_seconds", value=0),
+    "a step with a shell": bent("predicate", *STEP, "shell", value=True),
+    "too many steps": bent("predicate", "rollback_plan", "verification_steps", value=[{"argv": ["true"]}] * 21),
+    "a watch that never ends": bent("predicate", "monitoring", "heightened_period_hours", value=8761),
+    "a watch without pauses": bent("predicate", "monitoring", "alert_frequency_hours", value=0),
+    "a watch with an unknown member": bent("predicate", "monitoring", "heightened_start", value="now"),
+    "a threshold that is a number": bent("predicate", "monitoring", "alert_thresholds", "hit_ratio_drop", value=1),
+    "a threshold that is no decimal": bent("predicate", "monitoring", "alert_thresholds", "x", value="1e3"),
+    "a threshold with a bad name": bent("predicate", "monitoring", "alert_thresholds", "A b", value="1"),
+    "thresholds that are an array": bent("predicate", "monitoring", "alert_thresholds", value=[]),
+    "a review that is a string": bent("predicate", "monitoring", "review", value="logs"),
+    "the same review twice": bent("predicate", "monitoring", "review", value=["logs", "logs"]),
+    "a ticket on two lines": bent("predicate", "metadata", "tickets", value=["A-1\nA-2"]),
+    "a ticket that is a number": bent("predicate", "metadata", "tickets", value=[1]),
+    "a branch that is null": bent("predicate", "metadata", "git_branch", value=None),
+    "metadata with an unknown member": bent("predicate", "metadata", "jira", value="x"),
+    "a database of another tool": bent("predicate", "database", "tool", value="flyway"),
+    "a database without a head": lacking("predicate", "database", "head"),
+    "a database without revisions": bent("predicate", "database", "revisions", value=[]),
+    "a database whose head is not the last revision": bent("predicate", "database", "head", value="a1"),
+    "the same revision twice": bent("predicate", "database", "revisions", value=["b2", "b2"]),
+    "a revision with a dash": bent("predicate", "database", "revisions", value=["a-1", "b2"]),
+    "a database with an unknown member": bent("predicate", "database", "url", value="x"),
 }
 
 

@@ -21,7 +21,7 @@ def problems(member, files, checks=CONTROLLER_CHECKS):
 
 
 def test_a_member_is_written_and_read_back():
-    declared = Member("a.json", False, "json", {"type": "object"}, "model.version")
+    declared = Member("a.json", False, "json", {"type": "object"}, "model.version", "configs")
     assert members.read_members([Fields(declared.as_dict(), "a test", "bad")]) == (declared,)
     assert Member("a").as_dict() == {"path": "a", "required": True, "format": "none"}
 
@@ -36,6 +36,10 @@ def test_a_member_is_written_and_read_back():
         {"version_key": "version"},
         {"format": "json", "schema": True},
         {"format": "json", "version_key": 1},
+        {"kind": "my models"},
+        {"version": "v1"},
+        {"kind": "models", "version": "v 1"},
+        {"kind": "configs", "format": "json", "version_key": "version", "version": "v1"},
         {"mode": 1},
     ],
 )

@@ -1231,3 +1231,22 @@ def test_a_rollback_does_not_lift_the_mark_of_a_bad_release(two):
     two.rollback("v1", run=two.run("run-3"))
     before = snapshot(two.host.root)
     refused(two, two.rollback("v2", retry=True), "release_bad", before)
+
+
+def test_a_candidate_is_judged_in_check_mode_and_never_taken(site):
+    site.build("v1", V1)
+    site.deploy("v1")
+    site.build("c1", V2, candidate=True)
+    before = snapshot(site.host.root)
+    assert site.stage("c1", check=True)["changed"]
+    answer = site.stage("c1")
+    assert (answer["failed"], answer["reason"], answer["changed"]) == (True, "release_is_candidate", False)
+    assert snapshot(site.host.root) == before
+
+
+def test_how_long_the_unit_took_to_start_is_recorded(site, systemctl):
+    site.build("v1", V1)
+    times = {"InactiveExitTimestampMonotonic": "5000000", "ActiveEnterTimestampMonotonic": "5250000"}
+    systemctl.properties[UNIT] = times
+    site.deploy("v1")
+    assert site.records[-1]["durations"]["startup_ms"] == 250

@@ -51,10 +51,11 @@ def test_what_the_builder_makes_is_valid(tmp_path, example):
 
 
 def test_a_full_manifest_is_valid():
-    members = (Member("a.json", False, "json", {"type": "object"}, "version"), Member("b"))
+    members = (Member("a.json", False, "json", {"type": "object"}, "version", "configs"), Member("b"))
     source = {"kind": "archive", "name": "a.tar", "git_commit": "c" * 64}
     jsonschema.validate(
-        json.loads(signed.manifest_payload(members=members, source=source)), SCHEMAS["release-manifest"]
+        json.loads(signed.manifest_payload(members=members, source=source, promotion=signed.PROMOTION)),
+        SCHEMAS["release-manifest"],
     )
 
 
@@ -74,7 +75,13 @@ def test_a_full_file_list_is_valid():
 
 
 # What the code refuses and no schema can: relations between members, and what is true of a whole list.
-BEYOND_A_MANIFEST_SCHEMA = {"a sequence that is not created", "an expiry before its creation", "the same member twice"}
+BEYOND_A_MANIFEST_SCHEMA = {
+    "a sequence that is not created",
+    "an expiry before its creation",
+    "the same member twice",
+    "the same artifact twice",
+    "a database whose head is not the last revision",
+}
 BEYOND_A_POLICY_SCHEMA = {
     "a key under another id",
     "a key that ends before it begins",

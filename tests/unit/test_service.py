@@ -6,7 +6,13 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils.slipway.command import Finished, run
 from ansible.module_utils.slipway.errors import Refusal
-from ansible.module_utils.slipway.service import START_TIMEOUT_SECONDS, Service, UnitState
+from ansible.module_utils.slipway.service import (
+    JOB_BACKSTOP_SECONDS,
+    QUESTION_TIMEOUT_SECONDS,
+    Service,
+    UnitState,
+)
+from ansible.module_utils.slipway.unit import MOST_SECONDS
 
 
 @pytest.fixture
@@ -84,12 +90,74 @@ def test_a_unit_is_stopped(service, systemctl):
     assert not service.state().is_running
 
 
-def test_systemctl_is_a_command_that_asks_for_no_password_and_may_not_hang():
-    asked = []
+@pytest.mark.parametrize(
+    ("left_inactive", "became_active", "milliseconds"),
+    [
+        ("13210928972", "13211058878", 130),
+        ("5000", "5000", 0),
+        ("5000", "5499", 0),
+        ("13094682529", "0", None),  # it has never become active
+        ("9000", "5000", None),  # it is starting anew, or failed to
+        ("0", "0", None),
+        ("", "", None),
+        ("n/a", "-1", None),
+    ],
+)
+def test_a_start_took_from_leaving_inactive_to_being_active(
+    service, systemctl, left_inactive, became_active, milliseconds
+):
+    systemctl.properties["shop.service"] = {
+        "InactiveExitTimestampMonotonic": left_inactive,
+        "ActiveEnterTimestampMonotonic": became_active,
+    }
+    assert service.startup_milliseconds() == milliseconds
+    asked = "--property=InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic"
+    assert systemctl.calls == [("show", asked, "shop.service")]
 
+
+def test_a_start_of_which_nothing_is_shown_took_no_time_that_is_known(service, systemctl):
+    systemctl.ends["show"] = Finished(1, "System has not been booted with systemd")
+    assert service.startup_milliseconds() is None
+
+
+@pytest.mark.parametrize(("shown", "needed"), [("yes", True), ("no", False), ("", False)])
+def test_systemd_says_whether_it_has_yet_to_read_the_file(service, systemctl, shown, needed):
+    systemctl.properties["shop.service"] = {"NeedDaemonReload": shown}
+    assert service.needs_reload() is needed
+
+
+@pytest.fixture
+def asked():
+    """Each question to systemctl as (program, option, verb, time-out, user)."""
+    return []
+
+
+@pytest.fixture
+def patient(asked):
     def runner(argv, *, timeout_seconds, user=None, directory=None):
-        asked.append((argv[0], argv[1], timeout_seconds, user))
+        asked.append((*argv[:3], timeout_seconds, user))
         return run(("true",), timeout_seconds=timeout_seconds)
 
-    Service("shop.service", runner).stop()
-    assert asked == [("systemctl", "--no-ask-password", START_TIMEOUT_SECONDS, None)]
+    return Service("shop.service", runner)
+
+
+def test_systemctl_is_a_command_that_asks_for_no_password_and_may_not_hang(patient, asked):
+    patient.state()
+    assert asked == [("systemctl", "--no-ask-password", "show", QUESTION_TIMEOUT_SECONDS, None)]
+
+
+def test_how_long_a_job_takes_is_left_to_the_unit(patient, asked):
+    patient.restart()
+    patient.reload()
+    patient.stop()
+    assert [(verb, timeout) for _, _, verb, timeout, _ in asked] == [
+        ("reset-failed", QUESTION_TIMEOUT_SECONDS),
+        ("restart", JOB_BACKSTOP_SECONDS),
+        ("reload-or-restart", JOB_BACKSTOP_SECONDS),
+        ("stop", JOB_BACKSTOP_SECONDS),
+    ]
+
+
+def test_no_unit_of_ours_can_take_longer_than_we_wait():
+    """A stop ends at most twice its time-out later, after SIGTERM and after SIGKILL; then the check and the command start."""
+    assert 2 * MOST_SECONDS + 2 * MOST_SECONDS < JOB_BACKSTOP_SECONDS

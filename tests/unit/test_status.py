@@ -56,6 +56,13 @@ def test_what_is_active_since_when_and_by_whom(three):
     assert (answer["last_success"], answer["last_good"]) == ("v2", "v2")
 
 
+def test_what_the_manifest_says_is_shown_when_asked_for_and_when_it_can_be_read(three):
+    assert three.inspect()["manifest"] is None
+    assert three.inspect(manifest=True)["manifest"]["release_id"] == "v2"
+    (three.places.manifests / "v2" / "manifest.dsse.json").write_bytes(b"{")
+    assert three.inspect(manifest=True)["manifest"] is None
+
+
 def test_releases_are_named_with_their_trees(three):
     manifests = [three.catalogue.manifest("shop", f"v{number}") for number in (1, 2, 3)]
     assert three.inspect()["releases"] == [

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 import pytest
 import signed
 from ansible.module_utils.slipway import dsse, verify
 from ansible.module_utils.slipway.errors import Refusal
+from ansible.module_utils.slipway.promotion import Artifact, Promotion
 from ansible.module_utils.slipway.tree import Difference
 from hypothesis import given
 from hypothesis import strategies as st
@@ -209,6 +211,17 @@ def test_a_list_is_refused_when_the_manifest_states_other_limits(release):
         )
         with pytest.raises(Refusal, match="file_list_limits"):
             verify.verify_file_list(verified(signed.sign(payload)), release.file_list.encode())
+
+
+def test_a_list_without_the_artifacts_that_the_manifest_promotes_is_refused(tmp_path):
+    def listed(sha256):
+        promoted = Promotion(artifacts=(Artifact("configs", "config.json", sha256),))
+        release = signed.release(tmp_path / sha256[:8], promotion=promoted)
+        return verify.verify_file_list(verified(release.envelope), release.file_list.encode())
+
+    assert listed(hashlib.sha256(b"{}").hexdigest())
+    with pytest.raises(Refusal, match="artifacts_altered"):
+        listed(hashlib.sha256(b"[]").hexdigest())
 
 
 def test_a_whole_release_passes(release):

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The service at work: a copy of it on a free port. An audit runs these; they are not shipped."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent.parent
+SHIPPED = ("bin", "config.json", "static")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class HelloTest(unittest.TestCase):
+    def setUp(self):
+        place = tempfile.TemporaryDirectory()
+        self.addCleanup(place.cleanup)
+        self.release = Path(place.name) / "v1"
+        self.release.mkdir()
+        for name in SHIPPED:
+            source = SOURCE / name
+            (shutil.copytree if source.is_dir() else shutil.copy2)(source, self.release / name)
+
+    def configure(self, **changes):
+        path = self.release / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    def check(self):
+        command = [sys.executable, self.release / "bin/hello", "--check"]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def serve(self, **changes):
+        """Start the service; it listens once its first line is there."""
+        port = free_port()
+        self.configure(port=port, **changes)
+        service = subprocess.Popen([sys.executable, self.release / "bin/hello"], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(service.stdout.close)
+        self.addCleanup(service.wait, 30)
+        self.addCleanup(service.terminate)
+        service.stdout.readline()
+        return f"http://127.0.0.1:{port}"
+
+    def get(self, url):
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def test_what_is_released_is_sound(self):
+        assert self.check().returncode == 0
+
+    def test_a_configuration_without_a_greeting_is_not(self):
+        self.configure(greeting=None)
+        assert self.check().returncode == 1
+
+    def test_it_says_which_version_it_is(self):
+        status, body = self.get(f"{self.serve()}/version")
+        stated = json.loads((self.release / "config.json").read_text())["version"]
+        assert (status, json.loads(body)["version"]) == (200, stated)
+
+    def test_it_is_well(self):
+        assert self.get(f"{self.serve()}/health")[0] == 200
+
+    def test_it_says_when_it_is_ill(self):
+        assert self.get(f"{self.serve(healthy=False)}/health")[0] == 503
+
+    def test_it_serves_its_page(self):
+        status, body = self.get(self.serve())
+        assert (status, body) == (200, (self.release / "static/index.html").read_bytes())
+
+
+if __name__ == "__main__":
+    unittest.main()
