@@ -17,7 +17,7 @@ from .errors import Refusal
 from .handler import handle
 from .host import Host, Places
 from .lease import LeaseFile, Run, exclusive
-from .report import table
+from .table import table
 from .status import described_application
 from .transaction import Transactions
 
