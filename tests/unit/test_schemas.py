@@ -14,9 +14,9 @@ import test_dsse
 import test_manifest
 import test_policy
 import test_tree
-from ansible.module_utils.slipway import bundle
-from ansible.module_utils.slipway.catalogue import Catalogue
-from ansible.module_utils.slipway.members import Member
+from ansible.module_utils.slipway.controller import bundle
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.trust.members import Member
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMAS = {
