@@ -18,7 +18,7 @@ from ansible.module_utils.slipway.controller import bundle
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.trust.members import Member
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 SCHEMAS = {
     path.name.removesuffix(".schema.json"): json.loads(path.read_text()) for path in REPOSITORY.glob("schemas/*")
 }
@@ -88,6 +88,8 @@ BEYOND_A_POLICY_SCHEMA = {
     "a threshold beyond the holders",
     "a role with an unknown key",
     "one key in two roles",
+    "authorization by an unknown role",
+    "authorization by more than there are",
     "approval by an unknown role",
     "approval by one role twice",
     "approval by more than there are",
