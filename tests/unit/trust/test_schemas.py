@@ -18,7 +18,7 @@ from ansible.module_utils.slipway.controller import bundle
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.trust.members import Member
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 SCHEMAS = {
     path.name.removesuffix(".schema.json"): json.loads(path.read_text()) for path in REPOSITORY.glob("schemas/*")
 }
