@@ -79,8 +79,8 @@ remedy:
 from pathlib import Path
 
 from ansible.module_utils.slipway._module import run_module
+from ansible.module_utils.slipway.controller.signer import is_in_agent, open_key
 from ansible.module_utils.slipway.trust.keys import PublicKey, is_encrypted
-from ansible.module_utils.slipway.trust.signer import is_in_agent, open_key
 
 ARGUMENT_SPEC = {
     "key": {"type": "str", "required": True, "no_log": False},
