@@ -323,7 +323,7 @@ def _require_allowed(controller: Scope, catalogue: Catalogue, policy: TrustPolic
         environment=controller.environment,
         now=controller.now,
     )
-    verify.require_unexpired(manifest, policy, controller.environment, controller.now)
+    verify.require_current(manifest, policy, controller.environment, controller.now)
     return manifest
 
 

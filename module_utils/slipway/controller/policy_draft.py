@@ -12,18 +12,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..base import canonical
 from ..base.clock import seconds_of, timestamp
 from ..base.errors import Refusal
 from ..base.fields import NAME, SHA256, Fields
 from ..base.files import write_durable
-from ..trust.keys import PublicKey
+from ..trust.keys import PublicKey, SigningKey
 from ..trust.policy import FORMAT, TrustPolicy, read_policy, sign_policy
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 DAY_SECONDS: Final = 86400
 MAX_DAYS: Final = 3650
@@ -126,9 +123,7 @@ class Signed:
     policy: TrustPolicy
 
 
-def establish(
-    draft: Draft, path: Path, root_keys: Sequence[Ed25519PrivateKey], *, now: int, check: bool = False
-) -> Signed:
+def establish(draft: Draft, path: Path, root_keys: Sequence[SigningKey], *, now: int, check: bool = False) -> Signed:
     """Sign version 1 and keep it at `path`, or find it there already.
 
     A policy that says the same, its times apart, is left alone. One that says something else is refused: the hosts

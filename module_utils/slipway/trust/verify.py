@@ -25,7 +25,7 @@ from .approval import Approval
 from .authorization import Authorization
 from .consent import Missing, Scope, Standing, judge_approvals, judge_authorizations
 from .manifest import ReleaseManifest, require_not_from_future
-from .policy import BUILDER, Environment, TrustPolicy
+from .policy import BUILDER, TrustPolicy
 from .tree import Difference, FileList, differences
 
 _WHAT: Final = "release manifest"
@@ -83,13 +83,13 @@ def require_fresh(
 
     A candidate is only ever judged in check mode, so there is nothing to approve.
     """
-    require_unexpired(manifest, policy, environment, now)
+    require_current(manifest, policy, environment, now)
     if manifest.promotion.candidate:
         return ()
     return require_approved(manifest, policy, environment, now, approvals)
 
 
-def require_unexpired(manifest: ReleaseManifest, policy: TrustPolicy, environment: str, now: int) -> None:
+def require_current(manifest: ReleaseManifest, policy: TrustPolicy, environment: str, now: int) -> None:
     """Refuse to activate what has expired: the policy, the manifest, its age here, or the key that signed it.
 
     Expiry bounds how long a thief of a key or a mirror of old releases can bring something new; it never stops a
@@ -118,10 +118,8 @@ def require_approved(
         return standing.counted
     expected = f"{manifest.release_id} approved for {environment}: {standing.asked()}"
     remedy = f"Have it approved: {'; '.join(_approve(manifest, environment, each) for each in standing.missing)}"
-    if (reason := standing.reason()) is not None:
-        raise Refusal(reason, expected=expected, found=standing.found(), remedy=f"{remedy}.")
     raise Refusal(
-        "approver_not_distinct" if standing.repeated else "approval_missing",
+        standing.reason() or ("approver_not_distinct" if standing.repeated else "approval_missing"),
         expected=expected,
         found=standing.found(),
         remedy=f"{remedy}.",
@@ -170,46 +168,41 @@ def require_in_sequence(
     if manifest.digest in past.before[: rules.rollback_depth]:
         return ()
     standing = judge_authorizations(scope, authorizations, host_id=host_id, used=past.used)
-    if rules.rollback_require and not standing.missing:
+    if standing.needed and not standing.missing:
         return standing.counted
-    raise _out_of_sequence(manifest, past, highest, rules, standing)
+    raise _out_of_sequence(scope, past, highest, standing)
 
 
-def _out_of_sequence(
-    manifest: ReleaseManifest,
-    past: Past,
-    highest: Highest,
-    rules: Environment,
-    standing: Standing[Authorization],
-) -> Refusal:
-    depth, release = rules.rollback_depth, manifest.release_id
+def _out_of_sequence(scope: Scope, past: Past, highest: Highest, standing: Standing[Authorization]) -> Refusal:
+    manifest, depth = scope.manifest, scope.policy.environment(scope.environment).rollback_depth
     if manifest.digest in past.before:
-        reason = "rollback_too_deep"
         expected = f"one of the last {depth} releases that were active here before the active one (allowedRollback)"
-        found = f"{release}, {past.before.index(manifest.digest) + 1} releases back"
-    elif manifest.sequence == highest.sequence:
-        reason, expected = "sequence_taken", "one release for each sequence"
-        found = f"{release}, whose sequence is that of another release, the newest one deployed here"
-    else:
-        reason, expected = (
-            "sequence_behind",
-            "a release newer than all that were deployed here, or one that was active here",
-        )
-        found = f"{release}, created {manifest.created}; the newest one deployed here was created {timestamp(highest.sequence)}"
-    if not rules.rollback_require:
-        remedy = f"Deploy a newer release; the trust policy lets nobody authorize a rollback in {rules.name}."
+        found = f"{manifest.release_id}, {past.before.index(manifest.digest) + 1} releases back"
+        return _unauthorized("rollback_too_deep", expected, found, scope, standing)
+    if manifest.sequence == highest.sequence:
+        found = f"{manifest.release_id}, whose sequence is that of another release, the newest one deployed here"
+        return _unauthorized("sequence_taken", "one release for each sequence", found, scope, standing)
+    expected = "a release newer than all that were deployed here, or one that was active here"
+    found = f"{manifest.release_id}, created {manifest.created}; the newest one deployed here was created {timestamp(highest.sequence)}"
+    return _unauthorized("sequence_behind", expected, found, scope, standing)
+
+
+def _unauthorized(reason: str, expected: str, found: str, scope: Scope, standing: Standing[Authorization]) -> Refusal:
+    """The refusal of a step back, with who may authorize it; the reason of what they gave goes before ours."""
+    release_id, environment = scope.manifest.release_id, scope.environment
+    if not standing.needed:
+        remedy = f"Deploy a newer release; the trust policy lets nobody authorize a rollback in {environment}."
         return Refusal(reason, expected=expected, found=found, remedy=remedy)
     asked = "; ".join(
-        f"make authorize-rollback RELEASE_ID={release} ENVIRONMENT={rules.name} ROLE={each.role} HOSTS=…"
+        f"make authorize-rollback RELEASE_ID={release_id} ENVIRONMENT={environment} ROLE={each.role} HOSTS=…"
         for each in standing.missing
     )
-    remedy = f"Deploy a newer release, or have this one authorized: {asked}."
-    found = f"{found}; authorizations: {standing.found()}"
-    if (given := standing.reason()) is not None:
-        return Refusal(
-            given, expected=f"{expected}, or {standing.asked()} who authorize it", found=found, remedy=remedy
-        )
-    return Refusal(reason, expected=f"{expected}, or {standing.asked()} who authorize it", found=found, remedy=remedy)
+    return Refusal(
+        standing.reason() or reason,
+        expected=f"{expected}, or {standing.asked()} who authorize it",
+        found=f"{found}; authorizations: {standing.found()}",
+        remedy=f"Deploy a newer release, or have this one authorized: {asked}.",
+    )
 
 
 def verify_file_list(manifest: ReleaseManifest, data: bytes) -> FileList:
