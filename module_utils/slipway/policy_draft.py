@@ -11,18 +11,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from . import canonical
 from .clock import seconds_of, timestamp
 from .errors import Refusal
 from .fields import NAME, SHA256, Fields
 from .files import write_durable
-from .keys import PublicKey
+from .keys import PublicKey, SigningKey
 from .policy import FORMAT, TrustPolicy, read_policy, sign_policy
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 DAY_SECONDS: Final = 86400
 MAX_DAYS: Final = 3650
@@ -118,9 +115,7 @@ class Signed:
     policy: TrustPolicy
 
 
-def establish(
-    draft: Draft, path: Path, root_keys: Sequence[Ed25519PrivateKey], *, now: int, check: bool = False
-) -> Signed:
+def establish(draft: Draft, path: Path, root_keys: Sequence[SigningKey], *, now: int, check: bool = False) -> Signed:
     """Sign version 1 and keep it at `path`, or find it there already.
 
     A policy that says the same, its times apart, is left alone. One that says something else is refused: the hosts
