@@ -21,6 +21,7 @@ from .controller import ControllerState, Process
 from .errors import Refusal
 from .files import read_regular
 from .history import Record
+from .holders import Holders
 from .host import POLICY_LIMIT
 from .manifest import ReleaseManifest
 from .policy import TrustPolicy
@@ -95,7 +96,13 @@ def end_run(state: Path, run: Mapping[str, Any], outcome: str) -> None:
 
 
 def write_views(
-    catalogue: Catalogue, application: str, directory: Path, records: Mapping[str, Record], *, check: bool
+    catalogue: Catalogue,
+    application: str,
+    directory: Path,
+    records: Mapping[str, Record],
+    *,
+    holders: Mapping[str, Any] | None = None,
+    check: bool,
 ) -> str | None:
     """Write the page of every release that a run's ``records`` (by host) say something of; what went wrong, else None.
 
@@ -103,10 +110,11 @@ def write_views(
     written must not decide how a run ended.
     """
     try:
+        people = Holders.parse(holders or {})
         known = set(catalogue.release_ids(application))
         for release_id, concerned in sorted(manifest_view.concerned(records).items()):
             if release_id in known:
-                page = manifest_view.ManifestView(directory, catalogue.manifest(application, release_id))
+                page = manifest_view.ManifestView(directory, catalogue.manifest(application, release_id), people)
                 page.write(concerned, check=check)
     except (Refusal, OSError) as error:
         return str(error)
