@@ -21,7 +21,7 @@ from test_modules import CONTROLLER_ONLY, ON_HOSTS
 # For people, or of Ansible itself.
 EVERYWHERE = {"changed", "failed", "msg", "diff"}
 REFUSAL = {"reason", "expected", "found", "remedy"}
-# Only where the host itself fails in the middle; tests/unit/host/test_release.py has the faults for that.
+# Only where the host itself fails in the middle; tests/unit/test_release.py has the faults for that.
 SELDOM = {"prune_error"}
 V1, V2 = {"bin/shop": b"one"}, {"bin/shop": b"two"}
 
