@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import bootstrap, release, status, unit_file
+from . import bootstrap, release, status, trust_update, unit_file
 from .errors import Refusal
 from .host import Host
 
@@ -26,6 +26,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "revert": release.revert,
     "recover": release.recover,
     "bootstrap": bootstrap.bootstrap,
+    "rotate_policy": trust_update.rotate_policy,
     "write_unit": unit_file.write,
 }
 
