@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from . import archive, dsse, verify
 from .catalogue import Catalogue
@@ -19,7 +19,7 @@ from .clock import CLOCK_TOLERANCE_SECONDS, timestamp
 from .descriptor import Descriptor
 from .errors import Refusal, shown
 from .fields import VERSION, require_release_id
-from .keys import PublicKey
+from .keys import PublicKey, SigningKey
 from .manifest import Limits, ReleaseManifest, statement
 from .members import require_sound
 from .migrations import read_migrations
@@ -28,9 +28,6 @@ from .promotion import Artifact, Metadata, Promotion
 from .source import Content, Facts, facts, opened, read
 from .tree import FileList
 from .validation import evidence_of
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 DEFAULT_VALID_SECONDS: Final = 365 * 86400
 
@@ -43,7 +40,7 @@ class Request:
     """
 
     source: Path
-    builder_key: Ed25519PrivateKey
+    builder_key: SigningKey
     policy: TrustPolicy
     now: int
     release_id: str | None = None

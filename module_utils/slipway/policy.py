@@ -23,17 +23,14 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from . import canonical, dsse
 from .clock import seconds_of, timestamp
 from .errors import Refusal, shown
 from .fields import LAST_SECOND, NAME, SHA256, Fields
 from .files import read_regular
-from .keys import PublicKey
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from .keys import PublicKey, SigningKey
 
 FORMAT: Final = 1
 ROOT: Final = "root"
@@ -213,7 +210,7 @@ def read_policy(path: Path) -> TrustPolicy:
     return TrustPolicy.parse(read_regular(path, limit=dsse.MAX_ENVELOPE_BYTES, what=_WHAT))
 
 
-def sign_policy(policy: Mapping[str, Any], *private_keys: Ed25519PrivateKey) -> bytes:
+def sign_policy(policy: Mapping[str, Any], *private_keys: SigningKey) -> bytes:
     """Return the signed envelope of a policy in the shape above, after reading it as a host would."""
     envelope = dsse.sign(dsse.TRUST_POLICY_TYPE, canonical.encode(dict(policy)), *private_keys).encode()
     TrustPolicy.parse(envelope)

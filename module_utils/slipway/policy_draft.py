@@ -21,7 +21,7 @@ from .clock import seconds_of, timestamp
 from .errors import Refusal
 from .fields import LAST_SECOND, NAME, SHA256, Fields
 from .keys import PublicKey
-from .policy import FORMAT, MAX_KEYS, MAX_REVOKED, ROOT, Key, TrustPolicy
+from .policy import BUILDER, FORMAT, MAX_KEYS, MAX_REVOKED, ROOT, Key, TrustPolicy
 from .rotation import differences, require_not_softened
 
 DAY_SECONDS: Final = 86400
@@ -131,8 +131,7 @@ class Draft:
 
     def changes(self, policy: TrustPolicy) -> list[str]:
         """Say in words what the description says otherwise than `policy`, apart from version and times; empty: nothing."""
-        until = seconds_of(policy.expires)
-        described = self.policy(since=until, until=until, before=policy) | {"version": policy.version}
+        described = self.policy(since=0, until=seconds_of(policy.expires), before=policy) | {"version": policy.version}
         return differences(policy, TrustPolicy.from_payload(canonical.encode(described)))
 
     def _revoked_keyids(self, before: TrustPolicy | None) -> list[str]:
@@ -157,10 +156,10 @@ def _keys_of(policy: TrustPolicy | None) -> dict[str, Key]:
 
 def _require_reachable(policy: TrustPolicy, now: int) -> None:
     """Refuse a version in which fewer holders could sign than must: nobody could build, approve or rotate any more."""
-    asked = {name: role.threshold for name, role in policy.roles.items()}
+    asked = {name: policy.roles[name].threshold for name in (ROOT, BUILDER)}
     for environment in policy.environments.values():
         for requirement in (*environment.require, *environment.rollback_require):
-            asked[requirement.role] = max(asked[requirement.role], requirement.threshold)
+            asked[requirement.role] = max(asked.get(requirement.role, 0), requirement.threshold)
     for name, threshold in sorted(asked.items()):
         able = {
             key.holder

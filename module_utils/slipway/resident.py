@@ -18,8 +18,8 @@ ENTRY = b"import sys\n\nfrom slipway.__main__ import main\n\nsys.exit(main())\n"
 CONTROLLER_ONLY = frozenset(
     {
         "_action.py", "_module.py", "archive.py", "audit.py", "bundle.py", "catalogue.py", "checklist.py", "checkout.py",
-        "controller.py", "deployment.py", "descriptor.py", "junit.py", "manifest_view.py", "migrations.py",
-        "policy_draft.py", "resident.py", "runs.py", "sbom.py", "selection.py", "source.py", "story.py", "trial.py",
+        "controller.py", "deployment.py", "descriptor.py", "holders.py", "junit.py", "manifest_view.py", "migrations.py",
+        "policy_draft.py", "resident.py", "runs.py", "sbom.py", "selection.py", "signer.py", "source.py", "story.py", "trial.py",
         "validation.py",
     }
 )  # fmt: skip

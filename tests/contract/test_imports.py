@@ -16,7 +16,7 @@ from ansible.module_utils.slipway import members, resident
 FILES = sorted(path.name for path in repository.DOMAIN.glob("*.py"))
 ANSIBLE = {"_action.py", "_module.py"}
 ON_HOSTS = [name for name in FILES if name not in resident.CONTROLLER_ONLY]
-ON_CONTROLLERS_TOO = {"yaml", "jsonschema", "packaging", "referencing"}
+ON_CONTROLLERS_TOO = {"yaml", "jsonschema", "packaging", "paramiko", "referencing"}
 # What a controller alone runs of a file that hosts have too: asked for by members.CONTROLLER_CHECKS and while building.
 LATE = {"members.py": ON_CONTROLLERS_TOO}
 
