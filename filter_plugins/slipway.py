@@ -37,7 +37,9 @@ def runs_table(answers, limit):
 def whole_story(answers, histories, application, holders):
     """What the fleet serves and how it came to that, with the names of ``trust_holders``."""
     people = Holders.parse(holders)
-    return story.story(answers, records_by_host(histories), application=application, now=int(time.time()), holders=people)
+    return story.story(
+        answers, records_by_host(histories), application=application, now=int(time.time()), holders=people
+    )
 
 
 class FilterModule:

@@ -142,7 +142,10 @@ def words(consent: Consent, holders: Holders, audit: Path | None) -> str:
         *of_release(manifest.predicate, holders),
         ("tests", _tests(manifest, audit)),
         ("files", f"{manifest.limits.files}, {manifest.limits.bytes} bytes"),
-        ("way back", "; ".join(" ".join(step.argv) for step in manifest.promotion.verification_steps) or "no steps declared"),
+        (
+            "way back",
+            "; ".join(" ".join(step.argv) for step in manifest.promotion.verification_steps) or "no steps declared",
+        ),
         ("manifest", f"sha256 {manifest.digest}"),
         ("", ""),
         ("you sign", f"{'a' if request.hosts else 'an'} {request.what} for {request.environment}"),
@@ -241,7 +244,9 @@ def _hosts_of(status: Path, environment: str) -> dict[str, str]:
     try:
         hosts = [(name, answer["host"]) for name, answer in json.loads(data).items() if "host" in answer]
         return {
-            name: str(host["id"]) for name, host in hosts if host["environment"] == environment and HOST_ID.match(host["id"])
+            name: str(host["id"])
+            for name, host in hosts
+            if host["environment"] == environment and HOST_ID.match(host["id"])
         }
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         raise Refusal(

@@ -50,7 +50,10 @@ class ManifestView:
         hosts = self._hosts_before()
         for host, record in records.items():
             hosts[host] = {**hosts.get(host, {}), record["operation"]: _of_host(record)}
-        page = {**_of_manifest(self.manifest, self.directory, hosts, self.holders), "hosts": dict(sorted(hosts.items()))}
+        page = {
+            **_of_manifest(self.manifest, self.directory, hosts, self.holders),
+            "hosts": dict(sorted(hosts.items())),
+        }
         body = yaml.safe_dump(_plain(page), sort_keys=False, allow_unicode=True, width=120)
         return HEAD.format(digest=self.manifest.digest) + body
 

@@ -47,7 +47,7 @@ class Draft:
     @classmethod
     def parse(cls, description: Mapping[str, Any]) -> Draft:
         """Read a description, or raise Refusal("policy_draft_invalid")."""
-        optional = {"revoked_keys": [], "revoked_releases": [], "floors": {}}
+        optional: dict[str, Any] = {"revoked_keys": [], "revoked_releases": [], "floors": {}}
         fields = Fields({**optional, **description}, "trust policy", _REASON, _REMEDY)
         thresholds = fields.object("thresholds")
         holders: dict[str, str] = {}

@@ -113,7 +113,10 @@ def _of_deployment(records: Sequence[Record], now: int, holders: Holders) -> lis
     smoke = {True: "smoke test passed", False: "smoke test failed", None: "no smoke test"}[newest["smoke_test_passed"]]
     lines = [
         (verb, f"{newest['timestamp']} by {newest['deployed_by']} ({newest['run_id']}), {smoke}"),
-        ("approvals", "; ".join(holders.acting(each["holder"], each["role"]) for each in newest.get("approvals", ())) or "none"),
+        (
+            "approvals",
+            "; ".join(holders.acting(each["holder"], each["role"]) for each in newest.get("approvals", ())) or "none",
+        ),
     ]
     if newest.get("verification"):
         passed = sum(step["passed"] for step in newest["verification"])

@@ -9,7 +9,7 @@ far; it goes from one root holder to the next, or each signs a copy and the sign
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -132,11 +132,8 @@ class TrustChain:
                     found=f"the key {PublicKey.of(key).keyid}",
                     remedy="Sign with the key of a root holder; others have no say in a trust policy.",
                 )
-        here = self.draft_path(offered.version)
-        if here.exists() and here != file:
-            other = self._drafted(self._bytes(here), current)
-            if other.payload == envelope.payload:
-                envelope = _united(envelope, other)
+        if (here := self._copy_here(envelope, current)) is not None:
+            envelope = _united(envelope, here)
         return self._proceed(current, _signed_also(envelope, keys), file, now=now, check=check)
 
     def _wanted(self, draft: Draft, policy: TrustPolicy, now: int) -> tuple[str, ...]:
@@ -158,18 +155,27 @@ class TrustChain:
                     remedy="Bring this copy of the trust policy up to date (make trust-add), or draft anew on the controller.",
                 )
             require_not_softened(current, offered)
-        return envelope
+        able = _root_keys(current, offered)
+        counted = (each for each in envelope.signatures if dsse.signers(replace(envelope, signatures=(each,)), able))
+        return replace(envelope, signatures=tuple(counted))
+
+    def _copy_here(self, envelope: dsse.Envelope, current: TrustPolicy) -> dsse.Envelope | None:
+        """The draft that lies here, if it is one of the same bytes."""
+        path = self.draft_path(current.version + 1)
+        here = self._drafted(self._bytes(path), current) if path.exists() else None
+        return here if here is not None and here.payload == envelope.payload else None
 
     def _proceed(self, current: TrustPolicy, envelope: dsse.Envelope, path: Path, *, now: int, check: bool) -> Step:
         """Keep the draft at `path`, and once it is complete the version itself."""
         offered = TrustPolicy.from_payload(envelope.payload)
         data = envelope.encode()
-        changed = not path.exists() or self._bytes(path) != data
         told = tuple(differences(current, offered))
         if missing := lacking(current, envelope):
-            if changed and not check:
-                write_durable(path, data, mode=MODE)
-            return Step(changed, offered, told, tuple(missing), path)
+            copies = {path} | ({self.draft_path(offered.version)} if self._copy_here(envelope, current) else set())
+            outdated = [copy for copy in sorted(copies) if not copy.exists() or self._bytes(copy) != data]
+            for copy in () if check else outdated:
+                write_durable(copy, data, mode=MODE)
+            return Step(bool(outdated), offered, told, tuple(missing), path)
         rotate(current, data, now)
         if not check:
             if path != self.draft_path(offered.version):
