@@ -10,8 +10,8 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway import report, runs, story  # noqa: E402 - the path above comes first
-from ansible.module_utils.slipway.holders import Holders  # noqa: E402
+from ansible.module_utils.slipway.controller import report, runs, story
+from ansible.module_utils.slipway.controller.holders import Holders
 
 
 def by_host(hosts, hostvars, name):

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to the trust policy and its next version; see module_utils/slipway/trust_chain.py, policy_draft.py and policy.py."""
+"""Door to the trust policy and its next version; see module_utils/slipway/controller/trust_chain.py, policy_draft.py and policy.py."""
 
 from __future__ import annotations
 
@@ -192,11 +192,11 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.keys import PublicKey, load_private_key
-from ansible.module_utils.slipway.policy import ROOT
-from ansible.module_utils.slipway.policy_draft import Draft
-from ansible.module_utils.slipway.rotation import described
-from ansible.module_utils.slipway.trust_chain import TrustChain
+from ansible.module_utils.slipway.controller.policy_draft import Draft
+from ansible.module_utils.slipway.controller.trust_chain import TrustChain
+from ansible.module_utils.slipway.trust.keys import PublicKey, load_private_key
+from ansible.module_utils.slipway.trust.policy import ROOT
+from ansible.module_utils.slipway.trust.rotation import described
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to the signing of a trust policy's next version; see module_utils/slipway/trust_chain.py."""
+"""Door to the signing of a trust policy's next version; see module_utils/slipway/controller/trust_chain.py."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.policy import ROOT, read_policy
-from ansible.module_utils.slipway.signer import open_key
-from ansible.module_utils.slipway.trust_chain import TrustChain
+from ansible.module_utils.slipway.controller.signer import open_key
+from ansible.module_utils.slipway.controller.trust_chain import TrustChain
+from ansible.module_utils.slipway.trust.policy import ROOT, read_policy
 
 ARGUMENT_SPEC = {
     "trust_policy": {"type": "path", "required": True},

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway.keys import PublicKey
+from ansible.module_utils.slipway.trust.keys import PublicKey
 
 
 @dataclass(frozen=True)
