@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to a key that signs; where it can be is in module_utils/slipway/trust/signer.py."""
+"""Door to a key that signs; where it can be is in module_utils/slipway/controller/signer.py."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ remedy:
 from pathlib import Path
 
 from ansible.module_utils.slipway._module import run_module
+from ansible.module_utils.slipway.controller.signer import is_in_agent, open_key
 from ansible.module_utils.slipway.trust.keys import PublicKey, is_encrypted
-from ansible.module_utils.slipway.trust.signer import is_in_agent, open_key
 
 ARGUMENT_SPEC = {
     "key": {"type": "str", "required": True, "no_log": False},

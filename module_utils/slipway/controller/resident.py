@@ -15,26 +15,25 @@ from pathlib import Path
 SHEBANG = b"#!/usr/bin/python3 -I\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 ENTRY = b"import sys\n\nfrom slipway.__main__ import main\n\nsys.exit(main())\n"
-CONTROLLER_ONLY = frozenset(
-    {
-        "_action.py", "_module.py", "archive.py", "audit.py", "bundle.py", "catalogue.py", "checklist.py", "checkout.py",
-        "controller.py", "deployment.py", "descriptor.py", "holders.py", "junit.py", "manifest_view.py", "migrations.py",
-        "policy_draft.py", "resident.py", "runs.py", "sbom.py", "selection.py", "signer.py", "source.py", "story.py", "trial.py",
-        "validation.py",
-    }
-)  # fmt: skip
+CONTROLLER_ONLY = frozenset({"_action.py", "_module.py", "controller"})  # files of the package, and rooms
+
+
+def files(package: Path | None = None) -> list[str]:
+    """The files of the package that hosts have, relative to it, sorted."""
+    source = package or Path(__file__).parent.parent
+    names = (path.relative_to(source) for path in source.rglob("*.py"))
+    return sorted(name.as_posix() for name in names if name.parts[0] not in CONTROLLER_ONLY)
 
 
 def build(package: Path | None = None) -> bytes:
     """The zipapp of this package, without what only a controller uses."""
-    source = package or Path(__file__).parent
+    source = package or Path(__file__).parent.parent
     buffer = io.BytesIO()
     buffer.write(SHEBANG)
     with zipfile.ZipFile(buffer, "w") as archive:
         _add(archive, "__main__.py", ENTRY)
-        for path in sorted(source.glob("*.py")):
-            if path.name not in CONTROLLER_ONLY:
-                _add(archive, f"slipway/{path.name}", path.read_bytes())
+        for name in files(source):
+            _add(archive, f"slipway/{name}", (source / name).read_bytes())
     return buffer.getvalue()
 
 

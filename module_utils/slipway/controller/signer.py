@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..base.errors import Refusal, shown
-from .keys import PublicKey, SigningKey, load_private_key
+from ..trust.keys import PublicKey, SigningKey, load_private_key
 
 if TYPE_CHECKING:
     import paramiko

@@ -8,7 +8,8 @@ import subprocess
 import pytest
 import signed
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.trust import dsse, keys, signer
+from ansible.module_utils.slipway.controller import signer
+from ansible.module_utils.slipway.trust import dsse, keys
 from ansible.module_utils.slipway.trust.keys import PublicKey
 
 
