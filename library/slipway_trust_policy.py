@@ -153,6 +153,10 @@ described:
   returned: success
   type: list
   elements: str
+words:
+  description: The differences as text, a line for each.
+  returned: success
+  type: str
 lacking:
   description: Who must still sign the draft, empty when nobody.
   returned: success
@@ -263,6 +267,7 @@ def handle(params, check):
         "described": described(step.policy),
         "lacking": list(step.lacking),
         "draft": str(step.draft) if step.draft else None,
+        "words": "\n".join(step.differences),
         "diff": {"prepared": "".join(f"{line}\n" for line in step.differences)},
     }
 

@@ -73,6 +73,10 @@ differences:
   returned: success
   type: list
   elements: str
+words:
+  description: The same as text, a line for each.
+  returned: success
+  type: str
 lacking:
   description: Who must still sign, empty when nobody. Then it is the version in force here.
   returned: success
@@ -138,6 +142,7 @@ def handle(params, check):
         "expires": step.policy.expires,
         "differences": list(step.differences),
         "lacking": list(step.lacking),
+        "words": "\n".join(step.differences),
         "diff": {"prepared": "".join(f"{line}\n" for line in step.differences)},
     }
 

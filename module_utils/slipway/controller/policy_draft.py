@@ -64,7 +64,7 @@ class Draft:
             role = roles.setdefault(name, {"keyids": [], "threshold": 1})
             role["keyids"].append(public.keyid)
             if "valid_until" in item:
-                ends[public.keyid] = seconds_of(item.time("valid_until"))
+                ends[public.keyid] = _seconds(item, "valid_until")
                 if name == ROOT:
                     raise item.refusal("valid_until", "none for a root key: it is taken out or revoked", name)
             item.end()
@@ -188,11 +188,17 @@ def _floors(floors: Fields) -> dict[str, int]:
     found: dict[str, int] = {}
     for name in floors.keys_like(NAME, maximum=MAX_REVOKED):
         value = floors.take(name)
-        if isinstance(value, str):
-            found[name] = seconds_of(Fields({name: value}, floors.where, _REASON, _REMEDY).time(name))
-        else:
-            found[name] = Fields({name: value}, floors.where, _REASON, _REMEDY).integer(name, maximum=LAST_SECOND)
+        field = Fields({name: value}, floors.where, _REASON, _REMEDY)
+        found[name] = _seconds(field, name) if isinstance(value, str) else field.integer(name, maximum=LAST_SECOND)
     return found
+
+
+def _seconds(fields: Fields, name: str) -> int:
+    """A time; one that stands in YAML without quotes arrives with another sign for UTC."""
+    value = fields.take(name)
+    if isinstance(value, str):
+        value = value.removesuffix("+00:00") + "Z" if value.endswith("+00:00") else value
+    return seconds_of(Fields({name: value}, fields.where, _REASON, _REMEDY).time(name))
 
 
 def _environment(item: Fields) -> dict[str, Any]:

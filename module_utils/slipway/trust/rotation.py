@@ -54,7 +54,7 @@ def follow(current: TrustPolicy, envelopes: Sequence[bytes], now: int) -> tuple[
         )
     newest = TrustPolicy.parse(envelopes[-1])
     if newest.version < current.version:
-        raise _older(current, newest)
+        raise version_older(current, newest)
     taken: list[Version] = []
     for envelope in envelopes:
         offered = TrustPolicy.parse(envelope)
@@ -110,7 +110,8 @@ def _open(envelope: bytes) -> dsse.Envelope:
     return dsse.Envelope.parse(envelope, payload_type=dsse.TRUST_POLICY_TYPE, what=_WHAT)
 
 
-def _older(current: TrustPolicy, offered: TrustPolicy) -> Refusal:
+def version_older(current: TrustPolicy, offered: TrustPolicy) -> Refusal:
+    """The refusal of a version that was in force here, and is not any more."""
     return Refusal(
         "policy_version_older",
         expected=f"version {current.version} of the trust policy, which is in force here, or a later one",

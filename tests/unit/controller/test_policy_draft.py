@@ -80,6 +80,10 @@ def test_a_key_that_retires_ends_then_and_not_later_than_the_policy():
     second = drafted(FIRST, keys=[*retired, key(signed.OTHER_KEY, "ci-2", "builder")])
     ends = {entry.holder: timestamp(entry.not_after) for entry in second.roles["builder"].keys}
     assert ends == {"ci": until, "ci-2": second.expires}
+    unquoted = [
+        {**each, "valid_until": "2026-12-01T00:00:00+00:00"} if each["role"] == "builder" else each for each in KEYS
+    ]
+    assert timestamp(drafted(FIRST, keys=unquoted).roles["builder"].keys[0].not_after) == until
     far = [{**each, "valid_until": "2099-01-01T00:00:00Z"} if each["role"] == "builder" else each for each in KEYS]
     (builder,) = drafted(FIRST, keys=far).roles["builder"].keys
     assert timestamp(builder.not_after) == drafted(FIRST).expires
