@@ -44,7 +44,16 @@ def require_approved(scope: Scope, catalogue: Catalogue, others: Iterable[Releas
 
 def _approvals(scope: Scope, catalogue: Catalogue) -> tuple[Approval, ...]:
     given = catalogue.approvals(scope.manifest.application, scope.manifest.digest)
-    return verify.require_fresh(scope.manifest, scope.policy, scope.environment, scope.now, given)
+    here = [envelope for envelope in given if not _is_for_another(scope.environment, envelope)]
+    return verify.require_fresh(scope.manifest, scope.policy, scope.environment, scope.now, here)
+
+
+def _is_for_another(environment: str, envelope: bytes) -> bool:
+    """Approvals for other environments lie beside those for this one, and are no news here; what cannot be read is."""
+    try:
+        return open_approval(envelope)[1].environment != environment
+    except Refusal:
+        return False
 
 
 def _is_approved(scope: Scope, catalogue: Catalogue) -> bool:
