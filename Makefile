@@ -25,7 +25,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # AUDIT        the audit bundle of the release that is looked at, for the counts of its tests
 # HOURS        how long what is signed holds; as long as the environment allows without it
 # OUTPUT       a file for what is signed, to be sent; without it that goes into the catalogue
-# FILE         an approval, or a rollback authorization, that was sent
+# FILE         an approval, a rollback authorization, or a draft of the trust policy, that was sent
+# RENEW        yes: draft a trust policy also when nothing but its times changes
 # LIMIT        the hosts, as in -l; without it those of prod, or all where a target only looks
 # CONFIRM      yes: do not ask
 # FORMAT       json: as data, for programs
@@ -46,6 +47,7 @@ AUDIT ?=
 HOURS ?=
 OUTPUT ?=
 FILE ?=
+RENEW ?=
 LIMIT ?=
 CONFIRM ?=
 FORMAT ?= table
@@ -73,6 +75,10 @@ approval_valid_hours := $(HOURS)
 approval_output := $(OUTPUT)
 approval_file := $(FILE)
 approval_confirmed := $(CONFIRM)
+trust_file := $(FILE)
+trust_key := $(KEY)
+trust_confirmed := $(CONFIRM)
+trust_renew := $(RENEW)
 comma := ,
 release_tickets := $(subst $() ,$(comma),$(strip $(TICKETS)))
 
@@ -113,6 +119,7 @@ endef
 
 .PHONY: help demo test check lint types unit molecule e2e bench lab clean-lab venv dev docs lock
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
+.PHONY: trust-draft trust-sign trust-add trust-rotate
 .PHONY: approve approval-add approvals authorize-rollback key
 .PHONY: deploy-staging deploy-prod rollback deploy-status may-be-asked
 
@@ -199,6 +206,19 @@ approvals: venv ## Show for each environment which approvals a release has, lack
 
 authorize-rollback: venv ## Sign that HOSTS may go back to a release that the policy does not let them go back to by itself
 	@$(call needs,ENVIRONMENT ROLE HOSTS)$(if $(MANIFEST),,$(call needs,RELEASE_ID))$(SIGN)
+
+## The trust policy (group_vars/all/trust.yml; docs/howto/rotate-the-trust-policy.md)
+trust-draft: venv ## Draft its next version; the root keys that live here sign it (RENEW=yes: only its times)
+	@$(PLAY) playbooks/trust_draft.yml $(call vars,trust_renew)
+
+trust-sign: venv ## Show what a draft changes, ask for a yes, and sign it with the key of a root holder (FILE= KEY=)
+	@$(call needs,FILE)$(PLAY) playbooks/trust_sign.yml $(call vars,trust_file trust_key trust_confirmed)
+
+trust-add: venv ## Take in a draft that others have signed (FILE=)
+	@$(call needs,FILE)$(PLAY) playbooks/trust_sign.yml $(call vars,trust_file)
+
+trust-rotate: venv ## Bring every host to the newest version; what is served goes on (LIMIT=)
+	@$(PLAY) playbooks/trust.yml $(if $(LIMIT),-l '$(LIMIT)')
 
 ## Deployments of releases that are there (APPLICATION= RELEASE_ID=)
 deploy-staging: venv ## Deploy the newest release to staging
