@@ -52,3 +52,14 @@ def test_a_release_that_is_not_there_is_refused(office):
     refused = told(office, release_id="v9")
     assert refused["reason"] == "release_unknown"
     assert doors.undocumented(MODULE, refused) == set()
+
+
+def test_where_all_are_required_what_is_missing_is_refused_as_a_deployment_is(office):
+    office.approve()
+    refused = told(office, required_in="prod")
+    assert refused["reason"] == "approval_missing"
+    assert "make approve RELEASE_ID=v1 ENVIRONMENT=prod ROLE=risk-manager" in refused["remedy"]
+    assert "ROLE=engineering-lead" not in refused["remedy"]
+    assert not told(office, required_in="staging").get("failed")
+    office.approve("risk")
+    assert not told(office, required_in="prod").get("failed")
