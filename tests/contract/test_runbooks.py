@@ -10,7 +10,15 @@ import repository
 import runbooks
 from test_documents import GENERATE
 
-ALL = ["deploy.md", "lost-controller.md", "lost-host.md", "maintenance.md", "restore-by-hand.md", "rollback.md"]
+ALL = [
+    "deploy.md",
+    "lost-controller.md",
+    "lost-host.md",
+    "lost-key.md",
+    "maintenance.md",
+    "restore-by-hand.md",
+    "rollback.md",
+]
 WELL = "<!-- given: hello serves -->\n\n```console\n$ one \\\n  two\nsaid …\nprod-1# three\n$ echo $?\n1\n```\n"
 
 
