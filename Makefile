@@ -119,7 +119,7 @@ endef
 
 .PHONY: help demo test check lint types unit molecule e2e bench lab clean-lab venv dev docs lock
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
-.PHONY: trust-draft trust-sign trust-add trust-rotate
+.PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
 .PHONY: approve approval-add approvals authorize-rollback key
 .PHONY: deploy-staging deploy-prod rollback deploy-status may-be-asked
 
@@ -212,6 +212,9 @@ authorize-rollback: venv ## Sign that HOSTS may go back to a release that the po
 ## The trust policy (group_vars/all/trust.yml; docs/howto/rotate-the-trust-policy.md)
 trust-draft: venv ## Draft its next version; the root keys that live here sign it (RENEW=yes: only its times)
 	@$(PLAY) playbooks/trust_draft.yml $(call vars,trust_renew)
+
+trust-show: venv ## Show all that the version in force here says: keys, thresholds, environments
+	@$(PLAY) playbooks/trust_sign.yml -e trust_file='{{ trust_policy_path }}'
 
 trust-sign: venv ## Show what a draft changes, ask for a yes, and sign it with the key of a root holder (FILE= KEY=)
 	@$(call needs,FILE)$(PLAY) playbooks/trust_sign.yml $(call vars,trust_file trust_key trust_confirmed)

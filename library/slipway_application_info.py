@@ -63,6 +63,12 @@ host:
   description: Who the host is, as {id, name, environment}.
   returned: success
   type: dict
+policy:
+  description:
+    - The trust policy in force, as {version, digest, expires, problem}. Where there is none that holds, C(problem) is the
+      reason and nothing can be activated.
+  returned: success
+  type: dict
 application:
   description: The application.
   returned: success
