@@ -48,6 +48,8 @@ class FilterModule:
     def filters(self):
         return {
             "slipway_by_host": by_host,
+            "slipway_not_rotated": report.not_rotated,
+            "slipway_rotation_report": report.rotation_report,
             "slipway_newest_runs": newest_runs,
             "slipway_runs_table": runs_table,
             "slipway_status_table": report.status_table,

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to a key that signs; where it can be is in module_utils/slipway/trust/signer.py."""
+"""Door to a key that signs; where it can be is in module_utils/slipway/controller/signer.py."""
 
 from __future__ import annotations
 

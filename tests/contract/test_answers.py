@@ -188,7 +188,7 @@ def planned(name, site, tmp_path):
     site.deploy("v1")
     site.build("v2", V2)
     site.deploy("v2", "run-2")
-    return [ask(**planned, answers={"prod-1": site.inspect()})]
+    return [ask(**planned, catalogue=str(site.catalogue.root), answers={"prod-1": site.inspect()})]
 
 
 @pytest.mark.parametrize("name", [*ON_HOSTS, *CONTROLLER_ONLY])

@@ -56,7 +56,7 @@ def test_keys_and_a_release_are_made_once(play, tmp_path):
     now = verify.parse_manifest(envelope).sequence
     for environment in ("staging", "prod"):
         manifest = verify.verify_manifest(policy, envelope, application="hello", environment=environment, now=now)
-        verify.require_fresh(manifest, policy, environment, now)
+        verify.require_current(manifest, policy, environment, now)
     assert manifest.digest in output
     assert "release_id: v1" in output
 

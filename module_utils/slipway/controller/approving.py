@@ -8,6 +8,7 @@ What a host would not count is not signed.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from ..base.clock import timestamp
 from ..base.errors import Refusal, shown
-from ..base.files import read_regular
+from ..base.files import read_regular, write_durable
 from ..trust import dsse, verify
 from ..trust.approval import approval_statement
 from ..trust.authorization import HOST_ID, MAX_SECONDS, authorization_statement
@@ -23,6 +24,7 @@ from ..trust.keys import PublicKey, SigningKey
 from ..trust.manifest import ReleaseManifest
 from ..trust.policy import Key, TrustPolicy
 from .audit import read_audit
+from .catalogue import Catalogue
 from .holders import Holders
 from .story import of_release
 
@@ -101,6 +103,41 @@ def prepare(request: Request, public: PublicKey) -> Consent:
 def sign(consent: Consent, key: SigningKey) -> bytes:
     """Return the signed envelope."""
     return dsse.sign(dsse.IN_TOTO_TYPE, consent.payload, key).encode()
+
+
+def manifest_in(path: Path, release_id: str | None) -> bytes:
+    """The envelope of the manifest in a file of its own, which is that of `release_id`, if one is given."""
+    envelope = read_regular(path, limit=dsse.MAX_ENVELOPE_BYTES, what="release manifest")
+    found = verify.parse_manifest(envelope).release_id
+    if release_id and found != release_id:
+        raise Refusal(
+            "release_not_meant",
+            expected=f"the manifest of {release_id} in {path}",
+            found=f"the manifest of {found}",
+            remedy="Give the manifest of the release that is to be approved.",
+        )
+    return envelope
+
+
+def require_free(output: Path | None) -> None:
+    """Refuse a file for the result where something is already."""
+    if output is not None and os.path.lexists(output):
+        raise Refusal(
+            "output_exists",
+            expected=f"nothing at {output}",
+            found="a file",
+            remedy="Give another OUTPUT=, or move that file away.",
+        )
+
+
+def keep(envelope: bytes, request: Request, place: Path | Catalogue) -> Path:
+    """Keep what was signed, durably: in a file, or with the release in the catalogue; returns its path."""
+    if isinstance(place, Path):
+        write_durable(place, envelope, mode=0o644)
+        return place
+    return (
+        place.add_authorization(envelope, check=False) if request.hosts else place.add_approval(envelope, check=False)
+    )
 
 
 def role_keys(policy: TrustPolicy, role: str) -> list[PublicKey]:

@@ -17,12 +17,12 @@ from ..application.service import Service
 from ..base.clock import timestamp
 from ..base.errors import Refusal
 from ..base.files import sha256_of
-from . import readiness
+from . import readiness, trust_update
 from .evidence import Evidence
 from .history import History, Record, View
 from .journal import Journal, Transaction
 from .lease import LeaseFile
-from .places import Host, Places, require_environment
+from .places import Host, Identity, Places, require_environment
 from .release import ONCE
 from .store import Store
 from .transaction import settled
@@ -39,9 +39,11 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
 
     request: application {name, description}, environment, health (bool), manifest (bool), verify (bool: all bytes),
     preflight (bool: is all ready for a deployment; with health a row for each probe too).
-    answer: changed (never), host {id, name, environment}, application, resident_digest, active, settled (active once the
-    open transaction is settled), since, deployed_by, previous, bad {release: why}, last_success, last_good,
-    releases [{release_id, tree, manifest_digest, was_active}], transaction, lease, runs (newest first), health, manifest (the
+    answer: changed (never), host {id, name, environment}, policy {version, digest, expires, problem},
+    application, resident_digest, active, settled (active once the open transaction is settled), since, deployed_by, previous, bad {release: why}, last_success, last_good,
+    high_water {sequence, manifest_digest} of the newest release that was deployed here with success (null before the first), reach
+    (digests of the manifests that the policy lets this host go back to by itself, newest first; null where the policy cannot be
+    read), releases [{release_id, tree, manifest_digest, sequence, was_active}], transaction, lease, runs (newest first), health, manifest (the
     predicate of the active release's, for showing), integrity, preflight {results, room, schema_revision}.
     """
     identity = host.identity()
@@ -60,6 +62,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     return {
         "changed": False,
         "host": {"id": identity.id, "name": identity.name, "environment": identity.environment},
+        "policy": _policy(host),
         "application": application.name,
         "resident_digest": sha256_of(host.resident) if host.resident.is_file() else None,
         "active": active,
@@ -70,6 +73,8 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "bad": dict(view.bad),
         "last_success": view.last_success["release_id"] if view.last_success else None,
         "last_good": view.last_good,
+        "high_water": _high_water(view),
+        "reach": _reach(host, identity, view, after),
         "releases": [release for release_id in here if (release := _kept(places, release_id, view))],
         "transaction": _summary(transaction),
         "lease": lease.as_dict() if lease else None,
@@ -86,12 +91,32 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     }
 
 
+def _policy(host: Host) -> dict[str, Any]:
+    """The trust policy in force; with a reason as its problem where there is none that holds, and nothing can be activated."""
+    try:
+        return {**trust_update.summary(host.policy()), "problem": None}
+    except Refusal as refusal:
+        return {"version": None, "digest": None, "expires": None, "problem": refusal.reason}
+
+
 def _activation(records: list[Record], active: str | None) -> Record | None:
     """The record under which the active release became active."""
     for record in reversed(records):
         if record["active_release_id"] == active and record["status"] == "success" and record["release_id"] == active:
             return record
     return None
+
+
+def _high_water(view: View) -> dict[str, Any] | None:
+    return {"sequence": view.highest.sequence, "manifest_digest": view.highest.digest} if view.highest else None
+
+
+def _reach(host: Host, identity: Identity, view: View, current: str | None) -> list[str] | None:
+    try:
+        depth = host.policy().environment(identity.environment).rollback_depth
+    except Refusal:
+        return None
+    return list(view.past(current).before[:depth])
 
 
 def _kept(places: Places, release_id: str, view: View) -> dict[str, Any] | None:
@@ -108,6 +133,7 @@ def _kept(places: Places, release_id: str, view: View) -> dict[str, Any] | None:
         "release_id": release_id,
         "tree": manifest.tree_digest,
         "manifest_digest": manifest.digest,
+        "sequence": manifest.sequence,
         "was_active": release_id in view.activations,
     }
 

@@ -46,11 +46,14 @@ class Envelope:
     signatures: tuple[Signature, ...]
 
     @classmethod
-    def parse(cls, data: bytes, *, payload_type: str, what: str, limit: int = MAX_ENVELOPE_BYTES) -> Envelope:
+    def parse(
+        cls, data: bytes, *, payload_type: str, what: str, limit: int = MAX_ENVELOPE_BYTES, is_draft: bool = False
+    ) -> Envelope:
         """Read an envelope of at most `limit` bytes that carries exactly `payload_type`, or raise Refusal.
 
         Members that DSSE does not know are accepted, as the specification asks; base64 is standard or URL-safe and
-        always canonical. `what` names the document in the refusal.
+        always canonical. `what` names the document in the refusal. Only a draft, which is still to be signed, may have no
+        signature.
         """
         members = canonical.parse(data, what=what, limit=limit)
         if not isinstance(members, dict):
@@ -63,6 +66,8 @@ class Envelope:
                 remedy="This is a document of another kind; give the right file.",
             )
         payload = _base64(members.get("payload"), what, "payload")
+        if is_draft and members.get("signatures") == []:
+            return cls(payload_type, payload, ())
         return cls(payload_type, payload, _signatures(members.get("signatures"), what))
 
     def encode(self) -> bytes:
