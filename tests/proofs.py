@@ -171,6 +171,7 @@ class Run:
             "audits": self.directory / "release",
             "witness": Verifier(WITNESS_NAME, PublicKey.of(WITNESS_KEY), COSIGNATURE),
             "cosigned": self.cosigned(),
+            "recorded": {host_id: name for name, host_id in HOSTS.items()},
             "readme": README.read_bytes(),
             "script": SCRIPT.read_bytes(),
         }

@@ -24,7 +24,7 @@ from typing import Any, Final
 from ..base import canonical
 from ..base.clock import seconds_of
 from ..base.errors import Refusal
-from ..base.files import read_if_there, read_regular
+from ..base.files import full_disk_is_a_refusal, read_if_there, read_regular, write_durable
 from ..host.history import LINE_LIMIT, Record
 from ..trust import checkpoint, dsse, merkle
 from ..trust.approval import open_approval
@@ -49,6 +49,7 @@ VERIFY: Final = "verify.sh"
 NOT_OF_RUN: Final = "record_unknown"  # what a host says that was no part of the run
 CONSENTS: Final = ("approvals", "authorizations")
 MAX_AUDIT_FILE_BYTES: Final = 64 << 20
+MAX_ARCHIVE_BYTES: Final = 4 << 30
 
 _SPKI: Final = bytes.fromhex("302a300506032b6570032100")  # RFC 8410: what stands before the 32 bytes of a key
 Answer = Mapping[str, Any]
@@ -59,7 +60,8 @@ class Sources:
     """Where evidence comes from beside the hosts' answers.
 
     ``policies`` are the envelopes of the trust policy's versions, ``audits`` the directory of audit bundles, ``witness`` the
-    controller's key for cosignatures; ``cosigned`` has the notes that it kept, by host id and size.
+    controller's key for cosignatures; ``cosigned`` has the notes that it kept, by host id and size, and ``recorded`` the hosts
+    that told it of a record of this run, by host id with their names.
     """
 
     catalogue: Catalogue
@@ -67,6 +69,7 @@ class Sources:
     audits: Path
     witness: Verifier
     cosigned: Mapping[str, Mapping[int, bytes]]
+    recorded: Mapping[str, str]
     readme: bytes
     script: bytes
 
@@ -82,6 +85,13 @@ class Gathered:
     hosts: tuple[str, ...]
     holders: frozenset[str]
     newest: int
+
+    @property
+    def anchors(self) -> dict[str, str]:
+        """What an auditor should be told by somebody else: the digest of the first trust policy, and the witness's key."""
+        first = self.members.get("policies/1/payload", b"")
+        witness = base64.b64decode(self.members["keys/witness.pem"].split(b"\n")[1])
+        return {"trust_policy": hashlib.sha256(first).hexdigest(), "witness": witness[len(_SPKI) :].hex()}
 
     def archive(self) -> bytes:
         """The files below a directory with the run's name, as .tar.gz; sorted, and with the run's time as theirs."""
@@ -113,7 +123,8 @@ def gather(run_id: str, application: str, answers: Mapping[str, Answer], sources
         if "lines" in answer:
             gathering.add_host(name, answer)
         elif answer.get("reason") != NOT_OF_RUN:
-            gathering.missing.append(f"the records of {name}: {answer.get('reason') or 'no answer'}")
+            gathering.lack(name, str(answer.get("reason") or "no answer"))
+    gathering.require_recorded()
     if not gathering.records:
         raise Refusal(
             "run_unknown",
@@ -154,6 +165,7 @@ class _Gathering:
     records: list[Record] = field(default_factory=list)
     policies: dict[int, TrustPolicy] = field(default_factory=dict)
     holders: set[str] = field(default_factory=set)
+    lacking: set[str] = field(default_factory=set)
 
     def add_host(self, name: str, answer: Answer) -> None:
         """The host's records with their proofs, and the checkpoint that they are proven by."""
@@ -165,7 +177,7 @@ class _Gathering:
             records = [_proven(line, signed) for line in answer["lines"]]
             cosigned = self.sources.witness.signed(Note.parse(note))
         except (Refusal, KeyError, TypeError) as error:
-            self.missing.append(f"the records of {name}: {error}")
+            self.lack(name, str(error))
             return
         if cosigned is None:
             self.missing.append(f"the cosignature of this controller's witness under the checkpoint of {name}")
@@ -176,6 +188,17 @@ class _Gathering:
             place = f"hosts/{host_id}/records/{line['seq']}"
             self.members[f"{place}/record"] = line["line"].encode()
             self.members[f"{place}/inclusion"] = "".join(f"{each}\n" for each in line["inclusion"]).encode()
+
+    def lack(self, name: str, why: str) -> None:
+        """Note that a host's records are not here."""
+        self.missing.append(f"the records of {name}: {why}")
+        self.lacking.add(name)
+
+    def require_recorded(self) -> None:
+        """Note the hosts that had records of this run when the controller saw them, and sent none now."""
+        for host_id, name in sorted(self.sources.recorded.items(), key=lambda pair: pair[1]):
+            if host_id not in self.hosts and name not in self.lacking:
+                self.lack(name, "it said that it recorded this run, and sent no record of it")
 
     def _note(self, host_id: str, size: int, answer: Answer) -> bytes:
         """The checkpoint of that size as it was cosigned, else as the host signed it."""
@@ -347,6 +370,17 @@ def _proven(line: Mapping[str, Any], signed: checkpoint.Checkpoint) -> Record:
     )
     record: Record = canonical.parse_canonical(text, what="history record", limit=LINE_LIMIT)
     return record
+
+
+def write(path: Path, data: bytes, *, mode: int, check: bool) -> bool:
+    """Write a file where it has other content (with ``check``, only say so); True when it has."""
+    if read_if_there(path, limit=MAX_ARCHIVE_BYTES, what="evidence") == data:
+        return False
+    if not check:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with full_disk_is_a_refusal(path.parent, what=f"write {path.name}"):
+            write_durable(path, data, mode=mode)
+    return True
 
 
 def pem(key: PublicKey) -> bytes:

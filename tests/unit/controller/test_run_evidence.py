@@ -73,6 +73,7 @@ def test_the_archive_proves_itself_with_standard_tools_only(directory, tools, or
     assert f"ok      all 2 records of {proofs.RUN_ID} hold\n" in done.stdout
     assert done.stdout.count("approval by lead as engineering_lead for prod") == 2
     anchors = (proofs.digest_of(run.policies[0]), PublicKey.of(proofs.WITNESS_KEY).hex)
+    assert tuple(gathered(run).anchors.values()) == anchors
     assert proofs.verify(directory, tools, *anchors).stdout.endswith("hold\n")
 
 
@@ -169,9 +170,18 @@ def test_a_host_that_does_not_answer_is_named_and_one_that_was_no_part_of_it_is_
     assert (done.returncode, "prod-3: no answer" in done.stdout) == (1, True)
 
 
+def test_a_host_that_recorded_the_run_and_says_nothing_of_it_is_named(run):
+    answers = run.answers()
+    answers["prod-2"] = {"failed": True, "reason": "record_unknown"}
+    told = "the records of prod-2: it said that it recorded this run, and sent no record of it"
+    assert gathered(run, answers).missing == (told,)
+    assert gathered(run, {"prod-1": answers["prod-1"]}).missing == (told,)
+    assert gathered(run, answers, recorded={}).missing == ()
+
+
 def test_a_run_that_no_host_knows_is_refused(run):
     with pytest.raises(Refusal) as refused:
-        gathered(run, {"prod-1": {"failed": True, "reason": "record_unknown"}, "prod-2": {}})
+        gathered(run, {"prod-1": {"failed": True, "reason": "record_unknown"}, "prod-2": {}}, recorded={})
     assert refused.value.reason == "run_unknown"
     assert "prod-2: no answer" in str(refused.value)
 
@@ -252,6 +262,16 @@ def test_a_release_without_an_audit_is_told(run):
     run.records = {name: [run.record(name, **changed)] for name in proofs.HOSTS}
     evidence = gathered(run)
     assert (evidence.missing, evidence.notes) == ((), ("v2 was released without an audit",))
+
+
+def test_an_archive_is_written_once(tmp_path):
+    path = tmp_path / "below/evidence.tar.gz"
+    assert run_evidence.write(path, b"one", mode=0o644, check=True)
+    assert not path.parent.exists()
+    assert run_evidence.write(path, b"one", mode=0o644, check=False)
+    assert not run_evidence.write(path, b"one", mode=0o644, check=False)
+    assert run_evidence.write(path, b"two", mode=0o644, check=False)
+    assert path.read_bytes() == b"two"
 
 
 # What the script sees
