@@ -38,7 +38,9 @@ from ..trust.verify import parse_manifest
 from .audit import AUDIT, read_audit
 from .catalogue import Catalogue
 from .holders import Holders
+from .trust_chain import TrustChain
 from .validation import LOG, VALIDATION
+from .witness import Witness
 
 FORMAT: Final = 1
 MANIFEST: Final = "MANIFEST"
@@ -109,6 +111,40 @@ class Gathered:
     def names(self, holders: Holders) -> dict[str, dict[str, str]]:
         """The people behind the holder ids in the archive, for a file of its own beside it."""
         return {holder: entry for holder in sorted(self.holders) if (entry := holders.entry(holder))}
+
+
+def sources_of(
+    state: Path,
+    application: str,
+    run_id: str,
+    *,
+    catalogue: Path,
+    trust_policy: Path,
+    audits: Path,
+    readme: Path,
+    script: Path,
+) -> Sources:
+    """What this controller has, with its memory of hosts in ``state``."""
+    witness = Witness(state)
+    memory = witness.memory()
+    hosts = {host.id: host.name for host in memory.hosts()}
+    return Sources(
+        catalogue=Catalogue(catalogue),
+        policies=TrustChain(trust_policy).envelopes(),
+        audits=audits,
+        witness=witness.verifier(),
+        cosigned={
+            host_id: {kept.size: kept.note.encode() for kept in memory.checkpoints(host_id, application)}
+            for host_id in hosts
+        },
+        recorded={
+            host_id: name
+            for host_id, name in hosts.items()
+            if run_id in memory.recorded_runs(host_id, application, since=0)
+        },
+        readme=readme.read_bytes(),
+        script=script.read_bytes(),
+    )
 
 
 def gather(run_id: str, application: str, answers: Mapping[str, Answer], sources: Sources) -> Gathered:
