@@ -27,6 +27,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # OUTPUT       a file for what is signed, to be sent; without it that goes into the catalogue
 # FILE         an approval, a rollback authorization, or a draft of the trust policy, that was sent
 # RENEW        yes: draft a trust policy also when nothing but its times changes
+# RUN          the run that is proven, the newest without it; OUTPUT says where the archive goes
+# NAMES        yes: write the names of the holders in it into a file beside it
 # LIMIT        the hosts, as in -l; without it those of prod, or all where a target only looks
 # CONFIRM      yes: do not ask
 # FORMAT       json: as data, for programs
@@ -48,6 +50,8 @@ HOURS ?=
 OUTPUT ?=
 FILE ?=
 RENEW ?=
+RUN ?=
+NAMES ?=
 LIMIT ?=
 CONFIRM ?=
 FORMAT ?= table
@@ -79,6 +83,9 @@ trust_file := $(FILE)
 trust_key := $(KEY)
 trust_confirmed := $(CONFIRM)
 trust_renew := $(RENEW)
+run_id := $(RUN)
+evidence_path := $(abspath $(OUTPUT))
+evidence_names := $(if $(filter yes,$(NAMES)),true)
 comma := ,
 release_tickets := $(subst $() ,$(comma),$(strip $(TICKETS)))
 
@@ -121,7 +128,7 @@ endef
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
 .PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
 .PHONY: approve approval-add approvals authorize-rollback key
-.PHONY: deploy-staging deploy-prod rollback deploy-status may-be-asked
+.PHONY: deploy-staging deploy-prod rollback deploy-status evidence may-be-asked
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -239,6 +246,9 @@ rollback: venv ## Take the newest deployment run back, on the hosts that it touc
 
 deploy-status: venv ## The newest five deployments and rollbacks (FORMAT=json)
 	@$(call tell,playbooks/history.yml,$(FORMAT))
+
+evidence: venv ## Everything that proves a run, as one archive for auditors (RUN= OUTPUT= NAMES=yes)
+	@$(PLAY) playbooks/evidence.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application run_id evidence_path evidence_names)
 
 ## Hosts, figures, upkeep
 lab: ## Bring the lab up: 1 staging and 3 prod hosts (again and again is fine)
