@@ -6,25 +6,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import ansible.module_utils
-from ansible.plugins.action import ActionBase
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway import deployment
+from ansible.module_utils.slipway._action import HostAction
 from ansible.module_utils.slipway.catalogue import Catalogue
 from ansible.module_utils.slipway.errors import Refusal
 
 ATTEMPTS = 2
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """For ``staged``, pack and send; every other state goes straight to the module."""
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         if arguments.get("state") != "staged":
-            result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+            result.update(self.exchange(arguments, task_vars))
             return result
         try:
             result.update(self._stage(arguments, task_vars))
@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
             )
             needed = package is not None or not known or bool(objects)
             path = (
-                deployment.make_pack(self._state(task_vars), catalogue, application, shipment, package)
+                deployment.make_pack(self.state_directory(task_vars), catalogue, application, shipment, package)
                 if needed
                 else None
             )
@@ -74,6 +74,3 @@ class ActionModule(ActionBase):
             return self._execute_module(module_args=arguments, task_vars=task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
-
-    def _state(self, task_vars):
-        return Path(self._templar.template(task_vars["slipway_state_directory"]))
