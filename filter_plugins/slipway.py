@@ -10,7 +10,7 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway import report, runs, story  # noqa: E402 - the path above comes first
+from ansible.module_utils.slipway import runs, story  # noqa: E402 - the path above comes first
 
 
 def by_host(hosts, hostvars, name):
@@ -46,6 +46,6 @@ class FilterModule:
             "slipway_by_host": by_host,
             "slipway_newest_runs": newest_runs,
             "slipway_runs_table": runs_table,
-            "slipway_status_table": report.status_table,
+            "slipway_status_table": story.what_is_served,
             "slipway_story": whole_story,
         }

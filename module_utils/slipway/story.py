@@ -8,9 +8,10 @@ from typing import Any
 
 from .clock import seconds_of
 from .history import Record
-from .report import status_table
+from .report import status_table, untrusted_lines
 from .rollback_plan import failed_steps
 from .runs import newest_runs, runs_table
+from .witness import untrusted
 
 Answers = Mapping[str, Mapping[str, Any]]
 RUNS = 5
@@ -22,7 +23,7 @@ def story(answers: Answers, histories: Mapping[str, Sequence[Record]], *, applic
     ``answers`` are those of `status.inspect` with ``manifest``, by host; ``histories`` the hosts' newest records; ``now``
     is Unix seconds.
     """
-    chapters = [status_table(answers)]
+    chapters = [what_is_served(answers)]
     for (release_id, environment), hosts in _served(answers).items():
         records = [record for host in hosts if (record := _activation(histories.get(host, ()), release_id))]
         manifests = [answers[host]["manifest"] for host in hosts if answers[host].get("manifest")]
@@ -42,6 +43,11 @@ def story(answers: Answers, histories: Mapping[str, Sequence[Record]], *, applic
         )
     chapters.append(runs_table(newest_runs(histories, RUNS)))
     return "\n\n".join(chapters)
+
+
+def what_is_served(answers: Answers) -> str:
+    """A line for each host, and below it what is wrong with which history."""
+    return "\n".join([status_table(answers), *untrusted_lines(untrusted(answers))])
 
 
 def _served(answers: Answers) -> dict[tuple[str, str], list[str]]:

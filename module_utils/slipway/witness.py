@@ -43,8 +43,11 @@ TRUSTED: Final = ("intact", "torn", "first_seen")
 # What an operator may accept: the host's key holds for what the host has now, whatever it had before.
 ACCEPTABLE: Final = ("truncated", "restored", "forked", "rewritten", "key_changed", "unknown_witness")
 SIZES_ASKED: Final = 1000
+VERIFY: Final = "ansible-playbook playbooks/verify.yml"
 # What a host refuses with when it finds its own history broken, and what that is called here.
 REFUSED: Final = {"history_altered": "rewritten", "history_truncated": "truncated"}
+# What a host itself finds of its history beside its own checkpoint, and what that is called here.
+ALTERED: Final = {"altered": "rewritten", "truncated": "truncated"}
 Answer = Mapping[str, Any]
 
 
@@ -54,6 +57,9 @@ class Verdict:
 
     outcome: str
     detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {self.detail}" if self.detail else self.outcome
 
     @property
     def is_trusted(self) -> bool:
@@ -106,6 +112,19 @@ class Said:
     altered: Verdict | None = None
 
 
+def verdict_in(answer: Answer) -> Verdict | None:
+    """The verdict that an action plugin put into an answer. A host that answered and was not judged is not trusted."""
+    if answer.get("witness"):
+        return Verdict(str(answer["witness"]["outcome"]), str(answer["witness"]["detail"]))
+    return Verdict("unjudged", "it said nothing of its history") if "active" in answer else None
+
+
+def untrusted(answers: Mapping[str, Answer]) -> dict[str, Verdict]:
+    """The hosts whose histories are not trusted, with the verdicts."""
+    verdicts = {host: verdict_in(answer) for host, answer in sorted(answers.items())}
+    return {host: verdict for host, verdict in verdicts.items() if verdict and not verdict.is_trusted}
+
+
 def host_of(answer: Answer, memory: Memory) -> str | None:
     """The id of the host that gave an answer, as it says itself; else of the one that was asked."""
     host, log = answer.get("host"), answer.get("log")
@@ -125,14 +144,22 @@ def said_in(answer: Answer, memory: Memory, name: str) -> Said | None:
     if answer.get("failed") and answer.get("reason") in REFUSED:
         altered = Verdict(REFUSED[answer["reason"]], str(answer.get("found")))
         return Said(host_id or "", name, None, altered=altered)
-    if host_id is None or "log" not in answer:
+    log = answer.get("log")
+    if host_id is None or not isinstance(log, Mapping):
         return None
-    return Said(host_id, name, answer["log"])
+    roots = log.get("roots")
+    return Said(
+        host_id,
+        name,
+        log,
+        roots={int(size): str(root) for size, root in roots.items()} if roots else None,
+        altered=Verdict(ALTERED[log["outcome"]], str(log.get("detail"))) if log.get("outcome") in ALTERED else None,
+    )
 
 
 def judge(memory: Memory, said: Said) -> tuple[Verdict, Checkpoint | None]:
     """The verdict, and the checkpoint that the host's key did sign (None where it signed none)."""
-    if said.log is None:
+    if said.log is None or said.log.get("checkpoint") is None:
         return said.altered or _of_nothing(memory.newest), None
     unsigned, found = _signed(memory, said)
     trouble = _other_machine(memory, said) or unsigned or said.altered
@@ -143,15 +170,15 @@ def judge(memory: Memory, said: Said) -> tuple[Verdict, Checkpoint | None]:
 
 def _of_nothing(newest: KeptCheckpoint | None) -> Verdict:
     if newest and newest.size:
-        return Verdict("truncated", f"no history at all; {_kept(newest)}")
-    return Verdict("first_seen", "no history yet")
+        return Verdict("truncated", f"nothing that the host signed is there any more; {_kept(newest)}")
+    return Verdict("first_seen", "nothing that the host signed is there yet")
 
 
 def _of_growth(memory: Memory, said: Said, found: Checkpoint) -> Verdict:
     """Whether what the host's key signed goes on from the newest checkpoint that was kept."""
     newest = memory.newest
     if newest is None:
-        return _torn(said) or Verdict("first_seen", f"{found.size} lines, believed from here on")
+        return _torn(said) or Verdict("first_seen", f"{found.size} records, believed from here on")
     if not _is_cosigned(memory, newest):
         return Verdict("unknown_witness", f"{_kept(newest)}, without a cosignature of this controller's witness key")
     if found.size < newest.size:
@@ -166,7 +193,7 @@ def _of_growth(memory: Memory, said: Said, found: Checkpoint) -> Verdict:
         )
     except Refusal as refusal:
         return _departed(memory, said, newest, refusal.found)
-    return _torn(said) or Verdict("intact", f"{found.size} lines")
+    return _torn(said) or Verdict("intact", f"{found.size} records")
 
 
 def _other_machine(memory: Memory, said: Said) -> Verdict | None:
@@ -208,12 +235,12 @@ def _is_cosigned(memory: Memory, kept: KeptCheckpoint) -> bool:
 
 def _shrunken(memory: Memory, said: Said, found: Checkpoint, newest: KeptCheckpoint) -> Verdict:
     """A history of fewer lines than were kept."""
-    here = f"{found.size} lines; {_kept(newest)}"
+    here = f"{found.size} records; {_kept(newest)}"
     same = next((kept for kept in memory.checkpoints if kept.size == found.size), None)
     if same and same.root == found.root.hex():
         return Verdict("restored", f"as it was at {timestamp(same.kept)}: {here}")
     if same:
-        return _departed(memory, said, newest, f"other lines than at {timestamp(same.kept)}")
+        return _departed(memory, said, newest, f"other records than at {timestamp(same.kept)}")
     return Verdict("truncated", here)
 
 
@@ -223,7 +250,7 @@ def _departed(memory: Memory, said: Said, newest: KeptCheckpoint, found: str) ->
     older = [kept for kept in memory.checkpoints[:-1] if kept.size and roots.get(kept.size) == kept.root]
     if older:
         return Verdict(
-            "forked", f"the first {older[-1].size} lines are those that were kept, the others are not; {_kept(newest)}"
+            "forked", f"the first {older[-1].size} records are those that were kept, the others are not; {_kept(newest)}"
         )
     told = "nothing that was kept fits" if said.roots is not None else found
     return Verdict("rewritten", f"{told}; {_kept(newest)}")

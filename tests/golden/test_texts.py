@@ -10,19 +10,25 @@ from ansible.module_utils.slipway.clock import seconds_of
 from ansible.module_utils.slipway.errors import Refusal
 from ansible.module_utils.slipway.preflight import Needs, Result, judge
 from ansible.module_utils.slipway.promotion import SchemaRevisions
-from ansible.module_utils.slipway.report import Watch, endings_of, run_report, status_table
+from ansible.module_utils.slipway.report import Watch, endings_of, run_report
 from ansible.module_utils.slipway.runs import newest_runs, runs_table
 from ansible.module_utils.slipway.selection import (
     Candidate,
     choose_release,
     choose_rollback,
     require_reachable,
+    require_trusted_histories,
     require_waves,
 )
-from ansible.module_utils.slipway.story import story
+from ansible.module_utils.slipway.story import story, what_is_served
+from ansible.module_utils.slipway.witness import Verdict
 
 OLD, NEW = "release_20261120_090000", "release_20261121_040641"
 UNHEALTHY = f"health_failed: {NEW} on prod-1: http://127.0.0.1:8080/health answered 503, expected 200 (after 15 attempts). Went back: "
+
+
+INTACT = {"outcome": "intact", "detail": "5 records"}
+RESTORED = Verdict("restored", "as it was at 2026-11-20T09:00:02Z: 3 records; 5 were kept at 2026-11-21T04:06:55Z")
 
 
 def inspected(active=OLD):
@@ -76,6 +82,16 @@ RUNS = {
                 },
             )
         },
+    ),
+    "deploy_while_a_history_is_cut": (
+        DEPLOY,
+        {
+            "inspection": ALL,
+            "activation": SWITCHED,
+            "confirmation": {name: answered("confirmed", NEW) for name in ALL},
+        },
+        [],
+        {"untrusted": {"prod-2": RESTORED}},
     ),
     "deploy_of_what_is_there": (DEPLOY, {"activation": {name: answered("unchanged", NEW) for name in ALL}}, [], {}),
     "deploy_in_check_mode": (
@@ -186,18 +202,26 @@ def test_a_run_ends_with_this_report(golden, name):
 def test_the_fleet_is_shown_in_this_table(golden):
     served = {
         "active": NEW, "since": "2026-11-21T04:06:55Z", "deployed_by": "anna", "health": {"outcome": "success"}, "previous": OLD,
-        "bad": {},
+        "bad": {}, "witness": INTACT,
     }  # fmt: skip
-    nothing = {"active": None, "since": None, "deployed_by": None, "health": None, "previous": None, "bad": {}}
+    nothing = {
+        "active": None, "since": None, "deployed_by": None, "health": None, "previous": None, "bad": {},
+        "witness": {"outcome": "first_seen", "detail": ""},
+    }  # fmt: skip
     answers = {
         "prod-1": served,
         "prod-2": {**served, "active": OLD, "previous": None, "bad": {NEW: "health_failed", "v1.1.0": "taken_back"}},
-        "prod-3": {**served, "health": {"outcome": "failure"}},
+        "prod-3": {**served, "health": {"outcome": "failure"}, "witness": RESTORED.as_dict()},
         "prod-4": nothing,
         "prod-5": {"failed": True, "reason": "environment_mismatch"},
         "prod-6": {},
+        "prod-7": {
+            "failed": True,
+            "reason": "history_altered",
+            "witness": {"outcome": "rewritten", "detail": "line 2"},
+        },
     }
-    golden("status", status_table(answers))
+    golden("status", what_is_served(answers))
 
 
 def recorded(seq, release, **changes):
@@ -239,7 +263,7 @@ def test_the_whole_story_is_told_like_this(golden):
     health = {"outcome": "success"}
     served = {
         "active": NEW, "since": "2026-11-21T04:06:55Z", "deployed_by": "anna", "health": health, "previous": OLD, "bad": {},
-        "manifest": MANIFEST, "host": {"environment": "prod"},
+        "manifest": MANIFEST, "host": {"environment": "prod"}, "witness": INTACT,
     }  # fmt: skip
     plain = {**MANIFEST, "release_type": "minor"}
     del plain["audit"], plain["artifacts"], plain["metadata"]
@@ -265,6 +289,7 @@ def host(*runs, active=NEW, previous=OLD, bad=(), here=(OLD, NEW), transaction=N
     return {
         "active": active, "settled": active, "previous": previous, "bad": dict.fromkeys(bad, "health_failed"), "runs": list(runs),
         "releases": [{"release_id": release, "was_active": True} for release in here], "transaction": transaction,
+        "witness": INTACT,
     }  # fmt: skip
 
 
@@ -365,6 +390,10 @@ REFUSALS = {
     "a_host_that_does_not_answer": lambda: require_reachable(
         ["prod-3", "prod-2 (environment_mismatch)"], next_command="Mend it, or leave it out on purpose."
     ),
+    "histories_that_are_untrusted": lambda: require_trusted_histories(
+        {**FLEET, "prod-2": {**host(), "witness": RESTORED.as_dict()}}
+    ),
+    "histories_that_are_all_untrusted": lambda: require_trusted_histories({"prod-1": {**host(), "witness": None}}),
     "waves_that_are_none": lambda: require_waves(["1", "half"]),
 }
 

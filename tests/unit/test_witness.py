@@ -203,7 +203,7 @@ def test_another_end_is_a_fork_and_the_message_says_from_where_on(witness, witne
     said = Said(ID, "prod-1", witnessed.log(memory.witnessed()), witnessed.roots(memory.sizes()))
     verdict = witness.judge(memory, said, now=NOW)
     assert verdict == Verdict(
-        "forked", "the first 2 lines are those that were kept, the others are not; 4 were kept at 2026-11-18T11:07:00Z"
+        "forked", "the first 2 records are those that were kept, the others are not; 4 were kept at 2026-11-18T11:07:00Z"
     )
 
 
@@ -242,12 +242,13 @@ def test_a_history_that_lost_lines_is_truncated(witnessed, ask):
 
 def test_a_history_that_is_gone_is_truncated(witness, witnessed):
     memory = witness.recall("prod-1", "shop")
-    assert witness.judge(memory, Said(ID, "prod-1", None), now=NOW).outcome == "truncated"
+    for log in (None, witnessed.log() | {"checkpoint": None}):
+        assert witness.judge(memory, Said(ID, "prod-1", log), now=NOW).outcome == "truncated"
 
 
 def test_a_host_without_any_history_is_seen_first(witness):
     assert witness.judge(witness.recall("prod-1", "shop"), Said(ID, "prod-1", None), now=NOW) == Verdict(
-        "first_seen", "no history yet"
+        "first_seen", "nothing that the host signed is there yet"
     )
 
 
@@ -283,7 +284,7 @@ def test_the_checkpoint_of_another_application_is_foreign(witnessed, ask):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"checkpoint": "no note"}, {"checkpoint": None}, {"key": "00" * 32}, {"key": None}, {"key": "f" * 63}],
+    [{"checkpoint": "no note"}, {"checkpoint": 7}, {"key": "00" * 32}, {"key": None}, {"key": "f" * 63}],
 )
 def test_what_is_no_signed_checkpoint_is_foreign(witnessed, ask, changes):
     assert ask(**changes) == "foreign_checkpoint"
@@ -358,7 +359,7 @@ def test_what_another_run_kept_meanwhile_is_not_overtaken_by_what_was_not_proven
     slow = Said(ID, "prod-1", witnessed.log(memory.witnessed()))
     witnessed.record("v6")
     assert ask() == "intact"
-    assert witness.judge(memory, slow, now=NOW) == Verdict("intact", "5 lines")
+    assert witness.judge(memory, slow, now=NOW) == Verdict("intact", "5 records")
     assert sizes(witness, witnessed) == [1, 2, 4, 6]
 
 
@@ -375,7 +376,7 @@ def test_a_restored_host_is_judged_anew_from_what_it_has_once_that_is_accepted(w
     witnessed.lines = witnessed.lines[:2]
     assert accepted(witness, witnessed) == Verdict(
         "first_seen",
-        "accepted by anna, was restored: as it was at 2026-11-18T11:06:50Z: 2 lines; 4 were kept at 2026-11-18T11:07:00Z",
+        "accepted by anna, was restored: as it was at 2026-11-18T11:06:50Z: 2 records; 4 were kept at 2026-11-18T11:07:00Z",
     )
     assert (ask(), sizes(witness, witnessed)) == ("intact", [2])
     witnessed.record("w3")
@@ -419,7 +420,7 @@ def test_a_lost_witness_key_is_replaced_by_accepting(witness, witnessed, ask):
 
 
 def test_accepting_what_is_intact_changes_nothing(witness, witnessed):
-    assert accepted(witness, witnessed) == Verdict("intact", "4 lines")
+    assert accepted(witness, witnessed) == Verdict("intact", "4 records")
     assert sizes(witness, witnessed) == [1, 2, 4]
 
 
@@ -441,8 +442,8 @@ def test_a_broken_chain_or_a_foreign_checkpoint_is_not_accepted(witness, witness
 def test_an_answer_of_an_exchange_is_judged_by_the_host_that_it_names(witness, witnessed):
     memory = witness.recall("prod-1", "shop")
     answer = {"host": {"id": ID}, "log": witnessed.log(memory.witnessed())}
-    assert witness.judge_answer(memory, answer, "prod-1", now=NOW) == Verdict("intact", "4 lines")
-    assert witness.judge_answer(memory, {"log": answer["log"]}, "prod-1", now=NOW) == Verdict("intact", "4 lines")
+    assert witness.judge_answer(memory, answer, "prod-1", now=NOW) == Verdict("intact", "4 records")
+    assert witness.judge_answer(memory, {"log": answer["log"]}, "prod-1", now=NOW) == Verdict("intact", "4 records")
 
 
 def test_the_first_answer_that_names_no_host_is_judged_by_its_origin(witness, machine):
@@ -453,6 +454,23 @@ def test_the_first_answer_that_names_no_host_is_judged_by_its_origin(witness, ma
     unknown = witness.recall("prod-2", "shop")
     assert witness.judge_answer(unknown, {"log": {"checkpoint": "no note"}}, "prod-2", now=NOW) is None
     assert witness.judge_answer(unknown, {"log": None}, "prod-2", now=NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict"), [("altered", "rewritten"), ("truncated", "truncated"), ("torn", "intact")]
+)
+def test_what_the_host_says_against_its_own_history_is_believed(witness, witnessed, outcome, verdict):
+    memory = witness.recall("prod-1", "shop")
+    log = {**witnessed.log(memory.witnessed()), "outcome": outcome, "detail": "so it is"}
+    assert witness.judge_answer(memory, {"log": log}, "prod-1", now=NOW).outcome == verdict
+
+
+def test_the_roots_of_an_answer_tell_a_fork(witness, witnessed):
+    witnessed.lines = recomputed([*witnessed.lines[:2], edited(witnessed.lines[2]), witnessed.lines[3]])
+    memory = witness.recall("prod-1", "shop")
+    roots = {str(size): root for size, root in witnessed.roots(memory.sizes()).items()}
+    answer = {"log": {**witnessed.log(memory.witnessed()), "roots": roots}}
+    assert witness.judge_answer(memory, answer, "prod-1", now=NOW).outcome == "forked"
 
 
 def test_a_host_that_refuses_since_its_history_is_broken_gets_a_verdict_and_other_refusals_get_none(witness, witnessed):
