@@ -79,7 +79,7 @@ endef
 
 .PHONY: help demo test check lint types unit molecule e2e bench lab clean-lab venv dev docs lock
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
-.PHONY: deploy-staging deploy-prod rollback deploy-status may-be-asked
+.PHONY: deploy-staging deploy-prod rollback deploy-status verify may-be-asked
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -159,6 +159,9 @@ rollback: venv ## Take the newest deployment run back, on the hosts that it touc
 
 deploy-status: venv ## The newest five deployments and rollbacks (FORMAT=json)
 	@$(call tell,playbooks/history.yml,$(FORMAT))
+
+verify: venv ## Verify that every host is what was signed and witnessed
+	@$(PLAY) playbooks/verify.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application) -e release_status_format='$(FORMAT)'
 
 ## Hosts, figures, upkeep
 lab: ## Bring the lab up: 1 staging and 3 prod hosts (again and again is fine)

@@ -24,6 +24,7 @@ from ansible.module_utils.slipway.host import Host, Places
 from ansible.module_utils.slipway.journal import Journal
 from ansible.module_utils.slipway.policy import TrustPolicy
 from ansible.module_utils.slipway.store import Store
+from ansible.module_utils.slipway.witness import Witness
 
 UNIT = "shop.service"
 ALWAYS = ["true"]
@@ -137,6 +138,14 @@ class Site:
 
     def inspect(self, **keys: Any) -> dict[str, Any]:
         return self.ask("inspect", **keys)
+
+    def witnessed(self, **keys: Any) -> dict[str, Any]:
+        """What slipway_application_info answers: the host's own answer, and what this controller says of its history."""
+        witness, now = Witness(self.state), self.host.clock.now()
+        memory = witness.recall("prod-1", self.application)
+        answer = self.inspect(witnessed=memory.witnessed(), **keys)
+        verdict = witness.judge_answer(memory, answer, "prod-1", now=now)
+        return {**answer, "witness": verdict.as_dict() if verdict else None}
 
     def stage(
         self, release_id: str, *, objects: Iterable[str] | None = None, resident: bytes | None = None, **keys: Any

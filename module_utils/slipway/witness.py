@@ -46,6 +46,7 @@ SIZES_ASKED: Final = 1000
 VERIFY: Final = "ansible-playbook playbooks/verify.yml"
 # What a host refuses with when it finds its own history broken, and what that is called here.
 REFUSED: Final = {"history_altered": "rewritten", "history_truncated": "truncated"}
+NOT_HERE: Final = "application_not_bootstrapped"
 # What a host itself finds of its history beside its own checkpoint, and what that is called here.
 ALTERED: Final = {"altered": "rewritten", "truncated": "truncated"}
 Answer = Mapping[str, Any]
@@ -145,6 +146,8 @@ def said_in(answer: Answer, memory: Memory, name: str) -> Said | None:
         altered = Verdict(REFUSED[answer["reason"]], str(answer.get("found")))
         return Said(host_id or "", name, None, altered=altered)
     log = answer.get("log")
+    if host_id and answer.get("failed") and answer.get("reason") == NOT_HERE:
+        return Said(host_id, name, None)
     if host_id is None or not isinstance(log, Mapping):
         return None
     roots = log.get("roots")
@@ -250,7 +253,8 @@ def _departed(memory: Memory, said: Said, newest: KeptCheckpoint, found: str) ->
     older = [kept for kept in memory.checkpoints[:-1] if kept.size and roots.get(kept.size) == kept.root]
     if older:
         return Verdict(
-            "forked", f"the first {older[-1].size} records are those that were kept, the others are not; {_kept(newest)}"
+            "forked",
+            f"the first {older[-1].size} records are those that were kept, the others are not; {_kept(newest)}",
         )
     told = "nothing that was kept fits" if said.roots is not None else found
     return Verdict("rewritten", f"{told}; {_kept(newest)}")
@@ -265,6 +269,26 @@ def _torn(said: Said) -> Verdict | None:
 
 def _kept(newest: KeptCheckpoint) -> str:
     return f"{newest.size} were kept at {timestamp(newest.kept)}"
+
+
+def compare_runs(memory: ControllerState, host_id: str, application: str, runs: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Whether a host's records and the controller's own list of runs agree; ``runs`` are the host's, the oldest first.
+
+    outcome: ``complete``; ``missing`` (the host said that it recorded a run, and has no record of it); ``unknown`` (records
+    name this controller and no run of it). What was so when the history was accepted is accepted with it.
+    """
+    accepted = memory.acceptance(host_id, application)
+    here, known, controller = {run["run_id"] for run in runs}, memory.run_ids(application), memory.controller_id()
+    recorded = memory.recorded_runs(host_id, application, since=accepted.accepted)
+    if runs and runs[0]["seq"] > 0:  # the host tells only its newest records; run ids sort by time
+        recorded = [run_id for run_id in recorded if run_id >= min(here)]
+    missing = [run_id for run_id in recorded if run_id not in here]
+    strange = {
+        run["run_id"] for run in runs if run["controller_id"] == controller and run["seq"] >= accepted.size
+    } - known
+    told = [f"no record of {', '.join(missing)}"] if missing else []
+    told += [f"records of {', '.join(sorted(strange))}, which this controller never began"] if strange else []
+    return Verdict("missing" if missing else "unknown" if strange else "complete", "; ".join(told))
 
 
 @dataclass(frozen=True)
@@ -330,34 +354,45 @@ class Witness:
                 kept.keep_checkpoint(said.host_id, memory.application, self._cosigned(said, found, now), after=newest)
         return verdict
 
-    def judge_answer(self, memory: Memory, answer: Answer, name: str, *, now: int) -> Verdict | None:
+    def judge_answer(
+        self, memory: Memory, answer: Answer, name: str, *, now: int, accepted_by: str | None = None
+    ) -> Verdict | None:
         """The same for the answer of an exchange, whatever becomes of it: what was done on the host is done."""
         try:
             said = said_in(answer, memory, name)
+            if said and accepted_by:
+                return self.accept(memory, said, accepted_by=accepted_by, now=now)
             return self.judge(memory, said, now=now) if said else None
         except (Refusal, OSError, sqlite3.Error) as error:
             return Verdict("unjudged", str(error))
 
+    def verified(
+        self, memory: Memory, answer: Answer, name: str, *, accepted_by: str | None, now: int
+    ) -> dict[str, dict[str, str] | None]:
+        """What there is to say of one application's answer to ``verify``: {witness, own_runs}, null where it says nothing.
+
+        With ``accepted_by`` a history that is not trusted is accepted, where it can be.
+        """
+        answer = {**answer, "log": answer.get("history")}
+        verdict = self.judge_answer(memory, answer, name, accepted_by=accepted_by, now=now)
+        host_id = host_of(answer, memory)
+        if host_id is None or "runs" not in answer:
+            return {"witness": verdict.as_dict() if verdict else None, "own_runs": None}
+        own_runs = compare_runs(ControllerState(self.state), host_id, memory.application, answer["runs"])
+        return {"witness": verdict.as_dict() if verdict else None, "own_runs": own_runs.as_dict()}
+
     def accept(self, memory: Memory, said: Said, *, accepted_by: str, now: int) -> Verdict:
         """Begin anew from what the host has now: an operator knows why it differs (a snapshot that was put back on purpose).
 
-        What was kept before stays, with the reason why it no longer counts. A history that is trusted is judged as ever.
-        Refusal ``history_not_acceptable`` for a checkpoint that is not the host's own, or a history whose chain is broken.
+        What was kept before stays, with the reason why it no longer counts. A history that is trusted is judged as ever; and
+        so is one whose own chain is broken, or whose checkpoint is not the host's: from that nothing can begin.
         """
         verdict, found = judge(memory, said)
-        if verdict.is_trusted:
-            return self.judge(memory, said, now=now)
         if verdict.outcome not in ACCEPTABLE or said.altered or found is None or said.log is None:
-            raise Refusal(
-                "history_not_acceptable",
-                expected=f"a history on {said.name} whose own chain holds, with a checkpoint that the host signed",
-                found=f"{verdict.outcome}: {verdict.detail}",
-                remedy="Keep the host's files as evidence and rebuild it: docs/howto/verify-a-fleet.md",
-            )
+            return self.judge(memory, said, now=now)
         kept = ControllerState(self.state)
-        host = KnownHost(said.host_id, said.name, str(said.log["key"]))
         kept.accept(
-            host,
+            KnownHost(said.host_id, said.name, str(said.log["key"])),
             memory.application,
             size=found.size,
             outcome=verdict.outcome,
@@ -366,7 +401,7 @@ class Witness:
             now=now,
         )
         kept.keep_checkpoint(said.host_id, memory.application, self._cosigned(said, found, now), after=None)
-        return Verdict("first_seen", f"accepted by {accepted_by}, was {verdict.outcome}: {verdict.detail}")
+        return Verdict("first_seen", f"accepted by {accepted_by}, was {verdict}")
 
     def _cosigned(self, said: Said, found: Checkpoint, now: int) -> KeptCheckpoint:
         """The checkpoint as it is kept: its text, the one signature that was verified, and the cosignature."""

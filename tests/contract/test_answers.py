@@ -76,7 +76,7 @@ def answers_of(name, site, tmp_path):
     site.build("v1", V1)
     if name == "slipway_application_info":
         return [
-            site.inspect(preflight=True),
+            site.witnessed(preflight=True),
             site.inspect(),
             site.inspect(health=True, manifest=True, verify=True),
             site.inspect(environment="staging"),
@@ -182,11 +182,11 @@ def planned(name, site, tmp_path):
         policy = tmp_path / "trust-policy.dsse.json"
         policy.write_bytes(signed.policy_envelope())
         where = {"catalogue": str(site.catalogue.root), "trust_policy": str(policy), "waves": ["1", "100%"]}
-        return [ask(**planned, **where, answers={"prod-1": site.inspect()})]
+        return [ask(**planned, **where, answers={"prod-1": site.witnessed()})]
     site.deploy("v1")
     site.build("v2", V2)
     site.deploy("v2", "run-2")
-    return [ask(**planned, answers={"prod-1": site.inspect()})]
+    return [ask(**planned, answers={"prod-1": site.witnessed()})]
 
 
 @pytest.mark.parametrize("name", [*ON_HOSTS, *CONTROLLER_ONLY])

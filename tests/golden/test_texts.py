@@ -21,6 +21,7 @@ from ansible.module_utils.slipway.selection import (
     require_waves,
 )
 from ansible.module_utils.slipway.story import story, what_is_served
+from ansible.module_utils.slipway.verification import Verification
 from ansible.module_utils.slipway.witness import Verdict
 
 OLD, NEW = "release_20261120_090000", "release_20261121_040641"
@@ -405,8 +406,33 @@ def test_a_refusal_is_said_like_this(golden, name):
     golden(f"refusal_{name}", str(refused.value))
 
 
+def verified(active=NEW, **found):
+    """The answer of a host about one application; `found` are outcomes and details by part."""
+    parts = {
+        "release": ("intact", "12 files, 48213 bytes"), "trust": ("intact", "12 files, 48213 bytes"),
+        "witness": ("intact", "5 records"), "own_runs": ("complete", ""), **found,
+    }  # fmt: skip
+    return {"active": active, **{part: {"outcome": each[0], "detail": each[1]} for part, each in parts.items()}}
+
+
+FLEET_FOUND = {
+    "prod-1": {"hello": verified(), "shop": verified("v7", witness=("torn", "set aside after a crash and recorded: history.jsonl.torn-812"))},
+    "prod-2": {"hello": verified(release=("file_changed", "file_changed: expected bin/hello as it was signed; found other bytes"))},
+    "prod-3": {
+        "hello": verified(OLD, witness=(RESTORED.outcome, RESTORED.detail), own_runs=("missing", "no record of run_20261121T040650Z_3f09ab"))
+    },
+    "prod-4": {"hello": verified(witness=("rewritten", "nothing that was kept fits; 5 were kept at 2026-11-21T04:06:55Z"))},
+}  # fmt: skip
+
+
+def test_a_fleet_is_verified_like_this(golden):
+    answers = {host: {"applications": applications} for host, applications in FLEET_FOUND.items()}
+    golden("verification", Verification({**answers, "prod-5": LOST}).report())
+    golden("verification_intact", Verification({"prod-1": answers["prod-1"]}).report())
+
+
 def test_every_golden_file_is_somebody_s():
     known = {f"report_{name}" for name in RUNS} | {f"plan_{name}" for name in PLANS}
-    known |= {"preflight", "preflight_warnings", "runs", "status", "story"}
+    known |= {"preflight", "preflight_warnings", "runs", "status", "story", "verification", "verification_intact"}
     known |= {f"refusal_{name}" for name in REFUSALS}
     assert {path.stem for path in Path(__file__).parent.glob("*.txt")} == known

@@ -39,7 +39,7 @@ def plan(site, controller, policy_path):
 
     def planned(answers=None, *, requested="", retry=False, waves=("1", "100%")):
         controller_now = Controller(**{**vars(controller), "now": site.host.clock.now()})
-        answers = {"prod-1": site.inspect()} if answers is None else answers
+        answers = {"prod-1": site.witnessed()} if answers is None else answers
         return deployment.plan_deployment(
             controller_now, site.catalogue, policy_path, answers, requested=requested, retry=retry, waves=waves
         )  # fmt: skip
@@ -296,7 +296,7 @@ def test_each_environment_is_judged_for_itself(site, judged, ready):
 
 
 def test_the_way_out_of_a_silent_host_names_no_host_that_was_not_asked_for(deployed, plan):
-    caught = refusal(plan, {"web-1": deployed.inspect(), "web-2": {"unreachable": True}})
+    caught = refusal(plan, {"web-1": deployed.witnessed(), "web-2": {"unreachable": True}})
     assert caught.remedy == "Mend it, or leave it out on purpose with -l web-1."
 
 
@@ -389,7 +389,7 @@ def plan_rollback(controller, answers, *, requested="", limited=False):
 
 
 def test_a_rollback_is_planned_from_what_the_hosts_say_and_carried_out(deployed, controller):
-    planned = plan_rollback(controller, {"prod-1": deployed.inspect()})
+    planned = plan_rollback(controller, {"prod-1": deployed.witnessed()})
     assert (planned["targets"], planned["takes_back"], planned["recover"]) == (
         {"prod-1": "v1"},
         {"prod-1": "run-2"},
@@ -398,7 +398,7 @@ def test_a_rollback_is_planned_from_what_the_hosts_say_and_carried_out(deployed,
     assert planned["message"] == "taking back run run-2 on prod-1: v2 -> v1"
     answer = deployed.rollback("v1", run=planned["run"], takes_back="run-2", expected_current="v2")
     assert answer["outcome"] == "confirmed"
-    again = plan_rollback(controller, {"prod-1": deployed.inspect()})
+    again = plan_rollback(controller, {"prod-1": deployed.witnessed()})
     assert (again["run"], again["targets"]) == (None, {})
     assert "run run-2 (v2, " in again["message"]
     assert "already taken back on prod-1" in again["message"]
@@ -408,13 +408,13 @@ def test_an_interrupted_run_is_planned_to_be_recovered(deployed, controller):
     deployed.build("v3", V3)
     deployed.stage("v3", run=deployed.run("run-3"))
     deployed.activate("v3", run=deployed.run("run-3"))
-    planned = plan_rollback(controller, {"prod-1": deployed.inspect()})
+    planned = plan_rollback(controller, {"prod-1": deployed.witnessed()})
     assert (planned["targets"], planned["recover"], planned["run"] is None) == ({}, ["prod-1"], False)
 
 
 def test_an_interrupted_rollback_is_planned_again_and_converges(deployed, controller):
     deployed.rollback("v1", keep=False, run=deployed.run("run-3"))
-    planned = plan_rollback(controller, {"prod-1": deployed.inspect()})
+    planned = plan_rollback(controller, {"prod-1": deployed.witnessed()})
     assert planned["targets"] == {"prod-1": "v1"}
     run = {**planned["run"], "dead_runs": ["run-3"], "controller_id": "controller-1"}
     assert deployed.rollback("v1", run=run, expected_current="v2")["outcome"] == "confirmed"
@@ -425,13 +425,13 @@ def test_an_interrupted_rollback_is_planned_again_and_converges(deployed, contro
 
 
 def test_a_rollback_over_the_whole_inventory_needs_every_host(deployed, controller):
-    answers = {"prod-1": deployed.inspect(), "prod-2": {"unreachable": True}}
+    answers = {"prod-1": deployed.witnessed(), "prod-2": {"unreachable": True}}
     caught = refusal(plan_rollback, controller, answers)
     assert (caught.reason, "-l" in caught.remedy) == ("host_unreachable", True)
 
 
 def test_within_a_limit_a_silent_host_does_not_hold_up_the_others(deployed, controller):
-    answers = {"prod-1": deployed.inspect(), "prod-2": {"unreachable": True}}
+    answers = {"prod-1": deployed.witnessed(), "prod-2": {"unreachable": True}}
     planned = plan_rollback(controller, answers, limited=True)
     assert (planned["targets"], planned["silent"]) == ({"prod-1": "v1"}, ["prod-2"])
 
@@ -442,7 +442,7 @@ def test_within_a_limit_somebody_must_answer(controller):
 
 def test_a_silent_host_is_not_called_done(deployed, controller):
     """The others have nothing to do, but nobody knows about the silent one."""
-    answers = {"prod-1": deployed.inspect(), "prod-2": {}}
+    answers = {"prod-1": deployed.witnessed(), "prod-2": {}}
     caught = refusal(plan_rollback, controller, answers, requested="v2", limited=True)
     assert "v2 is already active on prod-1: nothing to do." in caught.remedy
 

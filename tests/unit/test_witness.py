@@ -203,7 +203,8 @@ def test_another_end_is_a_fork_and_the_message_says_from_where_on(witness, witne
     said = Said(ID, "prod-1", witnessed.log(memory.witnessed()), witnessed.roots(memory.sizes()))
     verdict = witness.judge(memory, said, now=NOW)
     assert verdict == Verdict(
-        "forked", "the first 2 records are those that were kept, the others are not; 4 were kept at 2026-11-18T11:07:00Z"
+        "forked",
+        "the first 2 records are those that were kept, the others are not; 4 were kept at 2026-11-18T11:07:00Z",
     )
 
 
