@@ -141,7 +141,7 @@ class Site:
 
     def witnessed(self, **keys: Any) -> dict[str, Any]:
         """What slipway_application_info answers: the host's own answer, and what this controller says of its history."""
-        witness, now = Witness(self.state), self.host.clock.now()
+        witness, now = Witness(self.directory / "witness"), self.host.clock.now()
         memory = witness.recall("prod-1", self.application)
         answer = self.inspect(witnessed=memory.witnessed(), **keys)
         verdict = witness.judge_answer(memory, answer, "prod-1", now=now)

@@ -151,7 +151,7 @@ def ready(site):
     site.description["user"] = "nobody"
 
     def asked(*results, room=None, schema_revision=None):
-        answer = site.inspect(preflight=True)
+        answer = site.witnessed(preflight=True)
         facts = answer["preflight"]
         facts["results"] = [*facts["results"], *(Result(*each).as_dict() for each in results)]
         facts["schema_revision"] = schema_revision
