@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a machine a host of Slipway: identity, trust policy, resident package.
+"""Make a machine a host of Slipway: identity, trust policy, resident package, and the key that signs its histories.
 
-A second time changes nothing but an outdated resident package. An identity or a trust policy is never replaced here: the
-first would move the host to another environment, the second is rotated by its own rules.
+A second time changes nothing but an outdated resident package. An identity, a trust policy or a history key is never
+replaced here: the first would move the host to another environment, the second is rotated by its own rules, and with
+another key the host would contradict what it signed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from . import canonical
 from .errors import Refusal
 from .files import fsync_directory, point_link, read_link, read_regular, write_durable
 from .host import FORMAT, POLICY_LIMIT, Host
+from .keys import PublicKey
+from .log import ensure_history_key, load_history_key
 from .pack import RESIDENT_LIMIT
 from .policy import TrustPolicy
 
@@ -27,8 +30,9 @@ def bootstrap(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[st
     """Install what is missing.
 
     request: name, environment, trust_policy (the envelope's text), resident (path of the package on this host).
-    answer: changed, installed (what was, or would be, written), host {id, name, environment}.
-    Refusals: ``host_is_another``, ``trust_policy_differs``, those of a trust policy that does not hold.
+    answer: changed, installed (what was, or would be, written), host {id, name, environment}, history_key (the public key
+    in hex that a controller pins; null in check mode where none is made yet).
+    Refusals: ``host_is_another``, ``trust_policy_differs``, those of a trust policy that does not hold, of a key that is damaged.
     """
     policy = request["trust_policy"].encode()
     TrustPolicy.parse(policy).environment(request["environment"])
@@ -37,6 +41,7 @@ def bootstrap(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[st
     identity = _identity(request, host) if identity_path.exists() else None
     if policy_path.exists():
         _require_same_policy(policy_path, policy)
+    history_key = load_history_key(host)
     package = read_regular(Path(request["resident"]), limit=RESIDENT_LIMIT, what="resident package")
     if identity is None:
         installed.append("identity")
@@ -45,12 +50,18 @@ def bootstrap(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[st
         installed.append("trust policy")
     if not host.resident.is_file() or host.resident.read_bytes() != package:
         installed.append("resident package")
+    if history_key is None:
+        installed.append("history key")
     command = host.root / COMMAND
     if read_link(command) != "/usr/lib/slipway/slipway.pyz":
         installed.append("command")
     if not check:
         _install(host, installed, identity, policy, package)
-    return {"changed": bool(installed), "installed": installed, "host": identity}
+        history_key = load_history_key(host)
+    return {
+        "changed": bool(installed), "installed": installed, "host": identity,
+        "history_key": PublicKey.of(history_key).hex if history_key else None,
+    }  # fmt: skip
 
 
 def _install(host: Host, installed: list[str], identity: Mapping[str, str], policy: bytes, package: bytes) -> None:
@@ -64,6 +75,7 @@ def _install(host: Host, installed: list[str], identity: Mapping[str, str], poli
         point_link(host.root / COMMAND, "/usr/lib/slipway/slipway.pyz")
     if "trust policy" in installed:
         write_durable(host.configuration / "trust-policy.dsse.json", policy, mode=0o644)
+    ensure_history_key(host)
     if "identity" in installed:
         data = canonical.encode({"format": FORMAT, **identity}) + b"\n"
         write_durable(host.configuration / "host.json", data, mode=0o644)

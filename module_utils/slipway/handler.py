@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import bootstrap, release, status, unit_file
+from . import bootstrap, integrity, release, status, unit_file
 from .errors import Refusal
 from .host import Host
 
@@ -25,6 +25,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "confirm": release.confirm,
     "revert": release.revert,
     "recover": release.recover,
+    "verify": integrity.verify,
+    "proof": integrity.prove,
     "bootstrap": bootstrap.bootstrap,
     "write_unit": unit_file.write,
 }

@@ -12,7 +12,7 @@ from ansible.module_utils.slipway.bootstrap import COMMAND, bootstrap
 from ansible.module_utils.slipway.errors import Refusal
 from ansible.module_utils.slipway.host import Host
 
-EVERYTHING = ["identity", "trust policy", "resident package", "command"]
+EVERYTHING = ["identity", "trust policy", "resident package", "history key", "command"]
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_command_that_leads_elsewhere_is_set_right(machine, request_):
 def test_a_machine_is_a_host_only_when_all_else_is_there(machine, request_, syscalls):
     bootstrap(request_, machine, check=False)
     assert [name for call, name in syscalls.calls if call == "rename"] == [
-        "slipway.pyz", "slipway", "trust-policy.dsse.json", "host.json",
+        "slipway.pyz", "slipway", "trust-policy.dsse.json", "history-key.pem", "host.json",
     ]  # fmt: skip
 
 
