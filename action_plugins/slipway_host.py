@@ -13,6 +13,7 @@ ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent 
 
 from ansible.module_utils.slipway import resident
 from ansible.module_utils.slipway._action import HostAction
+from ansible.module_utils.slipway.errors import Refusal
 from ansible.module_utils.slipway.witness import Witness
 
 
@@ -33,6 +34,11 @@ class ActionModule(HostAction):
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         if not self._task.check_mode:
-            name = task_vars["inventory_hostname"]
-            Witness(self.state_directory(task_vars)).pin(result, name, now=int(time.time()))
+            self._pin(result, task_vars)
         return result
+
+    def _pin(self, result, task_vars):
+        try:
+            Witness(self.state_directory(task_vars)).pin(result, task_vars["inventory_hostname"], now=int(time.time()))
+        except Refusal as refusal:
+            result.update(failed=True, msg=str(refusal), **refusal.as_dict())

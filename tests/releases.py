@@ -102,6 +102,15 @@ class Site:
             **changes,
         }
 
+    def variables(self, name: str = "prod-1") -> dict[str, Any]:
+        """What a play knows of the host that a plugin needs."""
+        return {"slipway_state_directory": str(self.directory / "witness"), "inventory_hostname": name}
+
+    def options(self, state: str, **more: Any) -> dict[str, Any]:
+        """The options of a task with slipway_release."""
+        about = {"application": self.application, "description": self.description, "environment": "prod"}
+        return {"state": state, **about, "run": self.run(), **more}
+
     def request(self, operation: str, **keys: Any) -> dict[str, Any]:
         return {
             "operation": operation,

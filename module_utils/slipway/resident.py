@@ -19,7 +19,7 @@ CONTROLLER_ONLY = frozenset(
     {
         "_action.py", "_module.py", "archive.py", "audit.py", "bundle.py", "catalogue.py", "checklist.py", "checkout.py",
         "controller.py", "deployment.py", "descriptor.py", "junit.py", "manifest_view.py", "migrations.py",
-        "policy_draft.py", "resident.py", "runs.py", "sbom.py", "selection.py", "source.py", "story.py", "trial.py", "witness.py",
+        "policy_draft.py", "resident.py", "runs.py", "sbom.py", "selection.py", "source.py", "story.py", "trial.py", "verification.py", "witness.py",
         "validation.py",
     }
 )  # fmt: skip

@@ -301,6 +301,10 @@ class Witness:
     def key_path(self) -> Path:
         return self.state / "keys/witness.pem"
 
+    def memory(self) -> ControllerState:
+        """What the controller keeps."""
+        return ControllerState(self.state)
+
     def key(self) -> Ed25519PrivateKey:
         """The witness's key, made when it is first needed. It signs nothing but cosignatures, and is no approver's or builder's."""
         if not self.key_path.exists():
@@ -317,14 +321,14 @@ class Witness:
 
     def verifier(self) -> Verifier:
         """The public half, by which anybody can verify cosignatures."""
-        return Verifier(self.name(ControllerState(self.state)), PublicKey.of(self.key()), COSIGNATURE)
+        return Verifier(self.name(self.memory()), PublicKey.of(self.key()), COSIGNATURE)
 
     def recall(self, name: str, application: str, host_id: str | None = None) -> Memory:
         """What is known of an application's history on the host with this inventory name.
 
         Which machine that is, only its answer tells; until then it is the one that had the name last.
         """
-        kept = ControllerState(self.state)
+        kept = self.memory()
         hosts = kept.hosts()
         holder = next((host for host in reversed(hosts) if host.name == name), None)
         identity = host_id or (holder.id if holder else None)
@@ -341,13 +345,13 @@ class Witness:
         """Remember the key that a host named when it was bootstrapped: from then on no other speaks for it."""
         if answer.get("history_key") and not answer.get("failed"):
             host = KnownHost(str(answer["host"]["id"]), name, PublicKey.from_hex(str(answer["history_key"])).hex)
-            ControllerState(self.state).pin(host, now=now)
+            self.memory().pin(host, now=now)
 
     def judge(self, memory: Memory, said: Said, *, now: int) -> Verdict:
         """Judge what a host said against what was known when it was asked; what is good is cosigned and kept."""
         verdict, found = judge(memory, said)
         if verdict.is_trusted and said.log and found:
-            kept = ControllerState(self.state)
+            kept = self.memory()
             kept.pin(KnownHost(said.host_id, said.name, str(said.log["key"])), now=now)
             newest = memory.newest
             if newest is None or newest.size < found.size:
@@ -378,7 +382,7 @@ class Witness:
         host_id = host_of(answer, memory)
         if host_id is None or "runs" not in answer:
             return {"witness": verdict.as_dict() if verdict else None, "own_runs": None}
-        own_runs = compare_runs(ControllerState(self.state), host_id, memory.application, answer["runs"])
+        own_runs = compare_runs(self.memory(), host_id, memory.application, answer["runs"])
         return {"witness": verdict.as_dict() if verdict else None, "own_runs": own_runs.as_dict()}
 
     def accept(self, memory: Memory, said: Said, *, accepted_by: str, now: int) -> Verdict:
@@ -390,7 +394,7 @@ class Witness:
         verdict, found = judge(memory, said)
         if verdict.outcome not in ACCEPTABLE or said.altered or found is None or said.log is None:
             return self.judge(memory, said, now=now)
-        kept = ControllerState(self.state)
+        kept = self.memory()
         kept.accept(
             KnownHost(said.host_id, said.name, str(said.log["key"])),
             memory.application,
@@ -408,6 +412,6 @@ class Witness:
         log = said.log or {}
         note, host = Note.parse(str(log["checkpoint"]).encode()), Verifier(found.origin, PublicKey.from_hex(log["key"]))
         own = next(each for each in note.signatures if (each.name, each.key_id) == (host.name, host.key_id))
-        name = self.name(ControllerState(self.state))
+        name = self.name(self.memory())
         cosigned = Note(note.text, (own,)).cosigned_by(name, self.key(), now=now)
         return KeptCheckpoint(found.size, found.root.hex(), cosigned.encode().decode(), now)

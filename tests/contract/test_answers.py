@@ -12,11 +12,12 @@ import plugins
 import pytest
 import repository
 import signed
-from ansible.module_utils.slipway import bootstrap, deployment, resident
+from ansible.module_utils.slipway import bootstrap, deployment, handler, resident
 from ansible.module_utils.slipway.controller import Process
 from releases import ONCE
 from test_modules import CONTROLLER_ONLY, ON_HOSTS
 
+ASKED = {"environment": None, "bytes": True, "witnessed": {}}
 # For people, or of Ansible itself.
 EVERYWHERE = {"changed", "failed", "msg", "diff"}
 REFUSAL = {"reason", "expected", "found", "remedy"}
@@ -56,6 +57,9 @@ def deployments(site):
     site.description["health"] = [{"type": "command", "argv": ["false"]}]
     yield site.activate("v3", run=site.run("run-3"))
     yield site.rollback("v3", run=site.run("run-4"), retry=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handler, "Host", lambda: site.host)
+        yield plugins.run_with_module("slipway_release", task_vars=site.variables(), **site.options("recovered"))
 
 
 def controller(site):
@@ -81,6 +85,9 @@ def answers_of(name, site, tmp_path):
             site.inspect(health=True, manifest=True, verify=True),
             site.inspect(environment="staging"),
         ]
+    if name == "slipway_integrity_info":
+        site.deploy("v1")
+        return [doors.load(name).verify({**ASKED, "applications": ["shop"]}, check=False)]
     if name == "slipway_history_info":
         site.deploy("v1")
         return [site.ask("history", limit=2)]
@@ -167,6 +174,8 @@ def planned(name, site, tmp_path):
     if name == "slipway_smoke_test":
         asked = {"smoke": [{"type": "tcp", "host": "127.0.0.1", "port": 1}], "smoke_patience": ONCE}
         return [ask(application="shop", description=description) for description in (asked, {})]
+    if name == "slipway_integrity_report":
+        return [ask(answers={"prod-1": {}})]
     if name == "slipway_run_report":
         results = {"confirmation": {"prod-1": {"outcome": "confirmed", "active_release_id": "v1"}}}
         run = controller(site).begin("deploy")

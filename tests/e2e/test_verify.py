@@ -47,7 +47,9 @@ def is_green(shop: Application, limit: str | None = HOST) -> None:
 
 def row(done: Done, host: str = HOST) -> list[str]:
     """What is in the columns release, trust, history and runs."""
-    line = next(line.split() for line in done.output.splitlines() if line.split()[:1] == [host] and len(line.split()) == 7)
+    line = next(
+        line.split() for line in done.output.splitlines() if line.split()[:1] == [host] and len(line.split()) == 7
+    )
     return line[3:]
 
 
@@ -117,20 +119,24 @@ def test_a_release_that_was_touched_is_found(shop: Application, case: str) -> No
     assert done.says("not intact: prod-1")
 
 
-HISTORY: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
-    "an edited record": (lambda records: [edited(records[0]), *records[1:]], "rewritten"),
-    "a record less": (lambda records: records[:-1], "truncated"),
-    "the whole chain computed anew": (lambda records: recomputed([edited(each) for each in records]), "rewritten"),
+HISTORY: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str, str]] = {
+    "an edited record": (lambda records: [edited(records[0]), *records[1:]], "rewritten", "history_altered"),
+    "a record less": (lambda records: records[:-1], "truncated", "history_untrusted"),
+    "the whole chain computed anew": (
+        lambda records: recomputed([edited(each) for each in records]),
+        "rewritten",
+        "history_untrusted",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", HISTORY)
 @pytest.mark.usefixtures("kept")
 def test_a_history_that_was_touched_is_found_and_nothing_is_deployed_there(shop: Application, case: str) -> None:
-    change, verdict = HISTORY[case]
+    change, verdict, reason = HISTORY[case]
     write(shop, change(lines(shop)))
     assert row(verify(shop))[2] == verdict
-    is_refused(shop)
+    is_refused(shop, reason)
     # From a history that contradicts the host's own checkpoint nothing can begin.
     assert row(verify(shop, "-e", "history_accept=true"))[2] == verdict
 
@@ -138,7 +144,9 @@ def test_a_history_that_was_touched_is_found_and_nothing_is_deployed_there(shop:
 @pytest.mark.usefixtures("kept")
 def test_a_chain_that_the_host_itself_takes_for_its_own_is_found(shop: Application) -> None:
     write(shop, recomputed([edited(each) for each in lines(shop)]))
-    shop.fleet.inside(HOST, f"cd /var/lib/slipway/{shop.name} && rm checkpoint history.tree; slipway recover {shop.name}")
+    shop.fleet.inside(
+        HOST, f"cd /var/lib/slipway/{shop.name} && rm checkpoint history.tree; slipway recover {shop.name}"
+    )
     shop.fleet.inside(HOST, f"test -e /var/lib/slipway/{shop.name}/checkpoint")
     assert row(verify(shop))[2] == "rewritten"
     is_refused(shop)
@@ -146,7 +154,9 @@ def test_a_chain_that_the_host_itself_takes_for_its_own_is_found(shop: Applicati
 
 @pytest.mark.usefixtures("kept")
 def test_a_key_that_was_replaced_is_found(shop: Application) -> None:
-    shop.fleet.inside(HOST, f"cd /var/lib/slipway && rm history-key.pem {shop.name}/checkpoint; slipway recover {shop.name}")
+    shop.fleet.inside(
+        HOST, f"cd /var/lib/slipway && rm history-key.pem {shop.name}/checkpoint; slipway recover {shop.name}"
+    )
     assert row(verify(shop))[2] == "key_changed"
     is_refused(shop)
 

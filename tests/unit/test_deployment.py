@@ -162,6 +162,7 @@ def ready(site):
     return asked
 
 
+PUT_BACK = {"witness": {"outcome": "restored", "detail": "2 records"}}
 FAILED = ("port", "8000", "FAIL", "held by other (pid 42)", "Stop it.")
 WARNED = ("unit", "shop.service", "WARN", "disabled", "Enable it.")
 SCHEMA = SchemaRevisions("alembic", "b2", ("a1", "b2"))
@@ -284,12 +285,60 @@ def test_a_host_without_an_answer_is_not_ready_and_the_others_are_judged(site, j
     assert ("prod-1", "unit", "shop.service", "WARN") in rows_of(judgement)
 
 
+def test_a_history_that_is_not_trusted_is_not_ready(site, judged, ready):
+    site.build("v1", V1)
+    judgement = judged({"prod-1": ready(), "prod-2": {**ready(), **PUT_BACK}})
+    assert ("prod-2", "history", "shop", "FAIL") in rows_of(judgement)
+    assert [host for host, each in judgement.rows if each.check == "history"] == ["prod-2"]
+
+
 def test_each_environment_is_judged_for_itself(site, judged, ready):
     site.build("v1", V1)
     other = ready()
     other["host"]["environment"] = "moon"
     judgement = judged({"prod-1": ready(), "moon-1": other})
     assert [row[:4:3] for row in rows_of(judgement)[:2]] == [("all of moon", "FAIL"), ("all of prod", "PASS")]
+
+
+# histories that are not what was witnessed
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        "truncated", "restored", "forked", "rewritten", "key_changed", "foreign_checkpoint", "unknown_witness", "unjudged", "anything",
+    ],
+)  # fmt: skip
+def test_nothing_is_deployed_where_a_history_is_not_the_one_that_was_witnessed(site, plan, outcome):
+    site.build("v1", V1)
+    answers = {
+        "prod-1": site.witnessed(),
+        "prod-2": {**site.witnessed(), "witness": {"outcome": outcome, "detail": "x"}},
+    }
+    caught = refusal(plan, answers)
+    assert caught.reason == "history_untrusted"
+    assert f"prod-2: {outcome}: x" in caught.found
+    assert "playbooks/verify.yml -l prod-2" in caught.remedy
+    assert "-l prod-1." in caught.remedy
+    assert not (site.state / "state.sqlite").exists()
+
+
+@pytest.mark.parametrize("outcome", ["intact", "torn", "first_seen"])
+def test_a_history_that_goes_on_is_deployed_to(site, plan, outcome):
+    site.build("v1", V1)
+    assert plan({"prod-1": {**site.inspect(), "witness": {"outcome": outcome, "detail": ""}}})["release_id"] == "v1"
+
+
+def test_nothing_is_deployed_where_nobody_judged_the_history(site, plan):
+    site.build("v1", V1)
+    assert refusal(plan, {"prod-1": site.inspect()}).reason == "history_untrusted"
+
+
+def test_a_host_that_refuses_since_its_history_is_broken_is_untrusted_and_not_silent(site, plan):
+    site.build("v1", V1)
+    broken = {"failed": True, "reason": "history_altered", "witness": {"outcome": "rewritten", "detail": "line 2"}}
+    caught = refusal(plan, {"prod-1": site.witnessed(), "prod-2": broken})
+    assert (caught.reason, "prod-2: rewritten: line 2" in caught.found) == ("history_untrusted", True)
 
 
 # hosts that do not answer
@@ -434,6 +483,15 @@ def test_within_a_limit_a_silent_host_does_not_hold_up_the_others(deployed, cont
     answers = {"prod-1": deployed.witnessed(), "prod-2": {"unreachable": True}}
     planned = plan_rollback(controller, answers, limited=True)
     assert (planned["targets"], planned["silent"]) == ({"prod-1": "v1"}, ["prod-2"])
+
+
+def test_a_rollback_goes_on_where_a_history_is_not_trusted_and_tells_it(deployed, controller):
+    answers = {"prod-1": {**deployed.witnessed(), **PUT_BACK}}
+    planned = plan_rollback(controller, answers)
+    assert planned["targets"] == {"prod-1": "v1"}
+    assert planned["message"].splitlines()[1:] == [
+        "prod-1: its history is restored: 2 records. It goes back all the same; then ansible-playbook playbooks/verify.yml -l prod-1"
+    ]
 
 
 def test_within_a_limit_somebody_must_answer(controller):

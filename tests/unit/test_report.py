@@ -4,7 +4,15 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.slipway.report import Ending, ending, endings_of, run_report, status_table, table
+from ansible.module_utils.slipway.report import (
+    Ending,
+    ending,
+    endings_of,
+    newest_answers,
+    run_report,
+    status_table,
+    table,
+)
 
 INSPECTED = {"active": "v1", "changed": False}
 SWITCHED = {"outcome": "switched", "active_release_id": "v2"}
@@ -32,17 +40,27 @@ def test_what_a_command_printed_stays_in_its_cell_and_drives_no_terminal():
 def test_a_status_table_has_a_line_for_every_host_also_for_those_without_an_answer():
     answer = {
         "active": "v2", "since": "2026-11-21T03:12:56Z", "deployed_by": "anna", "health": {"outcome": "success"},
-        "previous": "v1", "bad": {"v3": "health_failed", "v4": "x"},
+        "previous": "v1", "bad": {"v3": "health_failed", "v4": "x"}, "witness": {"outcome": "intact", "detail": ""},
     }  # fmt: skip
     new = {"active": None, "since": None, "deployed_by": None, "health": None, "previous": None, "bad": {}}
     shown = status_table({"prod-2": new, "prod-1": answer, "prod-3": {}, "prod-4": {"reason": "format_unknown"}})
     assert [line.split() for line in shown.splitlines()] == [
-        ["host", "release", "since", "by", "health", "previous", "bad"],
-        ["prod-1", "v2", "2026-11-21T03:12:56Z", "anna", "success", "v1", "v3,", "v4"],
-        ["prod-2", "-", "-", "-", "-", "-", "-"],
-        ["prod-3", "?", "?", "?", "unreachable", "?", "?"],
-        ["prod-4", "?", "?", "?", "format_unknown", "?", "?"],
+        ["host", "release", "since", "by", "health", "history", "previous", "bad"],
+        ["prod-1", "v2", "2026-11-21T03:12:56Z", "anna", "success", "intact", "v1", "v3,", "v4"],
+        ["prod-2", "-", "-", "-", "-", "-", "-", "-"],
+        ["prod-3", "?", "?", "?", "unreachable", "?", "?", "?"],
+        ["prod-4", "?", "?", "?", "format_unknown", "?", "?", "?"],
     ]
+
+
+def test_of_several_answers_the_newest_that_speaks_of_the_history_counts():
+    first, second = {"witness": {"outcome": "intact"}}, {"witness": {"outcome": "restored"}}
+    results = {
+        "inspection": {"prod-1": first, "prod-2": first, "prod-3": {}},
+        "activation": {"prod-1": second, "prod-2": {"witness": None}},
+        "confirmation": {"prod-1": LOST},
+    }
+    assert newest_answers(results) == {"prod-1": second, "prod-2": first}
 
 
 ENDINGS = {
