@@ -96,6 +96,12 @@ class Log:
         )
         self._cache(grown)
 
+    def require_sound(self) -> None:
+        """Sign, and refuse where any of the records is not as it was signed: what `sign` alone need not read."""
+        self.sign()
+        private = ensure_history_key(self.places.host)
+        self._require_extends(self._statement(PublicKey.of(private)), tree_of(self.history.lines()[0]))
+
     def _statement(self, key: PublicKey) -> Checkpoint:
         """What this key last said of this log; of an empty one anybody may say the same."""
         nothing = Checkpoint(self.origin, 0, merkle.EMPTY_ROOT)

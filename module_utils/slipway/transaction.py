@@ -114,8 +114,8 @@ class Transactions:
         try:
             with full_disk_is_a_refusal(self.places.state, what="journal a transaction and keep its history"):
                 self._reserve_room()
-                if not intent.rollback:  # a history that cannot be signed must not stand in the way back
-                    self.log.sign()
+                if not intent.rollback:  # a history that is not as it was signed must not stand in the way back
+                    self.log.require_sound()
                 lease = self.leases.take(run, reason=f"{reason} of {intent.release_id}", now=self.clock.now())
                 kept = self.backups.keep(replacements, transaction)
             with full_disk_is_a_refusal(self.places.base, what="make the link back"):

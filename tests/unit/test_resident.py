@@ -16,6 +16,7 @@ from pathlib import Path
 import ansible.module_utils.slipway
 import pytest
 from ansible.module_utils.slipway import __version__, resident
+from releases import V1
 
 PACKAGE = Path(resident.__file__).parent
 IN_ROOT = """
@@ -61,7 +62,40 @@ def test_the_package_says_its_version(package):
 def test_the_status_of_an_empty_host_is_an_empty_table(package, tmp_path):
     finished = python("-c", IN_ROOT, package, tmp_path, "status")
     assert (finished.returncode, finished.stderr) == (0, "")
-    assert finished.stdout.split() == ["application", "active", "since", "by", "health", "previous", "bad"]
+    head = ["application", "active", "since", "by", "health", "previous", "bad", "trust", "checked"]
+    assert finished.stdout.split() == head
+
+
+def test_a_host_verifies_itself_with_nothing_but_the_package(package, site):
+    site.build("v1", V1)
+    site.deploy("v1")
+    in_root = IN_ROOT.replace("root=Path(sys.argv[2])", f"root=Path(sys.argv[2]), uid={os.geteuid()}")
+
+    def verified():
+        # The controller's site packages stand for the host's python3-cryptography.
+        argv = [sys.executable, "-I", "-c", in_root, package, site.host.root, "verify", "shop"]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/")
+
+    finished = verified()
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.splitlines()[1].split()[:4] == ["shop", "v1", "intact", "intact"]
+    site.places.history.write_bytes(b"")
+    finished = verified()
+    assert finished.returncode == 1
+    assert finished.stdout.splitlines()[1].split()[:4] == ["shop", "v1", "intact", "truncated"]
+
+
+def test_the_package_is_a_module_for_whoever_has_it_on_the_path(package):
+    environment = {"PYTHONPATH": str(package), "PATH": os.environ["PATH"]}
+
+    def run(*arguments):
+        argv = [sys.executable, "-m", "slipway", *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, env=environment, cwd="/")
+
+    assert run("--version").stdout == f"slipway {__version__}\n"
+    finished = run("verify", "not-here")
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr.partition(":")[0] in ("host_identity_missing", "application_not_bootstrapped")
 
 
 def test_every_verb_works_on_an_empty_host(package, tmp_path):
