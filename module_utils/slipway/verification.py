@@ -43,7 +43,10 @@ _REMEDIES: Final = {
     ): "If .slipway/keys/witness.pem was lost: {verify} -l {host} -e history_accept=true. If not, find out who changed .slipway/state.sqlite.",
     ("history", "unjudged"): "Mend the controller's state directory, then run the same command again.",
     ("history", None): _EVIDENCE,
-    ("runs", None): "Compare with `slipway history` on the host; if no snapshot was put back there: {howto}",
+    (
+        "runs",
+        None,
+    ): "Compare with `slipway history` on the host. If a snapshot of it, or a backup of this controller's state, was put back on purpose: {verify} -l {host} -e history_accept=true. If nobody did that: {howto}",
     ("host", None): "Mend what it says, then run the same command again.",
 }
 
@@ -101,7 +104,8 @@ class Verification:
         lines = [table(("host", "application", "active", "release", "trust", "history", "runs"), rows)]
         for each in self.findings:
             where = f"{each.host} {each.application}".rstrip()
-            lines += [f"{where}: {each.part} {each.outcome}: {each.detail}".rstrip(": "), f"  {each.remedy}"]
+            detail = each.detail.removeprefix(f"{each.outcome}: ")
+            lines += [f"{where}: {each.part} {each.outcome}: {detail}".rstrip(": "), f"  {each.remedy}"]
         hosts = sorted({finding.host for finding in self.findings})
         lines.append(f"not intact: {', '.join(hosts)}" if hosts else "everything is intact")
         return "\n".join(lines)

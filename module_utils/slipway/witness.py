@@ -102,14 +102,14 @@ class Memory:
 class Said:
     """What a host said of one history: ``log`` {checkpoint, key, consistency, torn} of its answer, or nothing.
 
-    ``roots`` are those at sizes that were asked for ({size: 64 hex digits}); ``altered`` says how the host itself found its
+    ``roots`` are those at sizes that were asked for ({size in digits: 64 hex digits}); ``altered`` says how the host itself found its
     history broken.
     """
 
     host_id: str
     name: str
     log: Mapping[str, Any] | None
-    roots: Mapping[int, str] | None = None
+    roots: Mapping[str, Any] | None = None
     altered: Verdict | None = None
 
 
@@ -134,30 +134,43 @@ def host_of(answer: Answer, memory: Memory) -> str | None:
     if memory.holder:
         return memory.holder.id
     try:
-        return checkpoint.read(str(log["checkpoint"]).encode()).origin.split("/")[1] if log else None
+        return checkpoint.read(_note_in(log)).origin.split("/")[1] if isinstance(log, Mapping) else None
     except Refusal:
         return None
+
+
+def _note_in(log: Mapping[str, Any]) -> bytes:
+    """The signed checkpoint in what a host sent, which may be anything."""
+    return str(log.get("checkpoint")).encode("utf-8", "replace")
 
 
 def said_in(answer: Answer, memory: Memory, name: str) -> Said | None:
     """What an answer says of a history; None where it says nothing, since the host did not come so far."""
     host_id = host_of(answer, memory)
-    if answer.get("failed") and answer.get("reason") in REFUSED:
-        altered = Verdict(REFUSED[answer["reason"]], str(answer.get("found")))
-        return Said(host_id or "", name, None, altered=altered)
-    log = answer.get("log")
-    if host_id and answer.get("failed") and answer.get("reason") == NOT_HERE:
+    log, reason = answer.get("log"), str(answer.get("reason")) if answer.get("failed") else ""
+    if reason in REFUSED:
+        return Said(host_id or "", name, None, altered=Verdict(REFUSED[reason], str(answer.get("found"))))
+    if host_id and reason == NOT_HERE:
         return Said(host_id, name, None)
     if host_id is None or not isinstance(log, Mapping):
         return None
-    roots = log.get("roots")
+    roots, outcome = log.get("roots"), str(log.get("outcome"))
     return Said(
         host_id,
         name,
         log,
-        roots={int(size): str(root) for size, root in roots.items()} if roots else None,
-        altered=Verdict(ALTERED[log["outcome"]], str(log.get("detail"))) if log.get("outcome") in ALTERED else None,
+        roots={str(size): root for size, root in roots.items()} if isinstance(roots, Mapping) and roots else None,
+        altered=Verdict(ALTERED[outcome], str(log.get("detail"))) if outcome in ALTERED else None,
     )
+
+
+def runs_in(answer: Answer) -> list[Mapping[str, Any]] | None:
+    """The runs that an answer to ``verify`` tells, None where it is no list of them: a host may send anything."""
+    runs = answer.get("runs")
+    if not isinstance(runs, list) or not all(isinstance(run, Mapping) for run in runs):
+        return None
+    is_whole = all({"run_id", "controller_id"} <= run.keys() and type(run.get("seq")) is int for run in runs)
+    return runs if is_whole else None
 
 
 def judge(memory: Memory, said: Said) -> tuple[Verdict, Checkpoint | None]:
@@ -213,16 +226,16 @@ def _signed(memory: Memory, said: Said) -> tuple[Verdict | None, Checkpoint | No
     log = said.log or {}
     try:
         key = PublicKey.from_hex(str(log.get("key")))
-        if owner := next((other for other in memory.others if other.history_key == key.hex), None):
+        is_pinned = memory.pinned is not None and memory.pinned.history_key == key.hex
+        owner = next((other for other in memory.others if other.history_key == key.hex), None)
+        if owner and not is_pinned:  # a machine that was bootstrapped anew may have kept its key
             return Verdict("foreign_checkpoint", f"signed with the key of {owner.name} ({owner.id})"), None
-        origin = checkpoint.origin_of(said.host_id, memory.application)
-        found = checkpoint.verify(str(log.get("checkpoint")).encode(), key=key, origin=origin)
+        found = checkpoint.verify(_note_in(log), key=key, origin=checkpoint.origin_of(said.host_id, memory.application))
     except Refusal as refusal:
         return Verdict("foreign_checkpoint", f"expected {refusal.expected}; found {refusal.found}"), None
-    if memory.pinned and memory.pinned.history_key != key.hex:
-        return Verdict(
-            "key_changed", f"signed with {key.hex[:16]}…, pinned is {memory.pinned.history_key[:16]}…"
-        ), found
+    if memory.pinned and not is_pinned:
+        detail = f"signed with {key.hex[:16]}…, pinned is {memory.pinned.history_key[:16]}…"
+        return Verdict("key_changed", detail), found
     return None, found
 
 
@@ -250,7 +263,7 @@ def _shrunken(memory: Memory, said: Said, found: Checkpoint, newest: KeptCheckpo
 def _departed(memory: Memory, said: Said, newest: KeptCheckpoint, found: str) -> Verdict:
     """A history that does not go on from the newest checkpoint: where it departs, the roots at the kept sizes tell."""
     roots = said.roots or {}
-    older = [kept for kept in memory.checkpoints[:-1] if kept.size and roots.get(kept.size) == kept.root]
+    older = [kept for kept in memory.checkpoints[:-1] if kept.size and roots.get(str(kept.size)) == kept.root]
     if older:
         return Verdict(
             "forked",
@@ -278,13 +291,13 @@ def compare_runs(memory: ControllerState, host_id: str, application: str, runs: 
     name this controller and no run of it). What was so when the history was accepted is accepted with it.
     """
     accepted = memory.acceptance(host_id, application)
-    here, known, controller = {run["run_id"] for run in runs}, memory.run_ids(application), memory.controller_id()
+    here, known, controller = {str(run["run_id"]) for run in runs}, memory.run_ids(application), memory.controller_id()
     recorded = memory.recorded_runs(host_id, application, since=accepted.accepted)
     if runs and runs[0]["seq"] > 0:  # the host tells only its newest records; run ids sort by time
         recorded = [run_id for run_id in recorded if run_id >= min(here)]
     missing = [run_id for run_id in recorded if run_id not in here]
     strange = {
-        run["run_id"] for run in runs if run["controller_id"] == controller and run["seq"] >= accepted.size
+        str(run["run_id"]) for run in runs if run["controller_id"] == controller and run["seq"] >= accepted.size
     } - known
     told = [f"no record of {', '.join(missing)}"] if missing else []
     told += [f"records of {', '.join(sorted(strange))}, which this controller never began"] if strange else []
@@ -379,11 +392,29 @@ class Witness:
         """
         answer = {**answer, "log": answer.get("history")}
         verdict = self.judge_answer(memory, answer, name, accepted_by=accepted_by, now=now)
-        host_id = host_of(answer, memory)
-        if host_id is None or "runs" not in answer:
-            return {"witness": verdict.as_dict() if verdict else None, "own_runs": None}
-        own_runs = compare_runs(self.memory(), host_id, memory.application, answer["runs"])
-        return {"witness": verdict.as_dict() if verdict else None, "own_runs": own_runs.as_dict()}
+        own_runs = None
+        if verdict and verdict.outcome != "unjudged" and "runs" in answer:
+            own_runs = self._compared(memory, answer, name, verdict, accepted_by=accepted_by, now=now)
+        return {
+            "witness": verdict.as_dict() if verdict else None,
+            "own_runs": own_runs.as_dict() if own_runs else None,
+        }
+
+    def _compared(
+        self, memory: Memory, answer: Answer, name: str, verdict: Verdict, *, accepted_by: str | None, now: int
+    ) -> Verdict:
+        said, runs = said_in(answer, memory, name), runs_in(answer)
+        if said is None or runs is None:
+            return Verdict("unknown", "what the host tells of its records is no list of runs")
+        own_runs = compare_runs(self.memory(), said.host_id, memory.application, runs)
+        if accepted_by is None or own_runs.outcome == "complete" or not verdict.is_trusted:
+            return own_runs
+        memory = self.recall(name, memory.application, said.host_id)
+        found = judge(memory, said)[1]
+        if found is None:
+            return own_runs
+        self._begin_anew(memory, said, found, why=own_runs, accepted_by=accepted_by, now=now)
+        return Verdict("complete", f"accepted by {accepted_by}, was {own_runs}")
 
     def accept(self, memory: Memory, said: Said, *, accepted_by: str, now: int) -> Verdict:
         """Begin anew from what the host has now: an operator knows why it differs (a snapshot that was put back on purpose).
@@ -392,20 +423,25 @@ class Witness:
         so is one whose own chain is broken, or whose checkpoint is not the host's: from that nothing can begin.
         """
         verdict, found = judge(memory, said)
-        if verdict.outcome not in ACCEPTABLE or said.altered or found is None or said.log is None:
+        if verdict.outcome not in ACCEPTABLE or said.altered or found is None:
             return self.judge(memory, said, now=now)
+        self._begin_anew(memory, said, found, why=verdict, accepted_by=accepted_by, now=now)
+        return Verdict("first_seen", f"accepted by {accepted_by}, was {verdict}")
+
+    def _begin_anew(
+        self, memory: Memory, said: Said, found: Checkpoint, *, why: Verdict, accepted_by: str, now: int
+    ) -> None:
         kept = self.memory()
         kept.accept(
-            KnownHost(said.host_id, said.name, str(said.log["key"])),
+            KnownHost(said.host_id, said.name, str((said.log or {})["key"])),
             memory.application,
             size=found.size,
-            outcome=verdict.outcome,
-            detail=verdict.detail,
+            outcome=why.outcome,
+            detail=why.detail,
             accepted_by=accepted_by,
             now=now,
         )
         kept.keep_checkpoint(said.host_id, memory.application, self._cosigned(said, found, now), after=None)
-        return Verdict("first_seen", f"accepted by {accepted_by}, was {verdict}")
 
     def _cosigned(self, said: Said, found: Checkpoint, now: int) -> KeptCheckpoint:
         """The checkpoint as it is kept: its text, the one signature that was verified, and the cosignature."""

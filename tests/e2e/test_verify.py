@@ -198,7 +198,7 @@ def test_a_host_that_was_put_back_to_a_snapshot_is_found_and_can_be_accepted(sho
     assert status.says("restored", "playbooks/verify.yml -l prod-1")
 
     back = shop.rollback()
-    assert back.says("its history is restored", "two -> one", "playbooks/verify.yml")
+    assert back.says("two -> one", "its history is restored", "playbooks/verify.yml")
     assert shop.active(HOST) == "one"
     assert row(verify(shop))[2] == "forked"  # it went on from where it was put back to
 

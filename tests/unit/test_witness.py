@@ -15,7 +15,9 @@ from ansible.module_utils.slipway.controller import ControllerState
 from ansible.module_utils.slipway.history import EMPTY_TREE, History, leaf_hash
 from ansible.module_utils.slipway.keys import PublicKey
 from ansible.module_utils.slipway.note import Note
-from ansible.module_utils.slipway.witness import Said, Verdict, Witness, compare_runs
+from ansible.module_utils.slipway.witness import TRUSTED, Said, Verdict, Witness, compare_runs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 NOW = signed.NOW
 ID = "7f3a1c52-6a0e-4a3e-9a64-2f3f5c1d9e10"
@@ -61,7 +63,7 @@ class Machine:
 
     def roots(self, sizes):
         tree = self.tree()
-        return {size: tree.root(size).hex() for size in sizes if size <= tree.size}
+        return {str(size): tree.root(size).hex() for size in sizes if size <= tree.size}
 
 
 @pytest.fixture
@@ -320,6 +322,16 @@ def test_another_machine_under_the_same_name_is_told_unless_it_was_bootstrapped_
     assert ask() == "restored"  # the old machine is back in its place
 
 
+def test_a_machine_that_was_bootstrapped_anew_may_have_kept_its_key(witness, witnessed, ask):
+    witnessed.id = OTHER_ID
+    assert ask() == "key_changed"
+    witnessed.name = "web-1"
+    assert ask() == "foreign_checkpoint"  # a clone of prod-1
+    witnessed.name = "prod-1"
+    witness.pin({"host": {"id": OTHER_ID}, "history_key": PublicKey.of(witnessed.key).hex}, "prod-1", now=NOW)
+    assert (ask(), ask()) == ("first_seen", "intact")
+
+
 def test_a_host_that_got_another_name_is_still_known(witness, witnessed, ask):
     witnessed.name = "web-1"
     witnessed.record("v5")
@@ -464,8 +476,7 @@ def test_what_the_host_says_against_its_own_history_is_believed(witness, witness
 def test_the_roots_of_an_answer_tell_a_fork(witness, witnessed):
     witnessed.lines = recomputed([*witnessed.lines[:2], edited(witnessed.lines[2]), witnessed.lines[3]])
     memory = witness.recall("prod-1", "shop")
-    roots = {str(size): root for size, root in witnessed.roots(memory.sizes()).items()}
-    answer = {"log": {**witnessed.log(memory.witnessed()), "roots": roots}}
+    answer = {"log": {**witnessed.log(memory.witnessed()), "roots": witnessed.roots(memory.sizes())}}
     assert witness.judge_answer(memory, answer, "prod-1", now=NOW).outcome == "forked"
 
 
@@ -483,6 +494,39 @@ def test_a_memory_that_cannot_be_written_is_told_and_does_not_undo_what_the_host
     answer = {"log": witnessed.log(memory.witnessed())}
     altered_memory(witness, "DROP TABLE checkpoints")
     assert witness.judge_answer(memory, answer, "prod-1", now=NOW) == Verdict("unjudged", "no such table: checkpoints")
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["altered", "seq", "run_id", "checkpoint"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.sampled_from(["size", "roots"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(
+    ("checkpoint", "key", "consistency", "torn", "roots", "outcome", "detail", "host", "failed", "reason", "found", "runs"), ANYTHING,
+)))  # fmt: skip
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_host_answers_it_is_judged_and_never_believed(witness, witnessed, garbage):
+    memory = witness.recall("prod-1", "shop")
+    answer = {**garbage, "log": garbage, "history": garbage}
+    verdict = witness.judge_answer(memory, answer, "prod-1", now=NOW)
+    assert verdict is None or not verdict.is_trusted
+    found = witness.verified(memory, answer, "prod-1", accepted_by="anna", now=NOW)["witness"]
+    assert found is None or found["outcome"] not in TRUSTED
+    assert sizes(witness, witnessed) == [1, 2, 4]
+
+
+@given(ANYTHING)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_host_tells_of_its_runs_it_is_compared(witness, witnessed, garbage):
+    memory = witness.recall("prod-1", "shop")
+    answer = {"host": {"id": ID}, "history": witnessed.log(memory.witnessed()), "runs": garbage}
+    found = witness.verified(memory, answer, "prod-1", accepted_by=None, now=NOW)
+    assert found["witness"]["outcome"] == "intact"
+    assert found["own_runs"]["outcome"] == ("complete" if garbage == [] else "unknown")
 
 
 # the controller's own runs
@@ -538,6 +582,31 @@ def test_what_was_so_when_a_history_was_accepted_is_accepted_with_it(memory, wit
     later = begun(memory, recorded=True, now=NOW + 61)
     found = compared(memory)
     assert (later in found.detail, lost in found.detail) == (True, False)
+
+
+def test_runs_that_differ_can_be_accepted_while_the_history_is_intact(memory, witness, witnessed, ask):
+    """As after the controller's own state was put back from a backup."""
+    begun(memory, recorded=True)
+    remembered = witness.recall("prod-1", "shop")
+    runs = [{"run_id": "run-9", "controller_id": memory.controller_id(), "status": "success", "seq": 0}]
+    answer = {"host": {"id": ID}, "history": witnessed.log(remembered.witnessed()), "runs": runs}
+    options = {"accepted_by": None, "now": NOW + 60}
+    assert witness.verified(remembered, answer, "prod-1", **options)["own_runs"]["outcome"] == "missing"
+    found = witness.verified(remembered, answer, "prod-1", **{**options, "accepted_by": "anna"})
+    assert (found["witness"]["outcome"], found["own_runs"]["outcome"]) == ("intact", "complete")
+    remembered = witness.recall("prod-1", "shop")
+    assert [kept.size for kept in remembered.checkpoints] == [4]
+    found = witness.verified(remembered, answer, "prod-1", **options)
+    assert (found["witness"]["outcome"], found["own_runs"]["outcome"]) == ("intact", "complete")
+
+
+def test_an_answer_without_runs_is_not_compared(witness, witnessed):
+    remembered = witness.recall("prod-1", "shop")
+    answer = {"failed": True, "reason": "environment_mismatch"}
+    assert witness.verified(remembered, answer, "prod-1", accepted_by=None, now=NOW) == {
+        "witness": None,
+        "own_runs": None,
+    }
 
 
 def test_runs_older_than_the_records_that_a_host_tells_are_not_missed(memory):
