@@ -18,7 +18,7 @@ from .handler import handle
 from .host import Host, Places
 from .integrity import SOUND
 from .lease import LeaseFile, Run, exclusive
-from .report import table
+from .table import table
 from .status import described_application
 from .transaction import Transactions
 

@@ -16,7 +16,7 @@ from . import configuration
 from .configuration import Wrong, known_members
 from .errors import Refusal
 from .promotion import SchemaRevisions
-from .report import table
+from .table import table
 
 PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
 STATUSES: Final = (FAIL, WARN, PASS)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .history import Record
-from .report import table
+from .table import table
 from .rollback_plan import has_passed
 
 # The worst first: a run is as good as its worst host.

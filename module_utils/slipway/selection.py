@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import Refusal
-from .report import table
+from .table import table
 from .witness import VERIFY, untrusted
 
 WAVE = re.compile(r"[1-9][0-9]*|([1-9][0-9]?|100)%")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .report import table
+from .table import table
 from .witness import NOT_HERE, TRUSTED, VERIFY
 
 Answer = Mapping[str, Any]
