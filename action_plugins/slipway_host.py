@@ -11,10 +11,10 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway import resident
 from ansible.module_utils.slipway._action import HostAction
-from ansible.module_utils.slipway.errors import Refusal
-from ansible.module_utils.slipway.witness import Witness
+from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.controller import resident
+from ansible.module_utils.slipway.controller.witness import Witness
 
 
 class ActionModule(HostAction):

@@ -11,7 +11,7 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._action import HostAction, deployer, documented_spec
-from ansible.module_utils.slipway.witness import Witness
+from ansible.module_utils.slipway.controller.witness import Witness
 
 
 class ActionModule(HostAction):

@@ -11,7 +11,7 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._action import ControllerAction
-from ansible.module_utils.slipway.verification import Verification
+from ansible.module_utils.slipway.controller.verification import Verification
 
 
 class ActionModule(ControllerAction):

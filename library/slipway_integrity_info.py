@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to the verification of releases and histories on a host; see module_utils/slipway/integrity.py."""
+"""Door to the verification of releases and histories on a host; see module_utils/slipway/host/integrity.py."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.handler import handle
+from ansible.module_utils.slipway.host.handler import handle
 
 ARGUMENT_SPEC = {
     "applications": {"type": "list", "elements": "str", "required": True},

@@ -12,8 +12,9 @@ import plugins
 import pytest
 import repository
 import signed
-from ansible.module_utils.slipway import bootstrap, deployment, handler, resident
-from ansible.module_utils.slipway.controller import Process
+from ansible.module_utils.slipway.controller import deployment, resident
+from ansible.module_utils.slipway.controller.memory import Process
+from ansible.module_utils.slipway.host import bootstrap, handler
 from releases import ONCE
 from test_modules import CONTROLLER_ONLY, ON_HOSTS
 

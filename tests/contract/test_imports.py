@@ -11,7 +11,8 @@ import zipfile
 
 import pytest
 import repository
-from ansible.module_utils.slipway import members, resident
+from ansible.module_utils.slipway.controller import resident
+from ansible.module_utils.slipway.trust import members
 
 FILES = sorted(path.name for path in repository.DOMAIN.glob("*.py"))
 ANSIBLE = {"_action.py", "_module.py"}

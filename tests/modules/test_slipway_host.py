@@ -9,9 +9,10 @@ import uuid
 import doors
 import plugins
 import pytest
-from ansible.module_utils.slipway import handler, resident
-from ansible.module_utils.slipway.host import Host
-from ansible.module_utils.slipway.witness import Witness
+from ansible.module_utils.slipway.controller import resident
+from ansible.module_utils.slipway.controller.witness import Witness
+from ansible.module_utils.slipway.host import handler
+from ansible.module_utils.slipway.host.places import Host
 from releases import snapshot
 
 NAME = "slipway_host"

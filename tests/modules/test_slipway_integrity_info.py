@@ -8,9 +8,9 @@ import shutil
 import doors
 import plugins
 import pytest
-from ansible.module_utils.slipway import handler
-from ansible.module_utils.slipway.history import History
-from ansible.module_utils.slipway.witness import Witness
+from ansible.module_utils.slipway.controller.witness import Witness
+from ansible.module_utils.slipway.host import handler
+from ansible.module_utils.slipway.host.history import History
 from releases import V1, V2, snapshot
 
 NAME = "slipway_integrity_info"

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a controller keeps for itself: who it is, which runs it began, and what it saw of hosts. One SQLite file behind one class.
+
+The truth about releases is on the hosts; losing this file loses the right to take over from one's own dead runs before
+their leases end, and the memory that a host's history is judged by (witness.py): after that each host is seen for the
+first time again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..base.errors import Refusal
+
+BUSY_SECONDS = 30
+# What each version adds to the one before. A file is brought from its version to the newest when it is opened.
+SCHEMAS = (
+    """
+CREATE TABLE controller (id TEXT NOT NULL);
+CREATE TABLE runs (
+    run_id TEXT PRIMARY KEY, operation TEXT NOT NULL, application TEXT NOT NULL, environment TEXT NOT NULL,
+    deployed_by TEXT NOT NULL, began INTEGER NOT NULL, ended INTEGER, outcome TEXT,
+    boot_id TEXT NOT NULL, namespace TEXT NOT NULL, pid INTEGER NOT NULL, pid_started TEXT NOT NULL
+);
+""",
+    """
+CREATE TABLE hosts (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, history_key TEXT NOT NULL, first_seen INTEGER NOT NULL,
+    named INTEGER NOT NULL
+);
+CREATE TABLE checkpoints (
+    number INTEGER PRIMARY KEY, host_id TEXT NOT NULL, application TEXT NOT NULL, era INTEGER NOT NULL,
+    size INTEGER NOT NULL, root TEXT NOT NULL, note TEXT NOT NULL, kept INTEGER NOT NULL,
+    UNIQUE (host_id, application, era, size)
+);
+CREATE TABLE acceptances (
+    number INTEGER PRIMARY KEY, host_id TEXT NOT NULL, application TEXT NOT NULL, size INTEGER NOT NULL,
+    outcome TEXT NOT NULL, detail TEXT NOT NULL, previous_key TEXT, accepted_by TEXT NOT NULL, accepted INTEGER NOT NULL
+);
+CREATE TABLE run_hosts (
+    run_id TEXT NOT NULL, host_id TEXT NOT NULL, outcome TEXT NOT NULL, recorded INTEGER NOT NULL, noted INTEGER NOT NULL,
+    PRIMARY KEY (run_id, host_id)
+);
+""",
+)
+SCHEMA_VERSION = len(SCHEMAS)
+
+
+@dataclass(frozen=True)
+class KnownHost:
+    """A host as this controller first saw it; the public history key is 64 hex digits and pinned since then."""
+
+    id: str
+    name: str
+    history_key: str
+
+
+@dataclass(frozen=True)
+class KeptCheckpoint:
+    """A checkpoint that this controller cosigned: ``size`` lines with this ``root`` (64 hex digits), the signed ``note``."""
+
+    size: int
+    root: str
+    note: str
+    kept: int
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """From when on a history is judged anew, since an operator said so: it had ``size`` lines at that time."""
+
+    size: int = 0
+    accepted: int = 0
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that is recognised again, also after its number was given to another one."""
+
+    boot_id: str
+    namespace: str
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        return cls(_boot_id(), _namespace(), pid, _started(pid))
+
+    def is_alive(self) -> bool:
+        """False only when it is known: a process of another container (PID namespace) may well be alive."""
+        if self.boot_id != _boot_id():
+            return False
+        return self.namespace != _namespace() or (bool(self.started) and _started(self.pid) == self.started)
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _namespace() -> str:
+    return os.readlink("/proc/self/ns/pid")
+
+
+def _started(pid: int) -> str:
+    """Field 22 of proc(5) stat; the command name in field 2 may contain anything, so count from its last bracket."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
+
+
+def new_run_id(now: int) -> str:
+    """Sorts by time and is unique over controllers: run_20261121T031256Z_9f3a1c."""
+    return f"run_{datetime.fromtimestamp(now, UTC).strftime('%Y%m%dT%H%M%SZ')}_{secrets.token_hex(3)}"
+
+
+class ControllerState:
+    """The controller's own memory below its state directory."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path = directory / "state.sqlite"
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            for statement in "".join(SCHEMAS[version:]).split(";"):
+                connection.execute(statement)
+            if version == 0:
+                connection.execute("INSERT INTO controller VALUES (?)", (str(uuid.uuid4()),))
+            if version < SCHEMA_VERSION:
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version > SCHEMA_VERSION:
+                raise Refusal(
+                    "format_unknown",
+                    expected=f"format {SCHEMA_VERSION} or older in {self.path}",
+                    found=str(version),
+                    remedy="Use the Slipway release that wrote it, or a newer one.",
+                )
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            with connection:
+                yield connection
+        finally:
+            connection.close()
+
+    def controller_id(self) -> str:
+        with self._connection() as connection:
+            return str(connection.execute("SELECT id FROM controller").fetchone()[0])
+
+    def begin_run(
+        self,
+        *,
+        operation: str,
+        application: str,
+        environment: str,
+        deployed_by: str,
+        now: int,
+        process: Process | None = None,
+    ) -> str:
+        """Note a run before it touches a host, and return its id; ``process`` is the one that dies with the run."""
+        run_id, runner = new_run_id(now), process or Process.of(os.getpid())
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?, ?)",
+                (
+                    run_id, operation, application, environment, deployed_by, now,
+                    runner.boot_id, runner.namespace, runner.pid, runner.started,
+                ),
+            )  # fmt: skip
+        return run_id
+
+    def end_run(self, run_id: str, *, outcome: str, now: int) -> None:
+        """Note that a run settled every host that it reached."""
+        with self._connection() as connection:
+            connection.execute("UPDATE runs SET ended = ?, outcome = ? WHERE run_id = ?", (now, outcome, run_id))
+
+    def dead_runs(self, application: str, *, limit: int = 100) -> list[str]:
+        """This controller's runs of an application whose process is gone, newest first.
+
+        Ended ones belong to them: a host that was cut off when its run ended still holds that run's lease.
+        """
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT run_id, boot_id, namespace, pid, pid_started FROM runs WHERE application = ? ORDER BY began DESC, rowid DESC LIMIT ?",
+                (application, limit),
+            ).fetchall()
+        return [run_id for run_id, *process in rows if not Process(*process).is_alive()]
+
+    def run_ids(self, application: str) -> set[str]:
+        """Every run of an application that this controller ever began."""
+        with self._connection() as connection:
+            return {
+                row[0] for row in connection.execute("SELECT run_id FROM runs WHERE application = ?", (application,))
+            }
+
+    def note_host_of_run(self, run_id: str, *, host_id: str, outcome: str, recorded: bool, now: int) -> None:
+        """Note how a run ended on a host, and whether the host said that it ``recorded`` something under it."""
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO run_hosts VALUES (?, ?, ?, ?, ?)",
+                (run_id, host_id, outcome, int(recorded), now),
+            )
+
+    def recorded_runs(self, host_id: str, application: str, *, since: int) -> list[str]:
+        """The runs of an application that the host said it recorded, noted after ``since`` (Unix seconds), oldest first."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT run_id FROM run_hosts JOIN runs USING (run_id) "
+                "WHERE host_id = ? AND application = ? AND recorded AND noted > ? ORDER BY began, run_id",
+                (host_id, application, since),
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def pin(self, host: KnownHost, *, now: int) -> KnownHost:
+        """Remember a host by its history key, and return what is remembered: a key that is pinned stays.
+
+        The name may change: it is the inventory's. The host that got a name last is the one that has it.
+        """
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT INTO hosts SELECT ?, ?, ?, ?, coalesce(max(named), 0) + 1 FROM hosts WHERE true "
+                "ON CONFLICT (id) DO UPDATE SET name = excluded.name, named = excluded.named WHERE name != excluded.name",
+                (host.id, host.name, host.history_key, now),
+            )
+            row = connection.execute("SELECT id, name, history_key FROM hosts WHERE id = ?", (host.id,)).fetchone()
+        return KnownHost(*row)
+
+    def hosts(self) -> list[KnownHost]:
+        """Every host that this controller ever saw; of several with one name the last is the one that has it now."""
+        with self._connection() as connection:
+            rows = connection.execute("SELECT id, name, history_key FROM hosts ORDER BY named").fetchall()
+        return [KnownHost(*row) for row in rows]
+
+    def checkpoints(self, host_id: str, application: str) -> list[KeptCheckpoint]:
+        """The checkpoints that a history is judged by, the oldest first: those since the last acceptance."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT size, root, note, kept FROM checkpoints WHERE host_id = ? AND application = ? AND era = ? ORDER BY size",
+                (host_id, application, _era(connection, host_id, application)),
+            ).fetchall()
+        return [KeptCheckpoint(*row) for row in rows]
+
+    def keep_checkpoint(
+        self, host_id: str, application: str, checkpoint: KeptCheckpoint, *, after: KeptCheckpoint | None
+    ) -> bool:
+        """Keep a checkpoint for ever, if the newest one is still the one that it was proven ``after``; False when it is not.
+
+        Another run of this controller may have been there in between: what it kept, this one was not proven against.
+        """
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            era = _era(connection, host_id, application)
+            newest = connection.execute(
+                "SELECT max(size) FROM checkpoints WHERE host_id = ? AND application = ? AND era = ?",
+                (host_id, application, era),
+            ).fetchone()[0]
+            if newest != (after.size if after else None):
+                return False
+            connection.execute(
+                "INSERT INTO checkpoints (host_id, application, era, size, root, note, kept) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (host_id, application, era, checkpoint.size, checkpoint.root, checkpoint.note, checkpoint.kept),
+            )
+        return True
+
+    def accept(
+        self, host: KnownHost, application: str, *, size: int, outcome: str, detail: str, accepted_by: str, now: int
+    ) -> None:
+        """Judge a history anew from what the host has now; what was kept before stays, and why it no longer counts."""
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            pinned = connection.execute("SELECT history_key FROM hosts WHERE id = ?", (host.id,)).fetchone()
+            previous = pinned[0] if pinned and pinned[0] != host.history_key else None
+            connection.execute(
+                "INSERT INTO hosts SELECT ?, ?, ?, ?, coalesce(max(named), 0) + 1 FROM hosts WHERE true "
+                "ON CONFLICT (id) DO UPDATE SET name = excluded.name, history_key = excluded.history_key, named = excluded.named",
+                (host.id, host.name, host.history_key, now),
+            )
+            connection.execute(
+                "INSERT INTO acceptances (host_id, application, size, outcome, detail, previous_key, accepted_by, accepted) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (host.id, application, size, outcome, detail, previous, accepted_by, now),
+            )
+
+    def acceptance(self, host_id: str, application: str) -> Acceptance:
+        """The newest acceptance of a history; one of nothing at the beginning of time where there is none."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "SELECT size, accepted FROM acceptances WHERE host_id = ? AND application = ? ORDER BY number DESC",
+                (host_id, application),
+            ).fetchone()
+        return Acceptance(*row) if row else Acceptance()
+
+
+def _era(connection: sqlite3.Connection, host_id: str, application: str) -> int:
+    """How often a history was accepted: checkpoints of an earlier era judge nothing any more."""
+    count = connection.execute(
+        "SELECT count(*) FROM acceptances WHERE host_id = ? AND application = ?", (host_id, application)
+    ).fetchone()
+    return int(count[0])
