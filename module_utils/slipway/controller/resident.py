@@ -27,14 +27,13 @@ CONTROLLER_ONLY = frozenset(
 
 def build(package: Path | None = None) -> bytes:
     """The zipapp of this package, without what only a controller uses."""
-    source = package or Path(__file__).parent
+    source = package or Path(__file__).parent.parent
     buffer = io.BytesIO()
     buffer.write(SHEBANG)
     with zipfile.ZipFile(buffer, "w") as archive:
         _add(archive, "__main__.py", ENTRY)
-        for path in sorted(source.glob("*.py")):
-            if path.name not in CONTROLLER_ONLY:
-                _add(archive, f"slipway/{path.name}", path.read_bytes())
+        for name in files(source):
+            _add(archive, f"slipway/{name}", (source / name).read_bytes())
     return buffer.getvalue()
 
 

@@ -24,19 +24,6 @@ LOST = {"unreachable": True, "msg": "no route to host"}
 SKIPPED = {"skipped": True, "outcome": "nothing of the sort", "active_release_id": "v9"}
 
 
-def test_a_table_is_aligned_and_ends_without_white_space():
-    assert table(("host", "is"), [("a", "up"), ("prod-1", "")]) == "host    is\na       up\nprod-1"
-
-
-def test_a_table_without_rows_is_its_head():
-    assert table(("host", "is"), []) == "host  is"
-
-
-def test_what_a_command_printed_stays_in_its_cell_and_drives_no_terminal():
-    shown = table(("host", "why"), [("a", "two\r\n lines\t\x1b[2J\u202egone\x00 \udcff")])
-    assert shown.splitlines()[1:] == ["a     two lines \\x1b[2J\\u202egone\\x00 \\udcff"]
-
-
 def test_a_status_table_has_a_line_for_every_host_also_for_those_without_an_answer():
     answer = {
         "active": "v2", "since": "2026-11-21T03:12:56Z", "deployed_by": "anna", "health": {"outcome": "success"},
