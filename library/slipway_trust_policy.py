@@ -42,7 +42,8 @@ options:
         type: str
         required: true
       public_key:
-        description: The public key, 64 lower-case hex digits; not needed where C(path) says where to read it.
+        description:
+          - The public key, 64 lower-case hex digits or a line of C(ssh-add -L); not needed where C(path) says where to read it.
         type: str
       path:
         description: Path of the private key, where it lives on this machine.
@@ -50,7 +51,9 @@ options:
   environments:
     description:
       - What each environment requires. Each value has C(require) (a list of C({role, threshold}), the approvals),
-        C(distinct_holders), C(max_manifest_age_days), C(max_approval_age_days) and C(rollback_depth) (how many releases back).
+        C(distinct_holders), C(max_manifest_age_days), C(max_approval_age_days), C(rollback_depth) (how many releases back), and may have
+        C(rollback_require) (a list of C({role, threshold}) too, who must authorize a rollback that goes back further).
+        Without it nobody can.
     type: dict
     required: true
   thresholds:
@@ -155,8 +158,9 @@ ARGUMENT_SPEC = {
 
 def public_half(key):
     """The entry as the policy takes it, its public key read from the private one where only that is given."""
-    public = key["public_key"] or PublicKey.of(load_private_key(Path(key["path"]))).hex
-    return {"holder": key["holder"], "role": key["role"], "public_key": public}
+    given = key["public_key"]
+    public = PublicKey.from_text(given) if given else PublicKey.of(load_private_key(Path(key["path"])))
+    return {"holder": key["holder"], "role": key["role"], "public_key": public.hex}
 
 
 def handle(params, check):

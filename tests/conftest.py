@@ -13,4 +13,5 @@ ansible.module_utils.__path__.append(str(REPOSITORY / "module_utils"))
 hypothesis.settings.register_profile("slipway", deadline=None)
 hypothesis.settings.load_profile("slipway")
 
+from agents import agent  # noqa: E402, F401 - fixtures for every test, after the path is set
 from releases import in_memory, site  # noqa: E402, F401 - fixtures for every test, after the path is set

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from .. import __version__
 from ..base import canonical
 from ..base.clock import timestamp
 from ..base.errors import Refusal, shown
@@ -39,7 +40,7 @@ from ..base.files import (
     write_durable,
 )
 from ..trust.promotion import MAX_TICKETS, Metadata, read_texts
-from . import __version__, archive, junit, sbom, trial
+from . import archive, junit, sbom, trial
 from .checklist import MAX_CHECKLIST_BYTES, Checklist
 from .descriptor import DESCRIPTOR, DeclaredTest, Descriptor, read_declared
 from .source import Facts, facts_now, opened

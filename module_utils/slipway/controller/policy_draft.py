@@ -2,7 +2,8 @@
 """The first version of a trust policy, made from a description that people can read. Controller only.
 
 A draft is {keys: [{holder, role, public_key}], environments: {name: {require, distinct_holders, max_manifest_age_days,
-max_approval_age_days, rollback_depth}}, thresholds: {role: n}, valid_days}; what may be left out has a default below.
+max_approval_age_days, rollback_depth, rollback_require}}, thresholds: {role: n}, valid_days}. Only rollback_require may be left out:
+nobody can then authorize a rollback that the depth does not allow.
 """
 
 from __future__ import annotations
@@ -11,18 +12,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..base import canonical
 from ..base.clock import seconds_of, timestamp
 from ..base.errors import Refusal
 from ..base.fields import NAME, SHA256, Fields
 from ..base.files import write_durable
-from ..trust.keys import PublicKey
+from ..trust.keys import PublicKey, SigningKey
 from ..trust.policy import FORMAT, TrustPolicy, read_policy, sign_policy
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 DAY_SECONDS: Final = 86400
 MAX_DAYS: Final = 3650
@@ -94,20 +92,27 @@ class Draft:
 
 
 def _environment(item: Fields) -> dict[str, Any]:
-    requirements: list[dict[str, Any]] = []
-    for requirement in item.objects("require", maximum=64):
-        threshold = requirement.integer("threshold", minimum=1)
-        requirements.append({"role": requirement.text("role", NAME), "threshold": threshold})
-        requirement.end()
     environment = {
-        "allowedRollback": {"depth": item.integer("rollback_depth", maximum=1000)},
+        "allowedRollback": {
+            "depth": item.integer("rollback_depth", maximum=1000),
+            "require": _requirements(item, "rollback_require") if "rollback_require" in item else [],
+        },
         "distinctHolders": item.boolean("distinct_holders"),
         "maxApprovalAge": item.integer("max_approval_age_days", minimum=1, maximum=MAX_DAYS) * DAY_SECONDS,
         "maxManifestAge": item.integer("max_manifest_age_days", minimum=1, maximum=MAX_DAYS) * DAY_SECONDS,
-        "require": requirements,
+        "require": _requirements(item, "require"),
     }
     item.end()
     return environment
+
+
+def _requirements(item: Fields, name: str) -> list[dict[str, Any]]:
+    requirements: list[dict[str, Any]] = []
+    for requirement in item.objects(name, maximum=64):
+        threshold = requirement.integer("threshold", minimum=1)
+        requirements.append({"role": requirement.text("role", NAME), "threshold": threshold})
+        requirement.end()
+    return requirements
 
 
 @dataclass(frozen=True)
@@ -118,9 +123,7 @@ class Signed:
     policy: TrustPolicy
 
 
-def establish(
-    draft: Draft, path: Path, root_keys: Sequence[Ed25519PrivateKey], *, now: int, check: bool = False
-) -> Signed:
+def establish(draft: Draft, path: Path, root_keys: Sequence[SigningKey], *, now: int, check: bool = False) -> Signed:
     """Sign version 1 and keep it at `path`, or find it there already.
 
     A policy that says the same, its times apart, is left alone. One that says something else is refused: the hosts

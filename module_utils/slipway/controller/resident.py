@@ -15,14 +15,14 @@ from pathlib import Path
 SHEBANG = b"#!/usr/bin/python3 -I\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 ENTRY = b"import sys\n\nfrom slipway.__main__ import main\n\nsys.exit(main())\n"
-CONTROLLER_ONLY = frozenset(
-    {
-        "_action.py", "_module.py", "archive.py", "audit.py", "bundle.py", "catalogue.py", "checklist.py", "checkout.py",
-        "controller.py", "deployment.py", "descriptor.py", "junit.py", "manifest_view.py", "migrations.py",
-        "policy_draft.py", "resident.py", "runs.py", "sbom.py", "selection.py", "source.py", "story.py", "trial.py", "verification.py", "witness.py",
-        "validation.py",
-    }
-)  # fmt: skip
+CONTROLLER_ONLY = frozenset({"_action.py", "_module.py", "controller"})  # files of the package, and rooms
+
+
+def files(package: Path | None = None) -> list[str]:
+    """The files of the package that hosts have, relative to it, sorted."""
+    source = package or Path(__file__).parent.parent
+    names = (path.relative_to(source) for path in source.rglob("*.py"))
+    return sorted(name.as_posix() for name in names if name.parts[0] not in CONTROLLER_ONLY)
 
 
 def build(package: Path | None = None) -> bytes:

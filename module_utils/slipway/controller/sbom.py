@@ -18,8 +18,8 @@ from urllib.parse import quote
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from .. import __version__
 from ..base.errors import Refusal, shown
-from . import __version__
 
 SPEC_VERSION: Final = "1.6"
 MAX_LOCK_BYTES: Final = 16 << 20

@@ -19,9 +19,9 @@ from ..base.errors import Refusal
 from ..base.fields import GIT_COMMIT, LAST_SECOND, NAME, ONE_LINE, RELEASE_ID, SHA256, VERSION, Fields
 from .members import Member, read_members
 from .promotion import Promotion
+from .statement import STATEMENT_TYPE, require_type
 from .tree import MAX_FILE_LIST_BYTES
 
-STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 RELEASE_MANIFEST_TYPE: Final = "https://slipway.dev/release-manifest/v1"
 
 _WHAT: Final = "release manifest"
@@ -67,8 +67,7 @@ class ReleaseManifest:
         """Read the canonical payload of a manifest's envelope, or raise Refusal."""
         document = canonical.parse_canonical(payload, what=_WHAT)
         statement = Fields(document, _WHAT, _REASON)
-        _require_type(statement, "_type", STATEMENT_TYPE)
-        _require_type(statement, "predicateType", RELEASE_MANIFEST_TYPE)
+        require_type(statement, RELEASE_MANIFEST_TYPE)
         bundle_digest, tree_digest = _subjects(statement)
         fields = statement.object("predicate")
         statement.end()
@@ -154,12 +153,6 @@ def require_not_from_future(manifest: ReleaseManifest, now: int) -> None:
             found=manifest.created,
             remedy="Compare the clocks of the builder and of this host.",
         )
-
-
-def _require_type(fields: Fields, name: str, expected: str) -> None:
-    found = fields.take(name)
-    if found != expected:
-        raise fields.refusal(name, expected, found)
 
 
 def _subjects(fields: Fields) -> tuple[str, str]:

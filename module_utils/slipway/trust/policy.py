@@ -9,7 +9,7 @@ Payload (canonical JSON, type `application/vnd.slipway.trust-policy+json`, signe
     keys             {keyid: {public: hex, holder, notBefore: time, notAfter: time}}
     roles            {name: {keyids: [keyid], threshold}}; `root` and `builder` are required
     environments     {name: {require: [{role, threshold}], distinctHolders, maxManifestAge: seconds,
-                     maxApprovalAge: seconds, allowedRollback: {depth: releases}}}
+                     maxApprovalAge: seconds, allowedRollback: {depth: releases, require: [{role, threshold}]}}}
     minSafeSequence  {application: sequence}; a release below it never runs again
     revoked          {keys: [keyid], payloads: [sha256]}
 
@@ -23,7 +23,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..base import canonical
 from ..base.clock import seconds_of, timestamp
@@ -31,10 +31,7 @@ from ..base.errors import Refusal, shown
 from ..base.fields import LAST_SECOND, NAME, SHA256, Fields
 from ..base.files import read_regular
 from . import dsse
-from .keys import PublicKey
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from .keys import PublicKey, SigningKey
 
 FORMAT: Final = 1
 ROOT: Final = "root"
@@ -81,7 +78,10 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Environment:
-    """What one environment asks of a release; ages are seconds, `rollback_depth` counts releases."""
+    """What one environment asks of a release; ages are seconds, `rollback_depth` counts releases.
+
+    `rollback_require` says who must sign an authorization for a rollback that the depth does not allow; empty: none can.
+    """
 
     name: str
     require: tuple[Requirement, ...]
@@ -89,6 +89,7 @@ class Environment:
     max_manifest_age: int
     max_approval_age: int
     rollback_depth: int
+    rollback_require: tuple[Requirement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def read_policy(path: Path) -> TrustPolicy:
     return TrustPolicy.parse(read_regular(path, limit=dsse.MAX_ENVELOPE_BYTES, what=_WHAT))
 
 
-def sign_policy(policy: Mapping[str, Any], *private_keys: Ed25519PrivateKey) -> bytes:
+def sign_policy(policy: Mapping[str, Any], *private_keys: SigningKey) -> bytes:
     """Return the signed envelope of a policy in the shape above, after reading it as a host would."""
     envelope = dsse.sign(dsse.TRUST_POLICY_TYPE, canonical.encode(dict(policy)), *private_keys).encode()
     TrustPolicy.parse(envelope)
@@ -285,6 +286,8 @@ def _environment(name: str, entry: Fields, roles: Mapping[str, Role]) -> Environ
         max_manifest_age=entry.integer("maxManifestAge", minimum=1, maximum=MAX_AGE_SECONDS),
         max_approval_age=entry.integer("maxApprovalAge", minimum=1, maximum=MAX_AGE_SECONDS),
         rollback_depth=rollback.integer("depth", maximum=MAX_DEPTH),
+        # Policies that were signed before there were authorizations do not say who gives them: nobody.
+        rollback_require=_requirements(rollback, roles) if "require" in rollback else (),
     )
     rollback.end()
     entry.end()

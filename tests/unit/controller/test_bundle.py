@@ -28,7 +28,7 @@ from ansible.module_utils.slipway.trust.promotion import (
     Step,
 )
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 FILES = {"bin/hello!": b"#!/bin/sh\n", "config.json": b'{"version": "1.2.3"}', "empty/": b"", "zero": b""}
 DESCRIPTOR = b"""
 application: hello
@@ -155,13 +155,13 @@ def test_an_archive_becomes_the_same_release_as_its_directory(source, catalogue,
 def test_the_source_is_only_read_and_each_file_once(source, catalogue, tmp_path):
     trace = tmp_path / "trace"
     script = (
-        "import sys, ansible.module_utils as a; a.__path__.append('module_utils'); sys.path[:0] = ['tests', 'tests/unit']\n"
+        "import sys, ansible.module_utils as a; a.__path__.append('module_utils'); sys.path[:0] = ['tests', 'tests/unit/controller']\n"
         "import test_bundle\n"
-        "from pathlib import Path; from ansible.module_utils.slipway import bundle, catalogue\n"
+        "from pathlib import Path; from ansible.module_utils.slipway.controller import bundle, catalogue\n"
         "bundle.make(test_bundle.request(Path(sys.argv[1])), catalogue.Catalogue(Path(sys.argv[2])))"
     )
     command = ["strace", "-f", "-e", "trace=openat", "-o", str(trace), "python3", "-c", script]
-    repository = Path(__file__).parents[2]
+    repository = Path(__file__).parents[3]
     environment = {**os.environ, "PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}"}
     subprocess.run([*command, str(source), str(catalogue.root)], cwd=repository, env=environment, check=True)
     opened = [line for line in trace.read_text().splitlines() if f'"{source}/' in line and "O_DIRECTORY" not in line]

@@ -11,7 +11,6 @@ from ansible.module_utils.slipway.controller.report import (
     newest_answers,
     run_report,
     status_table,
-    table,
 )
 
 INSPECTED = {"active": "v1", "changed": False}

@@ -14,7 +14,7 @@ from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import sbom
 from ansible.module_utils.slipway.controller.sbom import Component, Subject
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 SCHEMAS = Path(cyclonedx.schema.__file__).parent / "_res"
 SUBJECT = Subject("hello", "1.0.0", "2026-11-18T11:06:40Z", "a" * 64)
 LOCK = f"""#

@@ -186,11 +186,11 @@ def test_a_host_needs_neither_pyyaml_nor_jsonschema():
     script = (
         "import sys; sys.modules['yaml'] = sys.modules['jsonschema'] = sys.modules['referencing'] = None\n"
         "sys.path.insert(0, 'module_utils')\n"
-        "from slipway.members import HOST_CHECKS, Member, check\n"
+        "from slipway.trust.members import HOST_CHECKS, Member, check\n"
         "declared = [Member('a.yaml', format='yaml', schema={}), Member('b.toml', format='toml', version_key='v')]\n"
         "check(declared, {'a.yaml': b'[', 'b.toml': b'v = \"1\"'}.get, '1', HOST_CHECKS)\n"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=True)
+    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[3], check=True)
 
 
 def test_only_what_is_parsed_here_is_read():

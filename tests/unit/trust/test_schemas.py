@@ -88,6 +88,8 @@ BEYOND_A_POLICY_SCHEMA = {
     "a threshold beyond the holders",
     "a role with an unknown key",
     "one key in two roles",
+    "authorization by an unknown role",
+    "authorization by more than there are",
     "approval by an unknown role",
     "approval by one role twice",
     "approval by more than there are",
