@@ -601,6 +601,30 @@ def test_runs_that_differ_can_be_accepted_while_the_history_is_intact(memory, wi
     assert (found["witness"]["outcome"], found["own_runs"]["outcome"]) == ("intact", "complete")
 
 
+def test_runs_that_differ_are_not_accepted_while_the_history_is_not_trusted(memory, witness, witnessed):
+    begun(memory, recorded=True)
+    remembered = witness.recall("prod-1", "shop")
+    history = {**witnessed.log(remembered.witnessed()), "outcome": "altered", "detail": "line 2"}
+    answer = {"host": {"id": ID}, "history": history, "runs": []}
+    found = witness.verified(remembered, answer, "prod-1", accepted_by="anna", now=NOW + 60)
+    assert (found["witness"]["outcome"], found["own_runs"]["outcome"]) == ("rewritten", "missing")
+    assert sizes(witness, witnessed) == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [None, {}, [7], [{}], [{"run_id": "a", "controller_id": "b"}], [{"run_id": "a", "controller_id": "b", "seq": "0"}]],
+)
+def test_a_list_of_runs_that_is_none_is_told(witness, witnessed, runs):
+    remembered = witness.recall("prod-1", "shop")
+    answer = {"host": {"id": ID}, "history": witnessed.log(remembered.witnessed()), "runs": runs}
+    found = witness.verified(remembered, answer, "prod-1", accepted_by=None, now=NOW)
+    assert found["own_runs"] == {
+        "outcome": "unknown",
+        "detail": "what the host tells of its records is no list of runs",
+    }
+
+
 def test_an_answer_without_runs_is_not_compared(witness, witnessed):
     remembered = witness.recall("prod-1", "shop")
     answer = {"failed": True, "reason": "environment_mismatch"}
