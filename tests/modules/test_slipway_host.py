@@ -45,7 +45,7 @@ def module(machine, signing, monkeypatch, tmp_path):
 
 def test_a_bare_machine_gets_everything(machine, module):
     answer = module()
-    assert answer["installed"] == ["identity", "trust policy", "resident package", "command"]
+    assert answer["installed"] == ["identity", "trust policy", "resident package", "history key", "command"]
     assert (answer["changed"], answer["host"]["name"], answer["host"]["environment"]) == (True, "prod-1", "prod")
     assert machine.identity().id == answer["host"]["id"] == str(uuid.UUID(answer["host"]["id"]))
     assert doors.undocumented(NAME, answer) == set()
