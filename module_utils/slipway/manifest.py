@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from . import canonical
 from .clock import CLOCK_TOLERANCE_SECONDS, seconds_of, timestamp
-from .errors import Refusal
+from .errors import Refusal, shown
 from .fields import GIT_COMMIT, LAST_SECOND, NAME, ONE_LINE, RELEASE_ID, SHA256, VERSION, Fields
 from .members import Member, read_members
 from .promotion import Promotion
@@ -159,22 +159,45 @@ def require_not_from_future(manifest: ReleaseManifest, now: int) -> None:
 def _require_type(fields: Fields, name: str, expected: str) -> None:
     found = fields.take(name)
     if found != expected:
-        raise fields.refusal(name, expected, found)
+        raise Refusal(
+            "statement_type",
+            expected=f"{fields.where}.{name}: {expected}",
+            found=shown(found),
+            remedy="This is a document of another kind; give the right file.",
+        )
 
 
 def _subjects(fields: Fields) -> tuple[str, str]:
     """Return the digests of bundle and tree, which are there once each and in this order."""
-    subjects = fields.objects("subject", maximum=2)
-    if len(subjects) != 2:
-        raise fields.refusal("subject", "the two subjects bundle and tree", f"{len(subjects)} subjects")
+    found = fields.take("subject")
+    if not isinstance(found, list) or len(found) != 2:
+        raise Refusal(
+            "statement_subject",
+            expected=f"{fields.where}.subject: the two subjects bundle and tree",
+            found=shown(found),
+            remedy="Build the release again.",
+        )
+    subjects = [Fields(each, f"{fields.where}.subject[{i}]", _REASON) for i, each in enumerate(found)]
     digests: list[str] = []
     for subject, name in zip(subjects, ("bundle", "tree"), strict=True):
         subject.choice("name", name)
-        digest = subject.object("digest")
-        digests.append(digest.text("sha256", SHA256))
-        digest.end()
+        digests.append(_sha256_of(subject))
         subject.end()
     return digests[0], digests[1]
+
+
+def _sha256_of(subject: Fields) -> str:
+    """The digest of a subject: one SHA-256 and nothing beside it, since readers choose differently among several."""
+    found = subject.take("digest")
+    sha256 = found.get("sha256") if isinstance(found, dict) and len(found) == 1 else None
+    if not isinstance(sha256, str) or not SHA256.match(sha256):
+        raise Refusal(
+            "digest_malformed",
+            expected=f'{subject.where}.digest: {{"sha256": 64 lower-case hex digits}}',
+            found=shown(found),
+            remedy="Build the release again.",
+        )
+    return sha256
 
 
 def _source(fields: Fields) -> dict[str, str]:

@@ -45,9 +45,30 @@ MAX_TARGET_BYTES: Final = 1024
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 # Nearly all paths are like this: printable ASCII without a backslash, and no segment that is empty, . or ..
 _PLAIN = re.compile(r"(?:(?:\A|(?<=.)/)(?!\.{1,2}(?:/|\Z))[ -.0-\[\]-~]{1,100}){1,20}\Z")
-_PRIVILEGES: Final = frozenset({"security.capability", "system.posix_acl_access", "system.posix_acl_default"})
+_PRIVILEGES: Final = {
+    "security.capability": "file_capability",
+    "system.posix_acl_access": "file_acl",
+    "system.posix_acl_default": "file_acl",
+}
 _READ_ONCE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+DIFFERENCES: Final = {
+    "file_missing": "It is in the signed file list and not there.",
+    "file_extra": "It is there and not in the signed file list.",
+    "file_content": "Its bytes are others.",
+    "file_size": "It is longer or shorter.",
+    "file_mode": "Its mode is another.",
+    "file_setid": "It has a set-uid, set-gid or sticky bit.",
+    "file_owner": "It belongs to somebody else.",
+    "file_acl": "An access control list gives rights that its mode does not show.",
+    "file_capability": "It gives capabilities to whoever runs it.",
+    "file_type": "It is another kind of file: a link, a directory, a FIFO, a socket or a device.",
+    "link_target": "The symbolic link leads somewhere else.",
+    "file_unreadable": "It cannot be opened or read, so that nothing can be said of it.",
+    "shared_path_taken": "It is a shared path of the application, and the release brings something there.",
+}
 
 
 class Entry(NamedTuple):
@@ -72,10 +93,11 @@ class Entry(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Where a directory is not what its file list says."""
+    """Where a directory is not what its file list says: the problem in words, and its stable code of DIFFERENCES."""
 
     path: str
     problem: str
+    code: str
 
 
 @dataclass(frozen=True)
@@ -395,10 +417,12 @@ def differences(
     try:
         root = os.open(directory, _OPEN_DIRECTORY)
     except OSError as error:
-        return [Difference(".", f"cannot be opened as a directory ({error.strerror})")]
+        return [Difference(".", f"cannot be opened as a directory ({error.strerror})", "file_unreadable")]
     status = os.fstat(root)
     if status.st_uid != owner or status.st_mode & 0o7022:
-        found.append(Difference(".", f"owner {status.st_uid}, mode {status.st_mode & 0o7777:04o}"))
+        code = "file_owner" if status.st_uid != owner else _mode_code(status.st_mode)
+        found.append(Difference(".", f"owner {status.st_uid}, mode {status.st_mode & 0o7777:04o}", code))
+    found.extend(_privilege_differences(".", root))
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         _Comparison(expected, owner, pool, found).run(root)
     return sorted(found)
@@ -415,7 +439,7 @@ def _by_directory(file_list: FileList, links: Mapping[str, str]) -> tuple[_Expec
     for path, target in links.items():
         parent, _, name = path.rpartition("/")
         if not _make_parents(expected, parent) or name in expected[parent]:
-            taken.append(Difference(path, "is a shared path and in the release too"))
+            taken.append(Difference(path, "is a shared path and in the release too", "shared_path_taken"))
             continue
         expected[parent][name] = Entry(path, SYMLINK, SYMLINK_MODE, target=target)
     return expected, taken
@@ -470,24 +494,24 @@ class _Comparison:
                 entry = missing.pop(child.name, None)
                 if entry is None:
                     here = f"{path}/{child.name}" if path else child.name
-                    self._found.append(Difference(here, "is not in the release"))
+                    self._found.append(Difference(here, "is not in the release", "file_extra"))
                 elif entry.type == FILE and child.is_file(follow_symlinks=False):
                     files.append(entry)
                 elif entry.type == DIRECTORY and child.is_dir(follow_symlinks=False):
                     subdirectories.append(entry)
                 else:
                     self._found.extend(_compare_name(entry, child.name, descriptor, self._owner))
-        self._found.extend(Difference(entry.path, "is missing") for entry in missing.values())
+        self._found.extend(Difference(entry.path, "is missing", "file_missing") for entry in missing.values())
         return files, subdirectories
 
     def _open(self, entry: Entry, parent: int) -> int | None:
         try:
             descriptor = os.open(posixpath.basename(entry.path), _OPEN_DIRECTORY, dir_fd=parent)
         except OSError as error:
-            self._found.append(Difference(entry.path, f"cannot be opened ({error.strerror})"))
+            self._found.append(Difference(entry.path, f"cannot be opened ({error.strerror})", "file_unreadable"))
             return None
         self._found.extend(_status_differences(entry, os.fstat(descriptor), self._owner))
-        self._found.extend(_privilege_differences(entry, descriptor))
+        self._found.extend(_privilege_differences(entry.path, descriptor))
         return descriptor
 
     def _finish_oldest(self) -> None:
@@ -504,9 +528,11 @@ def _compare_name(entry: Entry, name: str, parent: int, owner: int) -> list[Diff
         found = _status_differences(entry, status, owner)
         if entry.type == SYMLINK and stat.S_ISLNK(status.st_mode):
             target = os.readlink(name, dir_fd=parent)
-            found += [] if target == entry.target else [Difference(entry.path, f"leads to {shown(target)}")]
+            found += (
+                [] if target == entry.target else [Difference(entry.path, f"leads to {shown(target)}", "link_target")]
+            )
     except OSError as error:
-        found = [Difference(entry.path, f"cannot be looked at ({error.strerror})")]
+        found = [Difference(entry.path, f"cannot be looked at ({error.strerror})", "file_unreadable")]
     return found
 
 
@@ -529,12 +555,12 @@ def _compare_files(entries: list[Entry], parent: int, owner: int) -> list[Differ
         try:
             descriptor = os.open(posixpath.basename(entry.path), _READ_ONCE, dir_fd=parent)
         except OSError as error:
-            found.append(Difference(entry.path, f"cannot be opened ({error.strerror})"))
+            found.append(Difference(entry.path, f"cannot be opened ({error.strerror})", "file_unreadable"))
             continue
         try:
             found.extend(_compare_file(entry, descriptor, owner))
         except OSError as error:
-            found.append(Difference(entry.path, f"cannot be read ({error.strerror})"))
+            found.append(Difference(entry.path, f"cannot be read ({error.strerror})", "file_unreadable"))
         finally:
             os.close(descriptor)
     return found
@@ -543,11 +569,11 @@ def _compare_files(entries: list[Entry], parent: int, owner: int) -> list[Differ
 def _compare_file(entry: Entry, descriptor: int, owner: int) -> list[Difference]:
     status = os.fstat(descriptor)
     found = _status_differences(entry, status, owner)
-    found.extend(_privilege_differences(entry, descriptor))
+    found.extend(_privilege_differences(entry.path, descriptor))
     if status.st_size != entry.size:
-        found.append(Difference(entry.path, f"{status.st_size} bytes, not {entry.size}"))
+        found.append(Difference(entry.path, f"{status.st_size} bytes, not {entry.size}", "file_size"))
     elif stat.S_ISREG(status.st_mode) and _digest(descriptor, entry.size) != entry.sha256:
-        found.append(Difference(entry.path, "other content"))
+        found.append(Difference(entry.path, "other content", "file_content"))
     return found
 
 
@@ -568,19 +594,23 @@ def _status_differences(entry: Entry, status: os.stat_result, owner: int) -> lis
     kind = _kind(status.st_mode)
     mode = stat.S_IMODE(status.st_mode)
     if kind != entry.type:
-        found.append(Difference(entry.path, f"is a {kind}, not a {entry.type}"))
+        found.append(Difference(entry.path, f"is a {kind}, not a {entry.type}", "file_type"))
     if mode != entry.mode:
-        found.append(Difference(entry.path, f"mode {mode:04o}, not {entry.mode:04o}"))
+        found.append(Difference(entry.path, f"mode {mode:04o}, not {entry.mode:04o}", _mode_code(mode)))
     if status.st_uid != owner:
-        found.append(Difference(entry.path, f"owner {status.st_uid}, not {owner}"))
+        found.append(Difference(entry.path, f"owner {status.st_uid}, not {owner}", "file_owner"))
     return found
 
 
-def _privilege_differences(entry: Entry, descriptor: int) -> list[Difference]:
+def _mode_code(mode: int) -> str:
+    return "file_setid" if mode & 0o7000 else "file_mode"
+
+
+def _privilege_differences(path: str, descriptor: int) -> list[Difference]:
     try:
         attributes = os.listxattr(descriptor)
     except OSError as error:
         if error.errno in (errno.ENOTSUP, errno.ENOSYS):
             return []
         raise
-    return [Difference(entry.path, f"has {name}") for name in sorted(_PRIVILEGES.intersection(attributes))]
+    return [Difference(path, f"has {name}", _PRIVILEGES[name]) for name in sorted(_PRIVILEGES.keys() & attributes)]

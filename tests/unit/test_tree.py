@@ -361,7 +361,9 @@ def release(tmp_path):
 
 
 def problems(root, whole, **options):
-    return dict(tree.differences(whole, root, owner=OWNER, **options))
+    found = tree.differences(whole, root, owner=OWNER, **options)
+    assert {difference.code for difference in found} <= tree.DIFFERENCES.keys()
+    return {difference.path: difference.problem for difference in found}
 
 
 def test_a_release_that_is_whole_has_no_differences(release):
@@ -439,8 +441,8 @@ def test_a_link_in_place_of_the_same_directory_is_found_and_not_entered(release)
     (root / "app").rename(root.parent / "app")
     (root / "app").symlink_to(root.parent / "app")
     found = tree.differences(whole, root, owner=OWNER)
-    assert ("app", "is a symlink, not a dir") in found
-    assert {path for path, _ in found} == {"app"}
+    assert ("app", "is a symlink, not a dir", "file_type") in found
+    assert {difference.path for difference in found} == {"app"}
 
 
 def test_a_link_to_somewhere_else_is_found(release):
@@ -471,7 +473,9 @@ def test_a_file_capability_is_found(release):
     assert problems(root, whole) == {"app/bin/run": "has security.capability"}
 
 
-def test_an_acl_is_found(release):
+@pytest.mark.parametrize("kind", ["access", "default"])
+@pytest.mark.parametrize("place", ["app", "."])
+def test_an_acl_is_found(release, place, kind):
     root, whole = release
     # POSIX ACL, version 2: user::rwx, user:12345:rwx, group::r-x, mask::r-x, other::r-x
     entries = [(1, 7, -1), (2, 7, 12345), (4, 5, -1), (16, 5, -1), (32, 5, -1)]
@@ -479,8 +483,8 @@ def test_an_acl_is_found(release):
         tag.to_bytes(2, "little") + permissions.to_bytes(2, "little") + (user & 0xFFFFFFFF).to_bytes(4, "little")
         for tag, permissions, user in entries
     )
-    os.setxattr(root / "app", "system.posix_acl_access", acl)
-    assert problems(root, whole)["app"] == "has system.posix_acl_access"
+    os.setxattr(root / place, f"system.posix_acl_{kind}", acl)
+    assert problems(root, whole)[place] == f"has system.posix_acl_{kind}"
 
 
 def test_harmless_attributes_and_hard_links_are_no_difference(release):
@@ -517,7 +521,7 @@ def test_what_cannot_be_opened_is_a_difference(release, monkeypatch):
     with as_another_user():
         found = tree.differences(whole, Path(root.name), owner=OWNER)
     denied = "cannot be opened (Permission denied)"
-    assert found == [Difference("app/data", denied), Difference("empty", denied)]
+    assert found == [Difference(path, denied, "file_unreadable") for path in ("app/data", "empty")]
 
 
 def test_what_cannot_be_read_is_a_difference():
@@ -525,7 +529,7 @@ def test_what_cannot_be_read_is_a_difference():
     parent = os.open("/proc/self", os.O_RDONLY)
     found = tree._compare_files([file("mem", 0o600)], parent, OWNER)
     os.close(parent)
-    assert found == [Difference("mem", "cannot be read (Input/output error)")]
+    assert found == [Difference("mem", "cannot be read (Input/output error)", "file_unreadable")]
 
 
 def test_where_the_file_system_has_no_attributes_there_is_no_difference(monkeypatch):
@@ -534,12 +538,12 @@ def test_where_the_file_system_has_no_attributes_there_is_no_difference(monkeypa
         raise OSError(errno.ENOTSUP, "Operation not supported")
 
     monkeypatch.setattr(tree.os, "listxattr", listxattr)
-    assert tree._privilege_differences(file("a"), 0) == []
+    assert tree._privilege_differences("a", 0) == []
 
 
 def test_attributes_that_cannot_be_read_are_no_absence():
     with pytest.raises(OSError, match="Bad file descriptor"):
-        tree._privilege_differences(file("a"), 999)
+        tree._privilege_differences("a", 999)
 
 
 def test_a_file_that_vanishes_while_it_is_looked_at_is_a_difference(release):
