@@ -9,9 +9,9 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway import deployment
 from ansible.module_utils.slipway._action import ControllerAction, controller_of
-from ansible.module_utils.slipway.catalogue import Catalogue
+from ansible.module_utils.slipway.controller import deployment
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
 
 
 class ActionModule(ControllerAction):

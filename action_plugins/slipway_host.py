@@ -11,7 +11,7 @@ from ansible.plugins.action import ActionBase
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway import resident
+from ansible.module_utils.slipway.controller import resident
 
 
 class ActionModule(ActionBase):

@@ -10,9 +10,9 @@ from ansible.plugins.action import ActionBase
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway import deployment
-from ansible.module_utils.slipway.catalogue import Catalogue
-from ansible.module_utils.slipway.errors import Refusal
+from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.controller import deployment
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
 
 ATTEMPTS = 2
 

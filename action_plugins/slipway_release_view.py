@@ -10,8 +10,8 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._action import ControllerAction
-from ansible.module_utils.slipway.catalogue import Catalogue
-from ansible.module_utils.slipway.manifest_view import ManifestView
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.controller.manifest_view import ManifestView
 
 
 class ActionModule(ControllerAction):

@@ -9,11 +9,11 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway import health
 from ansible.module_utils.slipway._action import ControllerAction
-from ansible.module_utils.slipway.application import Application
-from ansible.module_utils.slipway.clock import SystemClock
-from ansible.module_utils.slipway.command import run
+from ansible.module_utils.slipway.application import health
+from ansible.module_utils.slipway.application.description import Application
+from ansible.module_utils.slipway.base.clock import SystemClock
+from ansible.module_utils.slipway.base.command import run
 
 
 class ActionModule(ControllerAction):

@@ -225,7 +225,8 @@ def application_keys() -> Iterator[tuple[str, str]]:
     if str(REPOSITORY / "module_utils") not in sys.path:
         sys.path.append(str(REPOSITORY / "module_utils"))
     application, configuration, preflight, unit = (
-        importlib.import_module(f"slipway.{name}") for name in ("application", "configuration", "preflight", "unit")
+        importlib.import_module(f"slipway.application.{name}")
+        for name in ("description", "configuration", "preflight", "unit")
     )
     patience = [field.name for field in dataclasses.fields(application.Patience)]
     probe = [field.name for field in dataclasses.fields(application.Probe)]
@@ -340,7 +341,7 @@ class Source:
         self.repository = repository
         self.calls: dict[str, list[tuple[ast.Call, Scope]]] = {}
         directories = ("module_utils/slipway", "action_plugins", "filter_plugins", "library")
-        for path in sorted(path for directory in directories for path in (repository / directory).glob("*.py")):
+        for path in sorted(path for directory in directories for path in (repository / directory).rglob("*.py")):
             tree = ast.parse(path.read_text(encoding="utf-8"))
             self._collect(tree, Scope(path, tree))
 
@@ -495,7 +496,7 @@ class Text:
 def failures(repository: Path = REPOSITORY) -> set[str]:
     """The reasons that the source gives otherwise than by a Refusal: in answers, in records, and in tasks."""
     found: set[str] = set()
-    for path in (*(repository / "module_utils/slipway").glob("*.py"), *(repository / "action_plugins").glob("*.py")):
+    for path in (*(repository / "module_utils/slipway").rglob("*.py"), *(repository / "action_plugins").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Dict():
@@ -544,7 +545,7 @@ def differences() -> Mapping[str, str]:
     """The codes of tree.DIFFERENCES and what each means."""
     if str(REPOSITORY / "module_utils") not in sys.path:
         sys.path.append(str(REPOSITORY / "module_utils"))
-    found: Mapping[str, str] = importlib.import_module("slipway.tree").DIFFERENCES
+    found: Mapping[str, str] = importlib.import_module("slipway.trust.tree").DIFFERENCES
     return found
 
 

@@ -10,7 +10,7 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway import report, runs, story  # noqa: E402 - the path above comes first
+from ansible.module_utils.slipway.controller import report, runs, story  # noqa: E402 - the path above comes first
 
 
 def by_host(hosts, hostvars, name):

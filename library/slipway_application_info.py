@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to the state of an application on a host; see module_utils/slipway/status.py."""
+"""Door to the state of an application on a host; see module_utils/slipway/host/status.py."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.handler import handle
+from ansible.module_utils.slipway.host.handler import handle
 
 ARGUMENT_SPEC = {
     "application": {"type": "str", "required": True},

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to making an audit bundle; what is in one is in module_utils/slipway/audit.py."""
+"""Door to making an audit bundle; what is in one is in module_utils/slipway/controller/audit.py."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.audit import Request, create
+from ansible.module_utils.slipway.controller.audit import Request, create
 
 ARGUMENT_SPEC = {
     "source": {"type": "path", "required": True},

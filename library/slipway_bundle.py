@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to making a release; what a release is made of is in module_utils/slipway/bundle.py."""
+"""Door to making a release; what a release is made of is in module_utils/slipway/controller/bundle.py."""
 
 from __future__ import annotations
 
@@ -214,10 +214,10 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.bundle import Request, listing, make
-from ansible.module_utils.slipway.catalogue import Catalogue
-from ansible.module_utils.slipway.keys import load_private_key
-from ansible.module_utils.slipway.policy import read_policy
+from ansible.module_utils.slipway.controller.bundle import Request, listing, make
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.trust.keys import load_private_key
+from ansible.module_utils.slipway.trust.policy import read_policy
 
 ARGUMENT_SPEC = {
     "source": {"type": "path", "required": True},

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to the bootstrap of a host; see module_utils/slipway/bootstrap.py."""
+"""Door to the bootstrap of a host; see module_utils/slipway/host/bootstrap.py."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.handler import handle
+from ansible.module_utils.slipway.host.handler import handle
 
 ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},

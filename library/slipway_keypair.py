@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to an Ed25519 key pair; what a key is and which are refused is in module_utils/slipway/keys.py."""
+"""Door to an Ed25519 key pair; what a key is and which are refused is in module_utils/slipway/trust/keys.py."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ remedy:
 from pathlib import Path
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.keys import PublicKey, generate_private_key, load_private_key
+from ansible.module_utils.slipway.trust.keys import PublicKey, generate_private_key, load_private_key
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to the exchanges of a deployment; the decisions are in module_utils/slipway/release.py."""
+"""Door to the exchanges of a deployment; the decisions are in module_utils/slipway/host/release.py."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.handler import handle
+from ansible.module_utils.slipway.host.handler import handle
 
 OPERATIONS = {
     "staged": "stage",

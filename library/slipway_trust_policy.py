@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to the first trust policy; what it says and means is in module_utils/slipway/policy_draft.py and policy.py."""
+"""Door to the first trust policy; what it says and means is in module_utils/slipway/controller/policy_draft.py and policy.py."""
 
 from __future__ import annotations
 
@@ -128,9 +128,9 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.keys import PublicKey, load_private_key
-from ansible.module_utils.slipway.policy import ROOT
-from ansible.module_utils.slipway.policy_draft import Draft, establish
+from ansible.module_utils.slipway.controller.policy_draft import Draft, establish
+from ansible.module_utils.slipway.trust.keys import PublicKey, load_private_key
+from ansible.module_utils.slipway.trust.policy import ROOT
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to the unit file of an application; see module_utils/slipway/unit_file.py."""
+"""Door to the unit file of an application; see module_utils/slipway/host/unit_file.py."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.handler import handle
+from ansible.module_utils.slipway.host.handler import handle
 
 ARGUMENT_SPEC = {
     "application": {"type": "str", "required": True},

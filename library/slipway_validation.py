@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to validating an audited source; see module_utils/slipway/validation.py."""
+"""Door to validating an audited source; see module_utils/slipway/controller/validation.py."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.validation import Request, validate
+from ansible.module_utils.slipway.controller.validation import Request, validate
 
 ARGUMENT_SPEC = {
     "source": {"type": "path", "required": True},

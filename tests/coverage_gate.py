@@ -11,20 +11,23 @@ import sys
 
 GATED = (
     *(
-        f"module_utils/slipway/{name}.py"
-        for name in (
-            "audit", "backup", "bundle", "checklist", "checkout", "configuration", "database", "deployment",
-            "descriptor", "evidence", "handler", "history", "journal", "junit", "lease", "manifest_view",
-            "migrations", "pack", "ports", "preflight", "promotion", "readiness", "release", "report",
-            "rollback_plan", "runs", "sbom", "selection", "service", "settings", "shared", "source", "status",
-            "store", "story", "transaction", "trial", "unit", "unit_file", "validation", "verify",
-        )
+        f"module_utils/slipway/{room}/{name}.py"
+        for room, names in {
+            "trust": "promotion verify",
+            "application": "configuration database ports preflight rollback_plan service settings unit",
+            "host": "backup evidence handler history journal lease pack readiness release shared status store transaction unit_file",
+            "controller": (
+                "audit bundle checklist checkout deployment descriptor junit manifest_view migrations report runs sbom "
+                "selection source story trial validation"
+            ),
+        }.items()
+        for name in names.split()
     ),
     *(
         f"library/slipway_{name}.py"
         for name in ("application_info", "audit_bundle", "bundle", "history_info", "release", "validation")
     ),
-)  # fmt: skip
+)
 
 
 def main() -> int:

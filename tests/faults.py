@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.slipway import store
+from ansible.module_utils.slipway.host import store
 
 # Every call by which the domain changes a disk, but open(2) with O_CREAT, which is added below.
 CALLS = (

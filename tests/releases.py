@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 import signed
-from ansible.module_utils.slipway import bundle, deployment
-from ansible.module_utils.slipway.catalogue import Catalogue
-from ansible.module_utils.slipway.handler import handle
-from ansible.module_utils.slipway.history import History
-from ansible.module_utils.slipway.host import Host, Places
-from ansible.module_utils.slipway.journal import Journal
-from ansible.module_utils.slipway.policy import TrustPolicy
-from ansible.module_utils.slipway.store import Store
+from ansible.module_utils.slipway.controller import bundle, deployment
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.history import History
+from ansible.module_utils.slipway.host.journal import Journal
+from ansible.module_utils.slipway.host.places import Host, Places
+from ansible.module_utils.slipway.host.store import Store
+from ansible.module_utils.slipway.trust.policy import TrustPolicy
 
 UNIT = "shop.service"
 ALWAYS = ["true"]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.slipway import canonical, dsse, manifest, policy, promotion, tree
-from ansible.module_utils.slipway.keys import PublicKey
+from ansible.module_utils.slipway.base import canonical
+from ansible.module_utils.slipway.trust import dsse, manifest, policy, promotion, tree
+from ansible.module_utils.slipway.trust.keys import PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 NOW = 1_795_000_000  # 2026-11-18T11:06:40Z

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import __version__
-from .errors import Refusal
-from .handler import handle
-from .host import Host, Places
-from .lease import LeaseFile, Run, exclusive
-from .report import table
-from .status import described_application
-from .transaction import Transactions
+from .base.errors import Refusal
+from .base.table import table
+from .host.handler import handle
+from .host.lease import LeaseFile, Run, exclusive
+from .host.places import Host, Places
+from .host.status import described_application
+from .host.transaction import Transactions
 
 
 def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> int:

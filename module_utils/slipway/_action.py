@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 from ansible.plugins.action import ActionBase
 
-from .controller import Process
-from .deployment import Controller
-from .errors import Refusal
+from .base.errors import Refusal
+from .controller.deployment import Controller
+from .controller.memory import Process
 
 LIBRARY = Path(__file__).resolve().parents[2] / "library"
 SPEC_KEYS = ("type", "elements", "required", "default", "choices")

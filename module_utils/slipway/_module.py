@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .errors import Refusal
+from .base.errors import Refusal
 
 Handler = Callable[[Mapping[str, Any], bool], dict[str, Any]]
 

@@ -12,15 +12,16 @@ import plugins
 import pytest
 import repository
 import signed
-from ansible.module_utils.slipway import bootstrap, deployment, resident
-from ansible.module_utils.slipway.controller import Process
+from ansible.module_utils.slipway.controller import deployment, resident
+from ansible.module_utils.slipway.controller.memory import Process
+from ansible.module_utils.slipway.host import bootstrap
 from releases import ONCE
 from test_modules import CONTROLLER_ONLY, ON_HOSTS
 
 # For people, or of Ansible itself.
 EVERYWHERE = {"changed", "failed", "msg", "diff"}
 REFUSAL = {"reason", "expected", "found", "remedy"}
-# Only where the host itself fails in the middle; tests/unit/test_release.py has the faults for that.
+# Only where the host itself fails in the middle; tests/unit/host/test_release.py has the faults for that.
 SELDOM = {"prune_error"}
 V1, V2 = {"bin/shop": b"one"}, {"bin/shop": b"two"}
 

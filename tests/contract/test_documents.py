@@ -92,7 +92,7 @@ def test_every_refusal_has_a_reason_that_the_references_can_name():
     found = {file for reason in reasons.values() for file in reason.files}
     refusing = {
         str(path.relative_to(repository.ROOT))
-        for path in (*repository.DOMAIN.glob("*.py"), *(repository.ROOT / "action_plugins").glob("*.py"))
+        for path in (*repository.DOMAIN.rglob("*.py"), *(repository.ROOT / "action_plugins").glob("*.py"))
         if re.search(r"\bRefusal\(\s*[\"'\w]", path.read_text(encoding="utf-8")) and path.name != "errors.py"
     }
     # The command on hosts only says again what the handler answered.

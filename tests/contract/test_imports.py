@@ -8,17 +8,20 @@ import io
 import subprocess
 import sys
 import zipfile
+from pathlib import PurePosixPath
 
 import pytest
 import repository
-from ansible.module_utils.slipway import members, resident
+from ansible.module_utils.slipway.controller import resident
+from ansible.module_utils.slipway.trust import members
 
-FILES = sorted(path.name for path in repository.DOMAIN.glob("*.py"))
+FILES = sorted(path.relative_to(repository.DOMAIN).as_posix() for path in repository.DOMAIN.rglob("*.py"))
+ROOMS = ("base", "trust", "application", "host", "controller")
 ANSIBLE = {"_action.py", "_module.py"}
-ON_HOSTS = [name for name in FILES if name not in resident.CONTROLLER_ONLY]
+ON_HOSTS = [name for name in FILES if name.partition("/")[0] not in resident.CONTROLLER_ONLY]
 ON_CONTROLLERS_TOO = {"yaml", "jsonschema", "packaging", "referencing"}
 # What a controller alone runs of a file that hosts have too: asked for by members.CONTROLLER_CHECKS and while building.
-LATE = {"members.py": ON_CONTROLLERS_TOO}
+LATE = {"trust/members.py": ON_CONTROLLERS_TOO}
 
 
 def absolute_imports(nodes):
@@ -32,13 +35,14 @@ def absolute_imports(nodes):
     return found
 
 
-def relative_imports(tree):
-    """Files of the package that are imported, wherever in the file."""
-    found = set()
-    for node in ast.walk(tree):
+def rooms_of_imports(name):
+    """The rooms, or files beside them, from which the file imports, wherever in it."""
+    here, found = PurePosixPath(name).parts[:-1], set()
+    for node in ast.walk(parsed(name)):
         if isinstance(node, ast.ImportFrom) and node.level > 0:
+            above = here[: len(here) - node.level + 1]
             names = [node.module] if node.module else [alias.name for alias in node.names]
-            found |= {f"{name}.py" for name in names}
+            found |= {(*above, *each.split("."))[0] for each in names}
     return found
 
 
@@ -54,24 +58,29 @@ def test_only_the_two_doors_import_ansible(name):
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_imports_the_standard_library_cryptography_and_its_own_package(name):
     allowed = set(sys.stdlib_module_names) | {"cryptography"}
-    if name in resident.CONTROLLER_ONLY:
+    if name not in ON_HOSTS:
         allowed |= ON_CONTROLLERS_TOO | {"ansible"}
     assert absolute_imports(ast.walk(parsed(name))) - allowed - LATE.get(name, set()) == set()
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_package_imports_itself_relatively(name):
-    assert all(node.level <= 1 for node in ast.walk(parsed(name)) if isinstance(node, ast.ImportFrom))
+    assert all(node.level <= 2 for node in ast.walk(parsed(name)) if isinstance(node, ast.ImportFrom))
     assert "slipway" not in absolute_imports(ast.walk(parsed(name)))
 
 
-@pytest.mark.parametrize("name", ON_HOSTS)
-def test_what_hosts_have_needs_nothing_that_only_controllers_have(name):
-    assert relative_imports(parsed(name)) & resident.CONTROLLER_ONLY == set()
+@pytest.mark.parametrize("name", [name for name in FILES if "/" in name])
+def test_a_room_imports_only_itself_and_those_before_it(name):
+    below = ROOMS[: ROOMS.index(name.partition("/")[0]) + 1]
+    assert rooms_of_imports(name) - {*below, "__version__"} == set()
 
 
-def test_controllers_only_names_files_that_are_there():
-    assert set(FILES) >= resident.CONTROLLER_ONLY
+def test_the_resident_command_imports_nothing_that_only_controllers_have():
+    assert rooms_of_imports("__main__.py") & resident.CONTROLLER_ONLY == set()
+
+
+def test_every_file_is_in_a_room_but_the_doors():
+    assert {name.partition("/")[0] for name in FILES} == {*ROOMS, *ANSIBLE, "__init__.py", "__main__.py"}
 
 
 def test_the_resident_package_has_exactly_the_files_of_hosts():
@@ -83,7 +92,8 @@ def test_the_resident_package_has_exactly_the_files_of_hosts():
 def test_the_resident_package_runs_where_there_is_nothing_but_cryptography(tmp_path):
     package = tmp_path / "slipway.pyz"
     package.write_bytes(resident.build())
-    modules = [f"slipway.{name.removesuffix('.py')}" for name in ON_HOSTS if not name.startswith("__")]
+    names = [name.removesuffix(".py").replace("/", ".") for name in ON_HOSTS if "__" not in name]
+    modules = [f"slipway.{name}" for name in names]
     checks = sorted(members.HOST_CHECKS)
     program = f"""
 import importlib, sys
@@ -96,7 +106,7 @@ sys.meta_path.insert(0, Nothing())
 sys.path.insert(0, {str(package)!r})
 for name in {modules!r}:
     importlib.import_module(name)
-from slipway import members
+from slipway.trust import members
 files = {{"a.json": b'{{"v": "1"}}', "a.toml": b'v = "1"', "a.yaml": b"v: '1'"}}
 declared = [members.Member(f"a.{{kind}}", True, kind, {{"type": "object"}}, "v") for kind in ("json", "toml", "yaml")]
 members.check(declared, files.get, "1", frozenset({checks!r}))

@@ -8,8 +8,12 @@ import ast
 import pytest
 import repository
 
-DOMAIN = sorted(path.stem for path in repository.DOMAIN.glob("*.py") if path.stem != "__init__")
-TEST_FILES = [path for path in (repository.ROOT / "tests").glob("*/test_*.py") if path.parent.name != "e2e"]
+DOMAIN = sorted(
+    path.relative_to(repository.DOMAIN).with_suffix("").as_posix()
+    for path in repository.DOMAIN.rglob("*.py")
+    if path.stem != "__init__"
+)
+TEST_FILES = [path for path in (repository.ROOT / "tests").rglob("test_*.py") if "e2e" not in path.parts]
 
 
 def names_of_tests(path):
@@ -22,7 +26,8 @@ def names_of_tests(path):
 
 @pytest.mark.parametrize("name", DOMAIN)
 def test_a_file_of_the_domain_has_its_unit_test(name):
-    assert names_of_tests(repository.ROOT / f"tests/unit/test_{name.strip('_')}.py")
+    room, _, stem = name.rpartition("/")
+    assert names_of_tests(repository.ROOT / "tests/unit" / room / f"test_{stem.strip('_')}.py")
 
 
 @pytest.mark.parametrize("name", repository.MODULES)

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.slipway import bundle
-from ansible.module_utils.slipway.catalogue import Catalogue
-from ansible.module_utils.slipway.keys import load_private_key
-from ansible.module_utils.slipway.policy import TrustPolicy
+from ansible.module_utils.slipway.controller import bundle
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.trust.keys import load_private_key
+from ansible.module_utils.slipway.trust.policy import TrustPolicy
 
 from lab.fleet import Fleet
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway import dsse
-from ansible.module_utils.slipway.keys import generate_private_key, load_private_key
+from ansible.module_utils.slipway.trust import dsse
+from ansible.module_utils.slipway.trust.keys import generate_private_key, load_private_key
 from deployments import ORDERS, Application, Done, Operator
 
 

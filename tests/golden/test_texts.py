@@ -6,20 +6,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway.clock import seconds_of
-from ansible.module_utils.slipway.errors import Refusal
-from ansible.module_utils.slipway.preflight import Needs, Result, judge
-from ansible.module_utils.slipway.promotion import SchemaRevisions
-from ansible.module_utils.slipway.report import Watch, endings_of, run_report, status_table
-from ansible.module_utils.slipway.runs import newest_runs, runs_table
-from ansible.module_utils.slipway.selection import (
+from ansible.module_utils.slipway.application.preflight import Needs, Result, judge
+from ansible.module_utils.slipway.base.clock import seconds_of
+from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.controller.report import Watch, endings_of, run_report, status_table
+from ansible.module_utils.slipway.controller.runs import newest_runs, runs_table
+from ansible.module_utils.slipway.controller.selection import (
     Candidate,
     choose_release,
     choose_rollback,
     require_reachable,
     require_waves,
 )
-from ansible.module_utils.slipway.story import story
+from ansible.module_utils.slipway.controller.story import story
+from ansible.module_utils.slipway.trust.promotion import SchemaRevisions
 
 OLD, NEW = "release_20261120_090000", "release_20261121_040641"
 UNHEALTHY = f"health_failed: {NEW} on prod-1: http://127.0.0.1:8080/health answered 503, expected 200 (after 15 attempts). Went back: "

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway import verify
-from ansible.module_utils.slipway.catalogue import Catalogue
-from ansible.module_utils.slipway.policy import read_policy
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.trust import verify
+from ansible.module_utils.slipway.trust.policy import read_policy
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import doors
 import pytest
-from ansible.module_utils.slipway import handler
+from ansible.module_utils.slipway.host import handler
 from releases import V1, snapshot
 
 NAME = "slipway_application_info"

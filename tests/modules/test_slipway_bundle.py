@@ -11,9 +11,9 @@ from pathlib import Path
 import doors
 import pytest
 import signed
-from ansible.module_utils.slipway import verify
-from ansible.module_utils.slipway.catalogue import Catalogue
-from ansible.module_utils.slipway.policy import read_policy
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.trust import verify
+from ansible.module_utils.slipway.trust.policy import read_policy
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 MODULE = "slipway_bundle"

@@ -8,8 +8,9 @@ import uuid
 
 import doors
 import pytest
-from ansible.module_utils.slipway import handler, resident
-from ansible.module_utils.slipway.host import Host
+from ansible.module_utils.slipway.controller import resident
+from ansible.module_utils.slipway.host import handler
+from ansible.module_utils.slipway.host.places import Host
 from releases import snapshot
 
 NAME = "slipway_host"

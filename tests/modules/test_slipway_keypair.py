@@ -6,7 +6,7 @@ from __future__ import annotations
 import stat
 
 import doors
-from ansible.module_utils.slipway.keys import PublicKey, load_private_key
+from ansible.module_utils.slipway.trust.keys import PublicKey, load_private_key
 
 MODULE = "slipway_keypair"
 

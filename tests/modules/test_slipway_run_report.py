@@ -8,7 +8,7 @@ import os
 import doors
 import plugins
 import pytest
-from ansible.module_utils.slipway.controller import ControllerState, Process
+from ansible.module_utils.slipway.controller.memory import ControllerState, Process
 
 PLUGIN = "slipway_run_report"
 KEPT = {"outcome": "confirmed", "active_release_id": "v2"}

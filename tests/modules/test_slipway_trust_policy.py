@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import doors
 import pytest
-from ansible.module_utils.slipway.policy import read_policy
+from ansible.module_utils.slipway.trust.policy import read_policy
 
 MODULE = "slipway_trust_policy"
 PROD = {

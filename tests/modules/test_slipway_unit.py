@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import doors
 import pytest
-from ansible.module_utils.slipway import handler, unit_file
+from ansible.module_utils.slipway.host import handler, unit_file
 from releases import snapshot
 
 NAME = "slipway_unit"

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import signed
-from ansible.module_utils.slipway import canonical, command
-from ansible.module_utils.slipway.command import Finished
-from ansible.module_utils.slipway.host import Host, Places
-from ansible.module_utils.slipway.policy import TrustPolicy
+from ansible.module_utils.slipway.base import canonical, command
+from ansible.module_utils.slipway.base.command import Finished
+from ansible.module_utils.slipway.host.places import Host, Places
+from ansible.module_utils.slipway.trust.policy import TrustPolicy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 HOST_ID = "7f3a1c52-6a0e-4a3e-9a64-2f3f5c1d9e10"

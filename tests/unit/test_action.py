@@ -11,7 +11,7 @@ import plugins
 import pytest
 from ansible.errors import AnsibleError
 from ansible.module_utils.slipway._action import ControllerAction, controller_of, deployer, documented_spec
-from ansible.module_utils.slipway.errors import Refusal
+from ansible.module_utils.slipway.base.errors import Refusal
 
 NAME = "slipway_application"
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.slipway.descriptor import Migrations
-from ansible.module_utils.slipway.migrations import read_migrations
+from ansible.module_utils.slipway.controller.descriptor import Migrations
+from ansible.module_utils.slipway.controller.migrations import read_migrations
 
 BOT = Path(__file__).parents[2] / "examples/bot"
 CANARY = "canary-51e0"

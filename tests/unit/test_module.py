@@ -7,7 +7,7 @@ import json
 
 import pytest
 from ansible.module_utils.slipway._module import run_module, run_on_controller_only
-from ansible.module_utils.slipway.errors import Refusal
+from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.testing import patch_module_args
 
 SPEC = {"name": {"type": "str", "required": True}, "count": {"type": "int", "default": 1}}

@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's part of a run: plan it before a host is touched, pack what travels, note how it ended."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..application import preflight
+from ..application.description import Application
+from ..application.preflight import Judgement, Needs, Result
+from ..base.errors import Refusal
+from ..base.files import read_regular
+from ..host import pack
+from ..host.history import Record
+from ..host.places import POLICY_LIMIT
+from ..host.transaction import RESERVE_BYTES
+from ..trust import members, verify
+from ..trust.manifest import ReleaseManifest
+from ..trust.policy import TrustPolicy
+from ..trust.tree import FileList
+from . import manifest_view, resident, selection
+from .catalogue import Catalogue
+from .memory import ControllerState, Process
+
+Answers = Mapping[str, Mapping[str, Any]]
+STATE_INODES = 16  # of a release's evidence, the journal, and the reserve for going back
+# Reasons for which a release may not run here although it is what it says it is.
+BARRING = frozenset({"approval_missing", "below_floor", "manifest_expired", "manifest_revoked", "manifest_too_old"})
+
+
+class Scope(Protocol):
+    """What a release is judged for: an application in an environment, at a time in Unix seconds."""
+
+    @property
+    def application(self) -> str: ...
+    @property
+    def environment(self) -> str: ...
+    @property
+    def now(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """A Scope and nothing else: for looking, without a run."""
+
+    application: str
+    environment: str
+    now: int
+
+
+@dataclass(frozen=True)
+class Controller:
+    """Where the controller keeps things, and what it is asked for. ``now`` is Unix seconds."""
+
+    state: Path
+    application: str
+    environment: str
+    deployed_by: str
+    now: int
+    process: Process
+    lease_seconds: int = 900
+
+    def begin(self, operation: str) -> dict[str, Any]:
+        """Begin a run: its id goes to every host, with the runs that this controller may take over from."""
+        memory = ControllerState(self.state)
+        run_id = memory.begin_run(
+            operation=operation,
+            application=self.application,
+            environment=self.environment,
+            deployed_by=self.deployed_by,
+            now=self.now,
+            process=self.process,
+        )
+        dead = memory.dead_runs(self.application)
+        sweep_packs(self.state, dead)
+        return {
+            "run_id": run_id,
+            "controller_id": memory.controller_id(),
+            "deployed_by": self.deployed_by,
+            "dead_runs": dead,
+            "lease_seconds": self.lease_seconds,
+        }
+
+
+def end_run(state: Path, run: Mapping[str, Any], outcome: str) -> None:
+    """Note how a run ended, and remove what it packed."""
+    ControllerState(state).end_run(run["run_id"], outcome=outcome, now=int(time.time()))
+    shutil.rmtree(state / "packs" / run["run_id"], ignore_errors=True)
+
+
+def write_views(
+    catalogue: Catalogue, application: str, directory: Path, records: Mapping[str, Record], *, check: bool
+) -> str | None:
+    """Write the page of every release that a run's ``records`` (by host) say something of; what went wrong, else None.
+
+    A release that is not in this catalogue, since another controller brought it, gets no page. A page that cannot be
+    written must not decide how a run ended.
+    """
+    try:
+        known = set(catalogue.release_ids(application))
+        for release_id, concerned in sorted(manifest_view.concerned(records).items()):
+            if release_id in known:
+                page = manifest_view.ManifestView(directory, catalogue.manifest(application, release_id))
+                page.write(concerned, check=check)
+    except (Refusal, OSError) as error:
+        return str(error)
+    return None
+
+
+def resolve_application(applications: object, requested: str) -> str:
+    """The application that a run is for: the requested one, or the only one there is. Its description is checked."""
+    if not isinstance(applications, Mapping) or not applications:
+        raise Refusal(
+            "no_application",
+            expected="at least one application in slipway_applications",
+            found="none",
+            remedy="Describe it in group_vars (docs/howto/your-own-application.md).",
+        )
+    if not requested and len(applications) > 1:
+        raise Refusal(
+            "application_needed",
+            expected="the name of one application",
+            found=f"several: {', '.join(sorted(map(str, applications)))}",
+            remedy="Say which one: -e application=<name>",
+        )
+    name = requested or str(next(iter(applications)))
+    if name not in applications:
+        raise Refusal(
+            "application_unknown",
+            expected=f"one of {', '.join(sorted(map(str, applications)))}",
+            found=repr(name),
+            remedy="Correct -e application=, or describe it in slipway_applications.",
+        )
+    Application.parse(name, applications[name])
+    return name
+
+
+def silent_hosts(answers: Answers) -> dict[str, str]:
+    """The hosts without an answer, each as the operator is told: with the reason where the host itself refused."""
+    return {
+        name: f"{name} ({answer['reason']})" if answer.get("reason") else name
+        for name, answer in sorted(answers.items())
+        if "active" not in answer
+    }
+
+
+def plan_deployment(
+    controller: Controller,
+    catalogue: Catalogue,
+    policy_path: Path,
+    answers: Answers,
+    *,
+    requested: str,
+    retry: bool,
+    waves: Sequence[str],
+) -> dict[str, Any]:
+    """Choose the release, verify it as far as a controller can, judge whether every host is ready for it, begin the run.
+
+    Returns {run, release_id, manifest_digest, candidate, monitoring, message, passed_over, preflight_warnings}. The hosts verify
+    again, by their own policies.
+    """
+    selection.require_waves(waves)
+    silent = silent_hosts(answers)
+    others = ",".join(sorted(set(answers) - set(silent)))
+    way_out = f", or leave it out on purpose with -l {others}." if others else "."
+    selection.require_reachable(silent.values(), next_command=f"Mend it{way_out}")
+    candidates = _candidates(catalogue, controller.application, requested)
+    barred = {} if requested else barred_releases(controller, catalogue, policy_path, candidates)
+    choice = selection.choose_release(candidates, answers, requested=requested, retry=retry, barred=barred)
+    manifest, file_list = verified_release(controller, catalogue, policy_path, choice.release_id)
+    judgement = preflight.judge(answers, needs_of(catalogue, manifest, file_list, answers))
+    judgement.require_ready()
+    return {
+        "run": controller.begin("deploy"),
+        "release_id": choice.release_id,
+        "manifest_digest": manifest.digest,
+        "candidate": manifest.promotion.candidate,
+        "monitoring": manifest.promotion.monitoring.as_dict(),
+        "message": choice.described(),
+        "passed_over": {release: list(hosts) for release, hosts in choice.skipped.items()},
+        "preflight_warnings": judgement.warnings(),  # Ansible takes `warnings` out of an answer
+    }
+
+
+def needs_of(
+    catalogue: Catalogue, manifest: ReleaseManifest, file_list: FileList, answers: Answers
+) -> dict[str, Needs]:
+    """What the release needs on each host: what the host has already, it does not need again."""
+    sizes = {entry.sha256: entry.size for entry in file_list.files}
+    links = sum(entry.type != "file" for entry in file_list.entries)
+    schema, needs = manifest.promotion.database, {}
+    for host, answer in answers.items():
+        here = answer.get("releases", [])
+        if any(release["manifest_digest"] == manifest.digest for release in here):
+            lacking, links_made = set[str](), 0
+        else:
+            lacking, links_made = missing_objects(catalogue, manifest.application, file_list, here), links
+        is_served = answer.get("settled") == manifest.release_id
+        needs[host] = Needs(
+            bytes=sum(sizes[sha256] for sha256 in lacking),
+            inodes=len(lacking) + links_made,
+            state_bytes=0 if is_served else 2 * RESERVE_BYTES + manifest.tree_size,
+            state_inodes=0 if is_served else STATE_INODES,
+            schema=schema,
+        )
+    return needs
+
+
+def judge_readiness(
+    application: str, catalogue: Catalogue, policy_path: Path, answers: Answers, *, requested: str, now: int
+) -> Judgement:
+    """Judge whether hosts are ready for the release that a deployment would take, without beginning one.
+
+    Each environment is judged for itself. A host without an answer is a FAIL, and so is a reason for which no release could
+    be deployed. Where the catalogue has no release at all, what only a release says is left out.
+    """
+    silent = silent_hosts(answers)
+    rows = [
+        (
+            host,
+            Result("host", "-", preflight.FAIL, f"no answer: {answers[host].get('msg') or 'unreachable'}", "Mend it."),
+        )
+        for host in silent
+    ]
+    there = {host: answer for host, answer in answers.items() if host not in silent}
+    needs: dict[str, Needs] = {}
+    for environment in sorted({str(answer["host"]["environment"]) for answer in there.values()}):
+        hosts = {host: answer for host, answer in there.items() if answer["host"]["environment"] == environment}
+        row, needed = _judge_release(Target(application, environment, now), catalogue, policy_path, hosts, requested)
+        rows.append((f"all of {environment}", row))
+        needs |= needed
+    return Judgement((*rows, *preflight.judge(there, needs).rows))
+
+
+def _judge_release(
+    target: Target, catalogue: Catalogue, policy_path: Path, answers: Answers, requested: str
+) -> tuple[Result, dict[str, Needs]]:
+    """The row about the release for the hosts of one environment, and what it needs on each."""
+    try:
+        candidates = _candidates(catalogue, target.application, requested)
+        if not candidates and not requested:
+            found = "the catalogue has none, so that room and migrations were not judged"
+            return Result("release", "-", preflight.WARN, found, "Make one: playbooks/release.yml"), {}
+        barred = {} if requested else barred_releases(target, catalogue, policy_path, candidates)
+        choice = selection.choose_release(candidates, answers, requested=requested, retry=False, barred=barred)
+        manifest, file_list = verified_release(target, catalogue, policy_path, choice.release_id)
+    except Refusal as refusal:
+        found = f"{refusal.reason}: {refusal.found}"
+        return Result("release", requested or "-", preflight.FAIL, found, refusal.remedy), {}
+    row = Result("release", choice.release_id, preflight.PASS, choice.described())
+    return row, needs_of(catalogue, manifest, file_list, answers)
+
+
+def barred_releases(
+    controller: Scope, catalogue: Catalogue, policy_path: Path, candidates: Sequence[selection.Candidate]
+) -> dict[str, str]:
+    """The releases that this environment may not run (any more), with the reason code of each.
+
+    Where none is left, the newest one's Refusal is raised: it says what to do. What cannot be trusted at all, such as a
+    signature that does not hold, bars nothing: it stops the run when it would be chosen.
+    """
+    policy = _policy(policy_path)
+    refusals = {}
+    for candidate in sorted(candidates, key=lambda each: each.sequence, reverse=True):
+        try:
+            _require_allowed(controller, catalogue, policy, candidate.release_id)
+        except Refusal as refusal:
+            if refusal.reason in BARRING:
+                refusals[candidate.release_id] = refusal
+    if candidates and len(refusals) == len(candidates):
+        raise next(iter(refusals.values()))
+    return {release_id: refusal.reason for release_id, refusal in refusals.items()}
+
+
+def _policy(path: Path) -> TrustPolicy:
+    return TrustPolicy.parse(read_regular(path, limit=POLICY_LIMIT, what="trust policy"))
+
+
+def _require_allowed(controller: Scope, catalogue: Catalogue, policy: TrustPolicy, release_id: str) -> ReleaseManifest:
+    """The release's manifest, verified for this environment at this time."""
+    manifest = verify.verify_manifest(
+        policy,
+        catalogue.manifest_bytes(controller.application, release_id),
+        application=controller.application,
+        environment=controller.environment,
+        now=controller.now,
+    )
+    verify.require_fresh(manifest, policy, environment=controller.environment, now=controller.now)
+    return manifest
+
+
+def _candidates(catalogue: Catalogue, application: str, requested: str) -> list[selection.Candidate]:
+    """Every release of the catalogue. A damaged manifest stops the choice of the newest, for that may be the one; it does
+    not stand in the way of another release that is asked for by name.
+    """
+    candidates = []
+    for release_id in catalogue.release_ids(application):
+        try:
+            manifest = catalogue.manifest(application, release_id)
+        except Refusal as refusal:
+            if requested not in ("", release_id):
+                continue
+            raise Refusal(
+                refusal.reason,
+                expected=refusal.expected,
+                found=f"{refusal.found} (in {catalogue.manifest_path(application, release_id)})",
+                remedy=refusal.remedy,
+            ) from refusal
+        candidates.append(selection.Candidate(release_id, manifest.sequence))
+    return candidates
+
+
+def verified_release(
+    controller: Scope, catalogue: Catalogue, policy_path: Path, release_id: str
+) -> tuple[ReleaseManifest, FileList]:
+    """Manifest and file list of a release in the catalogue, verified by the controller's copy of the trust policy."""
+    manifest = _require_allowed(controller, catalogue, _policy(policy_path), release_id)
+    file_list = verify.verify_file_list(
+        manifest, catalogue.file_list_bytes(controller.application, manifest.tree_digest)
+    )
+    objects = {entry.path: entry.sha256 for entry in file_list.files}
+    read = members.reader(
+        manifest.members,
+        members.CONTROLLER_CHECKS,
+        objects,
+        lambda path: catalogue.object_path(controller.application, objects[path]).read_bytes(),
+    )
+    members.check(manifest.members, read, manifest.version, members.CONTROLLER_CHECKS)
+    return manifest, file_list
+
+
+def plan_rollback(controller: Controller, answers: Answers, *, requested: str, limited: bool) -> dict[str, Any]:
+    """Decide who goes back to what, begin the run.
+
+    Returns {run (null when nothing is to do), targets, takes_back, recover, message, silent}. A host that does not answer
+    stops a rollback over the whole inventory, since what it was part of is unknown; with a limit the others go back.
+    """
+    silent = silent_hosts(answers)
+    if not limited:
+        selection.require_reachable(silent.values(), next_command="Say which hosts go back: -l <group or hosts>.")
+    reachable = {name: answer for name, answer in answers.items() if name not in silent}
+    if not reachable:
+        selection.require_reachable(
+            silent.values(), next_command="Mend the connection, then run the same command again."
+        )
+    rollback = selection.choose_rollback(reachable, requested=requested, limited=limited)
+    if not rollback.targets and not rollback.recover:
+        selection.require_reachable(silent.values(), next_command=f"On the others: {rollback.message}")
+    return {
+        "run": controller.begin("rollback") if rollback.targets or rollback.recover else None,
+        "targets": dict(rollback.targets),
+        "takes_back": dict(rollback.takes_back),
+        "recover": list(rollback.recover),
+        "message": rollback.message,
+        "silent": list(silent),
+    }
+
+
+def missing_objects(
+    catalogue: Catalogue, application: str, file_list: FileList, present: Sequence[Mapping[str, str]]
+) -> set[str]:
+    """The objects that no release on the host has, as far as this catalogue knows those releases.
+
+    Sending too much is harmless; what is still missing the host names itself.
+    """
+    here: set[str] = set()
+    for release in present:
+        try:
+            data = catalogue.file_list_bytes(application, release["tree"])
+            here |= FileList.parse(data, digest=release["tree"]).object_names
+        except Refusal:
+            continue
+    return set(file_list.object_names) - here
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """What one host is to get: the release, and the SHA-256 of objects that it lacks."""
+
+    release_id: str
+    run_id: str
+    objects: frozenset[str]
+    with_objects: bool = True
+
+
+def make_pack(state: Path, catalogue: Catalogue, application: str, shipment: Shipment, package: bytes | None) -> Path:
+    """The pack for a shipment; hosts in the same state share one, made by whoever comes first."""
+    manifest = catalogue.manifest_bytes(application, shipment.release_id)
+    objects = sorted(shipment.objects) if shipment.with_objects else []
+    key = hashlib.sha256(
+        b"\0".join(
+            [manifest, resident.digest(package).encode() if package else b"", *(name.encode() for name in objects)]
+        )
+    )
+    directory = state / "packs" / shipment.run_id
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / f"{key.hexdigest()[:32]}.pack"
+    with _one_at_a_time(path.with_suffix(".lock")):
+        if path.exists():
+            return path
+        file_list = catalogue.file_list_bytes(application, verify.parse_manifest(manifest).tree_digest)
+        partial = path.with_suffix(".partial")
+        with open(partial, "wb") as stream:
+            pack.write(
+                stream,
+                manifest=manifest,
+                file_list=file_list,
+                resident=package,
+                objects=((sha256, catalogue.object_path(application, sha256)) for sha256 in objects),
+            )
+        os.rename(partial, path)
+    return path
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    with open(path, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def sweep_packs(state: Path, dead_runs: Sequence[str]) -> None:
+    """Remove what runs that are over have packed."""
+    for run_id in dead_runs:
+        shutil.rmtree(state / "packs" / run_id, ignore_errors=True)
+
+
+def outdated_resident(digest_on_host: str | None) -> bytes | None:
+    """The resident package when the host has another one, or none."""
+    package = resident.build()
+    return None if resident.digest(package) == digest_on_host else package

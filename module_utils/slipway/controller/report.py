@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tables and sentences for operators: what a fleet serves, how a run ended, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..application.rollback_plan import failed_steps
+from ..base.table import table
+
+
+def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line a host from the answers of ``status.inspect``; a host without an answer is shown as unreachable."""
+    rows = []
+    for name, answer in sorted(answers.items()):
+        if "active" not in answer:
+            rows.append((name, "?", "?", "?", answer.get("reason", "unreachable"), "?", "?"))
+            continue
+        health = answer.get("health") or {"outcome": "-"}
+        rows.append(
+            (
+                name, answer["active"] or "-", answer["since"] or "-", answer["deployed_by"] or "-", health["outcome"],
+                answer["previous"] or "-", ", ".join(answer["bad"]) or "-",
+            )
+        )  # fmt: skip
+    return table(("host", "release", "since", "by", "health", "previous", "bad"), rows)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one host ended a run.
+
+    ``outcome``: confirmed, unchanged (it served that before), reverted, stuck (no way back), unwell (kept, but it does
+    not answer from outside), unverified (gone back, but a step of the rollback plan failed), unconfirmed, untouched,
+    unreachable.
+    """
+
+    host: str
+    outcome: str
+    serves: str
+    detail: str = ""
+
+    @property
+    def is_as_asked(self) -> bool:
+        return self.outcome in ("confirmed", "unchanged")
+
+
+STATUS = "ansible-playbook playbooks/status.yml"
+RELEASE_AT_FAULT = ("health_failed", "smoke_test_failed", "check_failed")
+KEPT_BUT_NOT_WELL = ("unverified", "unwell")
+STAGES = ("inspection", "activation", "smoke", "reversion", "contact", "confirmation", "return")
+CHANGING = ("activation", "reversion", "confirmation", "return")
+
+
+def ending(host: str, results: Mapping[str, Mapping[str, Any]]) -> Ending:
+    """Judge a host from what its tasks returned.
+
+    ``results`` maps STAGES to the registered result of the stage's task, which may be absent, skipped, failed or
+    unreachable. The last exchange that says what is active counts; a host whose last exchange did not arrive is
+    unreachable, whatever it said before.
+    """
+    done = {stage: results[stage] for stage in STAGES if results.get(stage) and not results[stage].get("skipped")}
+    detail = next((str(each["msg"]) for each in done.values() if each.get("failed") and each.get("msg")), "")
+    is_unwell = bool(done.get("smoke", {}).get("failed"))
+    exchanges = [done[stage] for stage in STAGES if stage in done and stage != "smoke"]
+    if exchanges and exchanges[-1].get("unreachable"):
+        return Ending(
+            host, "unreachable", "unknown", "no answer; the next run that reaches it settles what is open there"
+        )
+    outcomes = [done[stage] for stage in CHANGING if stage in done and "active_release_id" in done[stage]]
+    if not outcomes:
+        return Ending(host, "untouched", str(results.get("inspection", {}).get("active") or "nothing"), detail)
+    serves = str(outcomes[-1]["active_release_id"] or "nothing")
+    settled = [each["outcome"] for each in outcomes if each["outcome"] != "unchanged"]
+    was_refused = any(stage.get("failed") or stage.get("unreachable") for stage in done.values())
+    outcome = str(settled[-1]) if settled else "untouched" if was_refused else "unchanged"
+    if outcome == "confirmed" and is_unwell:
+        return Ending(host, "unwell", serves, detail)
+    if outcome == "confirmed" and (failure := failed_steps(_record_of(done).get("verification", ()))):
+        return Ending(host, "unverified", serves, failure)
+    return Ending(host, "unconfirmed" if outcome == "switched" else outcome, serves, detail)
+
+
+def _record_of(done: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The record that the newest exchange of a host left, nothing where none did."""
+    return next((done[stage]["record"] for stage in reversed(CHANGING) if done.get(stage, {}).get("record")), {})
+
+
+def records_of(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Mapping[str, Any]]:
+    """The record that a run left on each host that has one; ``results`` as in `endings_of`."""
+    hosts = sorted({host for by_host in results.values() for host in by_host})
+    records = {host: _record_of({stage: by_host.get(host, {}) for stage, by_host in results.items()}) for host in hosts}
+    return {host: record for host, record in records.items() if record}
+
+
+def endings_of(results: Mapping[str, Mapping[str, Mapping[str, Any]]], unreachable: Sequence[str] = ()) -> list[Ending]:
+    """Judge every host of a run; ``results`` maps each stage to what its task registered, by host."""
+    hosts = sorted({host for by_host in results.values() for host in by_host})
+    endings = [ending(host, {stage: by_host.get(host, {}) for stage, by_host in results.items()}) for host in hosts]
+    silent = [Ending(host, "unreachable", "as before", "did not answer at the start") for host in sorted(unreachable)]
+    return [*endings, *silent]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a release is watched after its deployment: ``end`` (RFC 3339), ``every_hours``, and what to ``review``."""
+
+    end: str
+    every_hours: int
+    review: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, records: Iterable[Mapping[str, Any]], monitoring: Mapping[str, Any]) -> Watch | None:
+        """The watch that a run began: until the last of its windows ends. None where it began none."""
+        ends = [record["window"]["end"] for record in records if record.get("window")]
+        if not ends:
+            return None
+        thresholds = [f"{name} {limit}" for name, limit in sorted(monitoring.get("alert_thresholds", {}).items())]
+        review = [f"more than {', '.join(thresholds)}"] if thresholds else []
+        return cls(max(ends), monitoring["alert_frequency_hours"], (STATUS, *monitoring.get("review", ()), *review))
+
+    def lines(self) -> str:
+        return f"watch: until {self.end}, look every {self.every_hours} h\nreview: {'; '.join(self.review)}\n"
+
+
+def run_report(
+    title: str,
+    endings: Sequence[Ending],
+    *,
+    rollback: bool,
+    check: bool = False,
+    candidate: bool = False,
+    watch: Watch | None = None,
+) -> str:
+    """The last message of a run: what it was, a line for each host, how it is watched, then what to do."""
+    rows = [(each.host, each.outcome, each.serves, each.detail or "-") for each in endings]
+    failed = [each for each in endings if not each.is_as_asked]
+    if check:
+        verdict = "check mode: nothing was changed"
+        following = "make the release (playbooks/release.yml)" if candidate else "the same command without --check"
+    elif not failed:
+        verdict, following = (
+            "done",
+            STATUS
+            if rollback
+            else "ansible-playbook rollback.yml takes it back"
+            if watch
+            else "ansible-playbook rollback.yml",
+        )
+    else:
+        kept = all(each.outcome in KEPT_BUT_NOT_WELL for each in failed)
+        verdict, following = (
+            f"{'done, but not well' if kept else 'not done'} ({_counted(endings)})",
+            _next_command(failed, rollback=rollback),
+        )
+    watched = watch.lines() if watch and not failed else ""
+    return f"{title}: {verdict}\n{table(('host', 'outcome', 'serves', 'why'), rows)}\n{watched}next: {following}"
+
+
+def _counted(endings: Sequence[Ending]) -> str:
+    outcomes = [each.outcome for each in endings]
+    return ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes)))
+
+
+def _next_command(failed: Sequence[Ending], *, rollback: bool) -> str:
+    hosts = ",".join(each.host for each in failed)
+    if any(each.outcome == "unreachable" for each in failed):
+        lost = ",".join(each.host for each in failed if each.outcome == "unreachable")
+        return f"when {lost} answers again, the same command: it settles what is open there first"
+    if any(each.outcome == "unverified" for each in failed):
+        return f"{STATUS} -l {hosts} -e release_status_format=full"
+    if rollback or any(each.outcome == "stuck" for each in failed):
+        return f"{STATUS} -l {hosts}"
+    if any(each.detail.startswith(RELEASE_AT_FAULT) for each in failed):
+        return "mend the release, build it again (playbooks/release.yml) and deploy that; the one that failed is marked bad"
+    return "mend what the table says, then the same command: it settles first what is open"

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The resident package: this package as one executable file that lives on hosts (``/usr/lib/slipway/slipway.pyz``).
+
+Its bytes depend on the source files alone (so nothing is compressed: zlib's output differs between its builds), and its
+SHA-256 says whether a host has the controller's version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+SHEBANG = b"#!/usr/bin/python3 -I\n"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+ENTRY = b"import sys\n\nfrom slipway.__main__ import main\n\nsys.exit(main())\n"
+CONTROLLER_ONLY = frozenset({"_action.py", "_module.py", "controller"})  # files of the package, and rooms
+
+
+def files(package: Path | None = None) -> list[str]:
+    """The files of the package that hosts have, relative to it, sorted."""
+    source = package or Path(__file__).parent.parent
+    names = (path.relative_to(source) for path in source.rglob("*.py"))
+    return sorted(name.as_posix() for name in names if name.parts[0] not in CONTROLLER_ONLY)
+
+
+def build(package: Path | None = None) -> bytes:
+    """The zipapp of this package, without what only a controller uses."""
+    source = package or Path(__file__).parent.parent
+    buffer = io.BytesIO()
+    buffer.write(SHEBANG)
+    with zipfile.ZipFile(buffer, "w") as archive:
+        _add(archive, "__main__.py", ENTRY)
+        for name in files(source):
+            _add(archive, f"slipway/{name}", (source / name).read_bytes())
+    return buffer.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    member = zipfile.ZipInfo(name, EPOCH)
+    member.external_attr = 0o644 << 16
+    archive.writestr(member, data)
+
+
+def digest(data: bytes) -> str:
+    """Lower hex SHA-256 of a resident package."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which release goes to which host: the controller's decisions, as pure functions of what the hosts answered.
+
+``answers`` maps host names to answers of ``status.inspect``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ..base.errors import Refusal
+from ..base.table import table
+
+WAVE = re.compile(r"[1-9][0-9]*|([1-9][0-9]?|100)%")
+Answer = Mapping[str, Any]
+Answers = Mapping[str, Answer]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A release in the catalogue; a larger sequence is newer."""
+
+    release_id: str
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The release to deploy; ``skipped`` maps newer releases to the hosts on which they are bad, ``barred`` to the reason
+    why this environment may not run them.
+    """
+
+    release_id: str
+    skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    barred: Mapping[str, str] = field(default_factory=dict)
+
+    def described(self) -> str:
+        skips = "".join(f"; {release} is skipped: bad on {', '.join(hosts)}" for release, hosts in self.skipped.items())
+        bars = "".join(f"; {release} is skipped: {reason}" for release, reason in self.barred.items())
+        return f"deploying {self.release_id}{skips}{bars}"
+
+
+def require_reachable(names: Iterable[str], *, next_command: str) -> None:
+    """Refuse to begin while a host of the run does not answer."""
+    unreachable = sorted(names)
+    if unreachable:
+        raise Refusal(
+            "host_unreachable",
+            expected="every host of this run to answer before anything is changed",
+            found=f"no answer from {', '.join(unreachable)}; nothing was changed anywhere",
+            remedy=next_command,
+        )
+
+
+def require_waves(waves: Sequence[str]) -> None:
+    """Refuse waves that Ansible would only stumble over after everything is staged."""
+    if not waves or not all(WAVE.fullmatch(wave) for wave in waves):
+        raise Refusal(
+            "waves_invalid",
+            expected="release_waves to be a list of at least one count of hosts (1) or percentage (25%)",
+            found=", ".join(waves) or "an empty list",
+            remedy='Correct it in group_vars, or give it as JSON: -e \'{"release_waves": [1, "100%"]}\'.',
+        )
+
+
+def choose_release(
+    candidates: Sequence[Candidate],
+    answers: Answers,
+    *,
+    requested: str,
+    retry: bool,
+    barred: Mapping[str, str] = MappingProxyType({}),
+) -> Choice:
+    """The release for a deployment: the requested one, or the newest that is neither barred nor bad on any of the hosts.
+
+    Refusals: ``release_unknown``, ``release_bad``, ``no_release``, ``older_than_active`` (the newest in the catalogue is
+    older than what a host serves, so the catalogue misses something).
+    """
+    if requested:
+        return Choice(_requested(candidates, answers, requested, retry=retry))
+    skipped: dict[str, list[str]] = {}
+    passed: dict[str, str] = {}
+    for candidate in sorted(candidates, key=lambda each: each.sequence, reverse=True):
+        if candidate.release_id in barred:
+            passed[candidate.release_id] = barred[candidate.release_id]
+            continue
+        hosts = [] if retry else _bad_on(candidate.release_id, answers)
+        if not hosts:
+            _require_not_older(candidate, candidates, answers)
+            return Choice(candidate.release_id, skipped, passed)
+        skipped[candidate.release_id] = hosts
+    raise Refusal(
+        "no_release",
+        expected="a release in the catalogue that is not bad on any host of this run",
+        found="; ".join(f"{release} is bad on {', '.join(hosts)}" for release, hosts in skipped.items())
+        or "no release at all",
+        remedy="Build one (playbooks/release.yml), or name one with -e release_id=… -e release_retry=true.",
+    )
+
+
+def _requested(candidates: Sequence[Candidate], answers: Answers, requested: str, *, retry: bool) -> str:
+    if requested not in {candidate.release_id for candidate in candidates}:
+        newest = [each.release_id for each in sorted(candidates, key=lambda each: each.sequence, reverse=True)][:5]
+        raise Refusal(
+            "release_unknown",
+            expected=f"a release {requested!r} in the catalogue",
+            found=f"the newest are {', '.join(newest)}" if newest else "no release at all",
+            remedy="Give one of those, or build it with playbooks/release.yml -e release_id=…",
+        )
+    hosts = _bad_on(requested, answers)
+    if hosts and not retry:
+        raise Refusal(
+            "release_bad",
+            expected="a release that was not taken back on any host of this run",
+            found=f"{requested} is bad on {', '.join(hosts)}",
+            remedy="Build a new release, or deploy it again with -e release_retry=true.",
+        )
+    return requested
+
+
+def _bad_on(release_id: str, answers: Answers) -> list[str]:
+    return sorted(name for name, answer in answers.items() if release_id in answer["bad"])
+
+
+def _require_not_older(chosen: Candidate, candidates: Sequence[Candidate], answers: Answers) -> None:
+    sequences = {candidate.release_id: candidate.sequence for candidate in candidates}
+    newer = sorted(
+        f"{name} serves {answer['settled']}"
+        for name, answer in answers.items()
+        if sequences.get(answer["settled"], 0) > chosen.sequence
+    )
+    if newer:
+        raise Refusal(
+            "older_than_active",
+            expected="a release that is not older than what the hosts serve",
+            found=f"{chosen.release_id} is the newest usable one, but {'; '.join(newer)}",
+            remedy="Say which one you want with -e release_id=…, or take the hosts back with rollback.yml.",
+        )
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """``targets`` maps the hosts to act on to the release to go to; ``takes_back`` maps them to the run that is undone.
+
+    ``recover`` names hosts on which an interrupted run only has to be settled. Nothing is to do when both are empty;
+    ``message`` says what and why either way.
+    """
+
+    message: str
+    recover: Sequence[str] = ()
+    targets: Mapping[str, str] = field(default_factory=dict)
+    takes_back: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Switch:
+    """The newest thing that changed what a host serves."""
+
+    run_id: str
+    operation: str
+    status: str
+    release_id: str
+    timestamp: str
+
+    @property
+    def stands(self) -> bool:
+        """A deployment that the host still serves: confirmed, or failed without a way back."""
+        return self.operation == "deploy" and self.status in ("success", "failed")
+
+
+def choose_rollback(answers: Answers, *, requested: str, limited: bool) -> Rollback:
+    """What a rollback is to do on hosts that all answered.
+
+    1. With a release: every host goes to it.
+    2. Without, over the whole inventory (``limited`` false): the newest deployment run is taken back on the hosts that it
+       touched and that still stand on it.
+    3. Without, on given hosts: each one's newest deployment is taken back.
+
+    A run that was taken back before, by itself, by recovery or by an operator, is named and nothing is done.
+    Refusals: ``release_not_here``, ``release_bad``, ``nothing_deployed``, ``no_previous``, ``previous_differs``.
+    """
+    if requested:
+        return _to_release(answers, requested)
+    switches = {name: switch for name, answer in answers.items() if (switch := _newest_switch(answer))}
+    deployments = {
+        name: deployment
+        for name, answer in answers.items()
+        if (deployment := _newest_switch(answer, operation="deploy"))
+    }
+    if not deployments:
+        raise Refusal(
+            "nothing_deployed",
+            expected="a deployment in the history of at least one host",
+            found=f"none on {', '.join(sorted(answers)) or 'any host'}",
+            remedy="Deploy something first: ansible-playbook deploy.yml -l <group>",
+        )
+    newest = max(
+        deployments.values(), key=lambda deployment: deployment.run_id
+    )  # run ids sort by the controllers' time
+    concerned = deployments if limited else {n: d for n, d in deployments.items() if d.run_id == newest.run_id}
+    standing = {
+        name: deployment for name, deployment in concerned.items() if switches[name] == deployment and deployment.stands
+    }
+    recover = _open(answers, concerned)
+    if not standing and recover:
+        return Rollback(
+            f"run {newest.run_id} ({newest.release_id}) did not end on {', '.join(recover)}: going back there", recover
+        )
+    if not standing:
+        return Rollback(
+            f"run {newest.run_id} ({newest.release_id}, {newest.timestamp}) was already taken back on "
+            f"{', '.join(sorted(concerned))}: nothing to do. To go further back, give -e release_id=…"
+        )
+    targets = _previous(standing, answers)
+    runs = sorted({deployment.run_id for deployment in standing.values()})
+    return Rollback(
+        f"taking back run {', '.join(runs)} on {', '.join(sorted(targets))}: "
+        f"{', '.join(sorted({d.release_id for d in standing.values()}))} -> {', '.join(sorted(set(targets.values())))}",
+        recover,
+        targets,
+        {name: deployment.run_id for name, deployment in standing.items()},
+    )
+
+
+def _open(answers: Answers, names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if answers[name]["transaction"] is not None)
+
+
+def _newest_switch(answer: Answer, operation: str | None = None) -> _Switch | None:
+    """The newest deployment that moved the link, and the newest rollback that left it moved.
+
+    A rollback that did not end, or went back itself, leaves the host on the deployment that it was to take back.
+    """
+    for run in (*_unsettled(answer), *answer["runs"]):
+        stayed = run["active_release_id"] == run["release_id"]
+        touched = stayed or (run["operation"] == "deploy" and run["status"] != "failed")
+        if touched and operation in (None, run["operation"]):
+            return _Switch(run["run_id"], run["operation"], run["status"], run["release_id"], run["timestamp"])
+    return None
+
+
+def _unsettled(answer: Answer) -> list[Answer]:
+    """The open transaction as the record that settling it will make."""
+    transaction = answer["transaction"]
+    if transaction is None:
+        return []
+    status = "success" if transaction["step"] == "confirmed" else "interrupted"
+    return [
+        {**transaction, "status": status, "timestamp": transaction["started"], "active_release_id": answer["settled"]}
+    ]
+
+
+def _previous(standing: Mapping[str, _Switch], answers: Answers) -> dict[str, str]:
+    targets = {name: answers[name]["previous"] for name in standing}
+    rows = [(name, answers[name]["settled"] or "-", targets[name] or "-") for name in sorted(targets)]
+    if None in targets.values():
+        raise Refusal(
+            "no_previous",
+            expected="a good release before the active one on every host to take back",
+            found="\n" + table(("host", "active", "previous"), rows),
+            remedy="Nothing good was active before where none is named: deploy another release there, and limit this run with -l.",
+        )
+    if len(set(targets.values())) > 1:
+        raise Refusal(
+            "previous_differs",
+            expected="the same previous release on every host to take back",
+            found="\n" + table(("host", "active", "previous"), rows),
+            remedy="Say which one with -e release_id=…, or limit the run with -l to hosts that agree.",
+        )
+    return targets
+
+
+def _been_active(answer: Answer) -> list[str]:
+    """Releases that are whole on the host and have run there: only to those can it go back."""
+    return [release["release_id"] for release in answer["releases"] if release["was_active"]]
+
+
+def _to_release(answers: Answers, requested: str) -> Rollback:
+    missing = {name: here for name, answer in answers.items() if requested not in (here := _been_active(answer))}
+    if missing:
+        raise Refusal(
+            "release_not_here",
+            expected=f"the release {requested}, active before, on every host of this run",
+            found="; ".join(f"{name} has {', '.join(here) or 'none'}" for name, here in sorted(missing.items())),
+            remedy="Give a release that is there, or limit the run with -l; deploy.yml brings a release to a host.",
+        )
+    bad = _bad_on(requested, answers)
+    if bad:
+        raise Refusal(
+            "release_bad",
+            expected="a release that was not taken back",
+            found=f"{requested} is bad on {', '.join(bad)}",
+            remedy=f"Deploy it again on purpose: deploy.yml -e release_id={requested} -e release_retry=true",
+        )
+    leaving = {name: answer for name, answer in answers.items() if answer["settled"] != requested}
+    recover = _open(answers, set(answers) - set(leaving))
+    if not leaving:
+        return Rollback(f"{requested} is already active on {', '.join(sorted(answers))}: nothing to do.", recover)
+    switches = {name: _newest_switch(answer) for name, answer in leaving.items()}
+    return Rollback(
+        f"going back to {requested} on {', '.join(sorted(leaving))}",
+        recover,
+        dict.fromkeys(sorted(leaving), requested),
+        {name: switch.run_id if switch else None for name, switch in switches.items()},
+    )

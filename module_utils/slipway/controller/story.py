@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole story of what a fleet serves, for people: what it is, who let it pass, who brought it, how long it is watched. Controller only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..application.rollback_plan import failed_steps
+from ..base.clock import seconds_of
+from ..host.history import Record
+from .report import status_table
+from .runs import newest_runs, runs_table
+
+Answers = Mapping[str, Mapping[str, Any]]
+RUNS = 5
+
+
+def story(answers: Answers, histories: Mapping[str, Sequence[Record]], *, application: str, now: int) -> str:
+    """What every host serves, then each release that is served with all that is known of it, then the newest runs.
+
+    ``answers`` are those of `status.inspect` with ``manifest``, by host; ``histories`` the hosts' newest records; ``now``
+    is Unix seconds.
+    """
+    chapters = [status_table(answers)]
+    for (release_id, environment), hosts in _served(answers).items():
+        records = [record for host in hosts if (record := _activation(histories.get(host, ()), release_id))]
+        manifests = [answers[host]["manifest"] for host in hosts if answers[host].get("manifest")]
+        previous = {host: answers[host].get("previous") for host in hosts}
+        lines = [
+            *_of_release(manifests[0] if manifests else {}),
+            *_of_deployment(records, now),
+            *_way_back(application, previous),
+        ]
+        chapters.append(
+            "\n".join(
+                [
+                    f"{release_id} on {', '.join(hosts)} ({environment})",
+                    *(f"  {name:<11} {text}" for name, text in lines),
+                ]
+            )
+        )
+    chapters.append(runs_table(newest_runs(histories, RUNS)))
+    return "\n\n".join(chapters)
+
+
+def _served(answers: Answers) -> dict[tuple[str, str], list[str]]:
+    """The hosts by what they serve and where they belong: staging may have got a release by another run than prod."""
+    served: dict[tuple[str, str], list[str]] = {}
+    for host, answer in sorted(answers.items()):
+        if answer.get("active"):
+            served.setdefault((str(answer["active"]), str(answer["host"]["environment"])), []).append(host)
+    return served
+
+
+def _activation(records: Sequence[Record], release_id: str) -> Record | None:
+    """The newest record under which the release became active; ``records`` are newest first."""
+    for record in records:
+        if record["status"] == "success" and record["release_id"] == release_id:
+            return record
+    return None
+
+
+def _of_release(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not manifest:
+        return [("release", "its manifest could not be read on any host")]
+    metadata, source = manifest.get("metadata", {}), manifest["source"]
+    git = [
+        f"{name} {value}"
+        for name, value in (
+            ("commit", source.get("git_commit")),
+            ("branch", metadata.get("git_branch")),
+            ("tag", metadata.get("git_tag")),
+            ("build", metadata.get("build_id")),
+        )
+        if value
+    ]
+    tickets = [f"for {', '.join(metadata['tickets'])}"] if metadata.get("tickets") else []
+    lines = [
+        ("release", f"{manifest.get('release_type', 'minor')}, version {manifest['version']}"),
+        ("built", f"{manifest['created']} by {manifest['builder']}, valid until {manifest['expires']}"),
+        ("source", ", ".join([f"{source['kind']} {source['name']}", *git, *tickets])),
+        ("audit", _of_audit(manifest.get("audit"))),
+    ]
+    by_kind: dict[str, list[str]] = {}
+    for artifact in manifest.get("artifacts", ()):
+        by_kind.setdefault(artifact["kind"], []).append(artifact["path"])
+    lines += [(kind, ", ".join(paths)) for kind, paths in sorted(by_kind.items())]
+    return lines
+
+
+def _of_audit(audit: Mapping[str, Any] | None) -> str:
+    if audit is None:
+        return "none"
+    return f"{audit['name']} (sha256 {audit['sha256']}), validation {audit['validation_result'].replace('_', ' ')}"
+
+
+def _of_deployment(records: Sequence[Record], now: int) -> list[tuple[str, str]]:
+    if not records:
+        return [("deployed", "before the records that were read")]
+    newest = max(records, key=lambda record: str(record["timestamp"]))
+    verb = "back since" if newest["operation"] == "rollback" else "deployed"
+    smoke = {True: "smoke test passed", False: "smoke test failed", None: "no smoke test"}[newest["smoke_test_passed"]]
+    lines = [
+        (verb, f"{newest['timestamp']} by {newest['deployed_by']} ({newest['run_id']}), {smoke}"),
+        ("approvals", ", ".join(str(each) for each in newest.get("approvals", ())) or "none"),
+    ]
+    if newest.get("verification"):
+        passed = sum(step["passed"] for step in newest["verification"])
+        told = f"{passed} of {len(newest['verification'])} steps of the rollback plan passed"
+        failure = failed_steps(newest["verification"])
+        lines.append(("verified", f"{told}; {failure}" if failure else told))
+    ends = [str(record["window"]["end"]) for record in records if record.get("window")]
+    lines.append(("watch", _watch(max(ends), now) if ends else "none"))
+    return lines
+
+
+def _watch(end: str, now: int) -> str:
+    minutes = (seconds_of(end) - now) // 60
+    return f"until {end}, {minutes // 60} h {minutes % 60} min left" if minutes > 0 else f"over since {end}"
+
+
+def _way_back(application: str, previous: Mapping[str, str | None]) -> list[tuple[str, str]]:
+    """One command for each release that hosts would go back to; ``previous`` is that release by host."""
+    lines = []
+    for release_id in sorted({release for release in previous.values() if release}):
+        hosts = ",".join(host for host, release in previous.items() if release == release_id)
+        command = f"ansible-playbook rollback.yml -l {hosts} -e application={application} -e release_id={release_id}"
+        lines.append(("way back", f"to {release_id}: {command}"))
+    if without := [host for host, release in previous.items() if not release]:
+        lines.append(("way back", f"none on {', '.join(without)}: no good release from before is there"))
+    return lines

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make a machine a host of Slipway: identity, trust policy, resident package.
+
+A second time changes nothing but an outdated resident package. An identity or a trust policy is never replaced here: the
+first would move the host to another environment, the second is rotated by its own rules.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..base import canonical
+from ..base.errors import Refusal
+from ..base.files import fsync_directory, point_link, read_link, read_regular, write_durable
+from ..trust.policy import TrustPolicy
+from .pack import RESIDENT_LIMIT
+from .places import FORMAT, POLICY_LIMIT, Host
+
+COMMAND = "usr/local/sbin/slipway"
+
+
+def bootstrap(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, Any]:
+    """Install what is missing.
+
+    request: name, environment, trust_policy (the envelope's text), resident (path of the package on this host).
+    answer: changed, installed (what was, or would be, written), host {id, name, environment}.
+    Refusals: ``host_is_another``, ``trust_policy_differs``, those of a trust policy that does not hold.
+    """
+    policy = request["trust_policy"].encode()
+    TrustPolicy.parse(policy).environment(request["environment"])
+    installed = []
+    identity_path, policy_path = host.configuration / "host.json", host.configuration / "trust-policy.dsse.json"
+    identity = _identity(request, host) if identity_path.exists() else None
+    if policy_path.exists():
+        _require_same_policy(policy_path, policy)
+    package = read_regular(Path(request["resident"]), limit=RESIDENT_LIMIT, what="resident package")
+    if identity is None:
+        installed.append("identity")
+        identity = {"id": str(uuid.uuid4()), "name": request["name"], "environment": request["environment"]}
+    if not policy_path.exists():
+        installed.append("trust policy")
+    if not host.resident.is_file() or host.resident.read_bytes() != package:
+        installed.append("resident package")
+    command = host.root / COMMAND
+    if read_link(command) != "/usr/lib/slipway/slipway.pyz":
+        installed.append("command")
+    if not check:
+        _install(host, installed, identity, policy, package)
+    return {"changed": bool(installed), "installed": installed, "host": identity}
+
+
+def _install(host: Host, installed: list[str], identity: Mapping[str, str], policy: bytes, package: bytes) -> None:
+    for directory in (host.configuration, host.resident.parent, host.states, (host.root / COMMAND).parent):
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fsync_directory(directory.parent)
+    os.chmod(host.configuration, 0o755)  # noqa: S103 - whoever runs an application may read who the host is
+    if "resident package" in installed:
+        write_durable(host.resident, package, mode=0o755)
+    if "command" in installed:
+        point_link(host.root / COMMAND, "/usr/lib/slipway/slipway.pyz")
+    if "trust policy" in installed:
+        write_durable(host.configuration / "trust-policy.dsse.json", policy, mode=0o644)
+    if "identity" in installed:
+        data = canonical.encode({"format": FORMAT, **identity}) + b"\n"
+        write_durable(host.configuration / "host.json", data, mode=0o644)
+
+
+def _identity(request: Mapping[str, Any], host: Host) -> dict[str, str]:
+    found = host.identity()
+    if (found.name, found.environment) != (request["name"], request["environment"]):
+        raise Refusal(
+            "host_is_another",
+            expected=f"{request['name']} of {request['environment']}",
+            found=f"{found.name} of {found.environment}: this machine was bootstrapped before",
+            remedy="Correct the inventory. To give the machine a new identity on purpose, remove /etc/slipway/host.json there.",
+        )
+    return {"id": found.id, "name": found.name, "environment": found.environment}
+
+
+def _require_same_policy(path: Path, policy: bytes) -> None:
+    found = read_regular(path, limit=POLICY_LIMIT, what="trust policy")
+    if found != policy:
+        raise Refusal(
+            "trust_policy_differs",
+            expected=f"this controller's trust policy in {path}",
+            found=f"version {TrustPolicy.parse(found).version} with other content",
+            remedy="A policy is rotated, not replaced. If the controller's keys were made anew, bootstrap a fresh machine.",
+        )

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host: who it is, where things are on it, and the means to act on it.
+
+``root`` is ``/`` on a real host; tests give a directory of their own.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..base import canonical
+from ..base.clock import Clock, SystemClock
+from ..base.command import Runner, run
+from ..base.errors import Refusal, shown
+from ..base.fields import NAME, ONE_LINE, Fields
+from ..base.files import read_regular
+from ..trust.policy import TrustPolicy
+
+FORMAT = 1
+IDENTITY_LIMIT = 64 * 1024
+POLICY_LIMIT = 1 << 20
+_REMEDY = "Find out who changed it; restore it, or remove it and run playbooks/bootstrap.yml for this host."
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What ``/etc/slipway/host.json`` says: made at bootstrap, never by a deploy."""
+
+    id: str
+    name: str
+    environment: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """The file system, clock and commands that the domain works with; ``uid`` owns what Slipway writes."""
+
+    root: Path = Path("/")
+    clock: Clock = field(default_factory=SystemClock)
+    run: Runner = run
+    uid: int = 0
+
+    @property
+    def configuration(self) -> Path:
+        return self.root / "etc/slipway"
+
+    @property
+    def resident(self) -> Path:
+        return self.root / "usr/lib/slipway/slipway.pyz"
+
+    @property
+    def states(self) -> Path:
+        """The directory with one state directory for each application."""
+        return self.root / "var/lib/slipway"
+
+    def application_names(self) -> list[str]:
+        """Every application that ever had a release staged here."""
+        if not self.states.is_dir():
+            return []
+        return sorted(path.name for path in self.states.iterdir() if path.is_dir())
+
+    def identity(self) -> Identity:
+        """Who this host is; refused when others could have written it, since a host's environment decides what it requires."""
+        path = self.configuration / "host.json"
+        self._require_owned(path)
+        data = read_regular(path, limit=IDENTITY_LIMIT, what="host identity")
+        fields = Fields(canonical.parse(data, what="host identity"), "host identity", "host_identity_invalid", _REMEDY)
+        refuse_newer_format(fields.take("format"), path)
+        identity = Identity(*(fields.text(name, ONE_LINE) for name in ("id", "name", "environment")))
+        fields.end()
+        return identity
+
+    def policy(self) -> TrustPolicy:
+        """The trust policy that holds on this host; no request can bring another."""
+        path = self.configuration / "trust-policy.dsse.json"
+        self._require_owned(path)
+        return TrustPolicy.parse(read_regular(path, limit=POLICY_LIMIT, what="trust policy"))
+
+    def _require_owned(self, path: Path) -> None:
+        for place in (path, path.parent):
+            status = os.lstat(place) if place.exists() else None
+            if status is not None and (status.st_uid != self.uid or status.st_mode & 0o022):
+                raise Refusal(
+                    "trust_directory_writable",
+                    expected=f"{place} owned by uid {self.uid} and writable by nobody else",
+                    found=f"uid {status.st_uid}, mode {status.st_mode & 0o7777:04o}",
+                    remedy="Find out who changed it, then run playbooks/bootstrap.yml for this host.",
+                )
+
+
+def require_environment(identity: Identity, requested: str) -> None:
+    """A host's environment is its own: a request that names another must not lower what this one requires."""
+    if identity.environment != requested:
+        raise Refusal(
+            "environment_mismatch",
+            expected=f"a request for {identity.environment}, the environment of host {identity.name}",
+            found=f"a request for {requested!r}",
+            remedy="Limit the run to hosts of one environment, or bootstrap the host into the other one.",
+        )
+
+
+def refuse_newer_format(found: object, where: Path) -> None:
+    """Formats only grow: a newer one was written by a newer Slipway, whose promises we do not know."""
+    if found != FORMAT:
+        raise Refusal(
+            "format_unknown",
+            expected=f"format {FORMAT} in {where}",
+            found=repr(found),
+            remedy="Use the Slipway release that wrote it, or a newer one.",
+        )
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where one application's things are on a host (docs/architecture.md, "On a host")."""
+
+    host: Host
+    application: str
+
+    def __post_init__(self) -> None:
+        if not NAME.match(self.application):
+            raise Refusal(
+                "application_unknown",
+                expected="the name of an application",
+                found=shown(self.application),
+                remedy="Correct the name; `slipway status` shows those that are here.",
+            )
+
+    @property
+    def base(self) -> Path:
+        return self.host.root / "srv" / self.application
+
+    @property
+    def releases(self) -> Path:
+        return self.base / "releases"
+
+    @property
+    def objects(self) -> Path:
+        return self.base / ".objects"
+
+    @property
+    def shared(self) -> Path:
+        return self.base / "shared"
+
+    @property
+    def current(self) -> Path:
+        return self.base / "current"
+
+    @property
+    def way_back(self) -> Path:
+        """The link that a revert renames over ``current``: made before the switch, so that a full disk cannot prevent it."""
+        return self.base / ".way-back"
+
+    @property
+    def state(self) -> Path:
+        return self.host.states / self.application
+
+    @property
+    def manifests(self) -> Path:
+        return self.state / "manifests"
+
+    @property
+    def history(self) -> Path:
+        return self.state / "history.jsonl"
+
+    @property
+    def journal(self) -> Path:
+        return self.state / "journal.jsonl"
+
+    @property
+    def lease(self) -> Path:
+        return self.state / "lease.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "lock"
+
+    @property
+    def backups(self) -> Path:
+        return self.state / "backups"
+
+    @property
+    def reserve(self) -> Path:
+        """Room for the journal and the history, freed when the disk is full at the worst moment."""
+        return self.state / "reserve"
+
+    @property
+    def format(self) -> Path:
+        return self.state / "format"
+
+    def require_bootstrapped(self) -> None:
+        """Both directories are made by playbooks/bootstrap.yml, with the application's group on one of them."""
+        for place in (self.base, self.state):
+            if not place.is_dir():
+                raise Refusal(
+                    "application_not_bootstrapped",
+                    expected=f"the directory {place}",
+                    found="none",
+                    remedy=f"Run playbooks/bootstrap.yml for this host: it prepares the application {self.application}.",
+                )
+        if self.format.exists():
+            text = read_regular(self.format, limit=16, what="format").decode("ascii", "replace").strip()
+            refuse_newer_format(int(text) if text.isdigit() else text, self.format)

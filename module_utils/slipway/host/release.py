@@ -1,0 +1,653 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The four exchanges of a deployment on a host: stage, activate, confirm, revert. A rollback needs the last three.
+
+Each takes a request (plain data), does its part under the application's lock, and returns an answer (plain data) with at
+least ``changed``. In check mode it answers what it would do and does nothing. An answer with ``failed`` says that
+something was tried and undone; a Refusal says that nothing was tried.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from ..application.description import Application, Patience
+from ..application.health import Verdict
+from ..application.rollback_plan import failed_steps
+from ..base.clock import require_sane_clock
+from ..base.errors import Refusal
+from ..base.fields import require_release_id
+from ..base.files import full_disk_is_a_refusal, write_durable
+from ..trust import members, verify
+from ..trust.promotion import Step
+from . import shared
+from .evidence import Evidence, Verified
+from .history import History, View
+from .journal import Transaction
+from .lease import Run, exclusive
+from .pack import Pack
+from .places import Host, Identity, Places, require_environment
+from .store import Store, expendable
+from .transaction import Intent, Transactions, settled
+
+Request = Mapping[str, Any]
+Answer = dict[str, Any]
+ONCE = Patience(interval_seconds=0, retries=0, deadline_seconds=1)
+DIFF_LINES = 200
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What every exchange begins with: who asks, of whom, for which application."""
+
+    host: Host
+    identity: Identity
+    application: Application
+    places: Places
+    run: Run
+    check: bool
+
+    @classmethod
+    def begin(cls, request: Request, host: Host, *, check: bool) -> Exchange:
+        """Parse the request and refuse what is not meant for this host, before anything is looked at."""
+        identity = host.identity()
+        require_environment(identity, request["environment"])
+        if request.get("release_id") is not None:
+            require_release_id(request["release_id"])
+        application = Application.parse(request["application"]["name"], request["application"]["description"])
+        places = Places(host, application.name)
+        places.require_bootstrapped()
+        return cls(host, identity, application, places, Run.parse(request["run"]), check)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.places)
+
+    @property
+    def evidence(self) -> Evidence:
+        return Evidence(self.places)
+
+    @property
+    def history(self) -> History:
+        return History(self.places.history)
+
+    @property
+    def transactions(self) -> Transactions:
+        return Transactions(self.places)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One exchange at a time; looking, as check mode does, needs no lock."""
+        with nullcontext() if self.check else exclusive(self.places.lock, self.host.clock):
+            yield
+
+    def recover(self) -> bool:
+        """Settle what a dead or expired run left open; a live run's transaction is left alone. True when it did."""
+        if self._is_held_by_another():
+            return False
+        if self.check:
+            return self.transactions.journal.read() is not None
+        return self.transactions.recover() is not None
+
+    def current(self, *, recovered: bool = True) -> str | None:
+        """What is active, or, in check mode, what will be once the open transaction is ``recovered``."""
+        if self.check and recovered and not self._is_held_by_another():
+            return settled(self.store.current(), self.transactions.journal.read())
+        return self.store.current()
+
+    def is_own_to_recover(self) -> bool:
+        """Staging settles this controller's dead runs only; another's expired one waits for somebody who wants to switch."""
+        lease = self.transactions.leases.read()
+        return lease is None or lease.controller_id == self.run.controller_id
+
+    def _is_held_by_another(self) -> bool:
+        lease = self.transactions.leases.read()
+        return lease is not None and not lease.yields_to(self.run, self.host.clock.now())
+
+    def require_fresh(self, verified: Verified) -> None:
+        """Expiry is judged where something new becomes active, never on the way back."""
+        verify.require_fresh(
+            verified.manifest, self.host.policy(), environment=self.identity.environment, now=self.host.clock.now()
+        )
+
+    def require_sane_clock(self) -> None:
+        newest = self.history.last()
+        require_sane_clock(self.host.clock.now(), newest["timestamp"] if newest else None)
+
+
+def stage(request: Request, host: Host, *, check: bool) -> Answer:
+    """Bring a release onto the host, verified and whole, without touching what is active.
+
+    request: application {name, description}, environment, run, release_id, manifest_digest, pack (path or null when the
+    host has the release already), resident_digest.
+    answer: changed, release_id, recovered, missing (SHA-256 of objects that the pack did not bring: send them and ask
+    again), objects, bytes, check, diff.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    with exchange.locked():
+        recovered = exchange.recover() if exchange.is_own_to_recover() else False
+        exchange.require_sane_clock()
+        if service := exchange.transactions.service(exchange.application):
+            service.require_loaded()
+        if request.get("pack"):
+            with open(request["pack"], "rb") as stream:
+                answer = _stage(exchange, request["release_id"], Pack(stream))
+        else:
+            answer = _stage(exchange, request["release_id"], None)
+    return {**answer, "recovered": recovered, "changed": answer["changed"] or recovered}
+
+
+def _stage(exchange: Exchange, release_id: str, pack: Pack | None) -> Answer:
+    evidence, store = exchange.evidence, exchange.store
+    envelope, listed = (pack.manifest, pack.file_list) if pack else evidence.read(release_id)
+    verified = evidence.verified(envelope, listed, release_id, exchange.application)
+    exchange.require_fresh(verified)
+    _require_no_candidate(exchange, verified)
+    _require_same_content(exchange, verified)
+    current = exchange.current(recovered=exchange.is_own_to_recover())
+    answer: Answer = {
+        "changed": False, "release_id": release_id, "missing": [], "objects": 0, "bytes": 0, "resident_refreshed": False,
+        "check": None, "diff": _difference(exchange, current, verified),
+    }  # fmt: skip
+    if not store.holds(release_id) or not _is_intact(exchange, verified, current):
+        answer |= _bring(exchange, verified, envelope, listed, pack)
+    else:
+        answer["changed"] = _keep_evidence(exchange, release_id, envelope, listed)
+        if release_id != current and not exchange.check:
+            answer |= _run_check(exchange, verified)
+    if not answer["missing"]:
+        answer["resident_refreshed"] = _refresh_resident(exchange, pack)
+    return {**answer, "changed": answer["changed"] or answer["resident_refreshed"]}
+
+
+def _require_no_candidate(exchange: Exchange, verified: Verified) -> None:
+    if verified.manifest.promotion.candidate and not exchange.check:
+        raise Refusal(
+            "release_is_candidate",
+            expected="a release; a candidate is there to be judged in check mode",
+            found=f"the candidate {verified.manifest.release_id}",
+            remedy="Make the release (make release-manifest, or playbooks/release.yml) and deploy that.",
+        )
+
+
+def _require_same_content(exchange: Exchange, verified: Verified) -> None:
+    """An id names one content for ever: the history and the way back rely on it."""
+    release_id, digest = verified.manifest.release_id, verified.manifest.digest
+    kept = exchange.evidence.digest(release_id)
+    if kept not in (None, digest):
+        raise Refusal(
+            "release_id_taken",
+            expected=f"under the id {release_id} the manifest {kept}, which was here first",
+            found=f"the manifest {digest}",
+            remedy="Build the release under an id of its own.",
+        )
+
+
+def _is_intact(exchange: Exchange, verified: Verified, current: str | None) -> bool:
+    """Whether the tree that is here is the one asked for. One that is not is built anew, but never under what is active."""
+    release_id = verified.manifest.release_id
+    try:
+        exchange.evidence.verify_tree(verified)
+    except Refusal as refusal:
+        if release_id != current:
+            return False
+        staged_links = exchange.evidence.application(release_id).shared_links()
+        if staged_links == verified.links:
+            raise Refusal(
+                refusal.reason,
+                expected=refusal.expected,
+                found=refusal.found,
+                remedy="It is active, so it is not built anew in place: roll back, or deploy another release.",
+            ) from refusal
+        raise Refusal(
+            "shared_paths_changed",
+            expected=f"the shared paths that the active release {release_id} was staged with: {', '.join(staged_links) or 'none'}",
+            found=", ".join(verified.links) or "none",
+            remedy="Build a new release and deploy that: an active tree is never changed.",
+        ) from None
+    return True
+
+
+def _keep_evidence(exchange: Exchange, release_id: str, envelope: bytes, listed: bytes) -> bool:
+    """Write what is kept beside a release anew where it differs: the description may change, the rest be damaged."""
+    if exchange.evidence.holds(release_id, envelope, listed, exchange.application):
+        return False
+    if not exchange.check:
+        with full_disk_is_a_refusal(exchange.places.state, what=f"keep the manifest of {release_id}"):
+            exchange.evidence.keep(release_id, envelope, listed, exchange.application)
+    return True
+
+
+def _bring(exchange: Exchange, verified: Verified, envelope: bytes, listed: bytes, pack: Pack | None) -> Answer:
+    store = exchange.store
+    lacking = store.lacking(verified.file_list)
+    sizes = {entry.sha256: entry.size for entry in verified.file_list.files}
+    planned = {"changed": True, "objects": len(lacking), "bytes": sum(sizes[sha256] for sha256 in lacking)}
+    if exchange.check:
+        return planned
+    _require_room(exchange, verified, lacking, planned["bytes"])
+    with _no_litter_on_a_full_disk(store):
+        return {**planned, **_unpack(exchange, verified, envelope, listed, pack=pack, lacking=lacking)}
+
+
+@contextmanager
+def _no_litter_on_a_full_disk(store: Store) -> Iterator[None]:
+    """Objects of an interrupted stage are used by the next one, but not where they are what fills the disk."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.reason == "disk_full":
+            store.prune(())
+        raise
+
+
+def _unpack(
+    exchange: Exchange, verified: Verified, envelope: bytes, listed: bytes, *, pack: Pack | None, lacking: set[str]
+) -> Answer:
+    """Store what the pack brings, then build the release under its name and run its check."""
+    store, release_id, manifest = exchange.store, verified.manifest.release_id, verified.manifest
+    with full_disk_is_a_refusal(exchange.places.base, what=f"stage {release_id}"):
+        by_digest: dict[str, list[Any]] = {}
+        for entry in verified.file_list.files:
+            by_digest.setdefault(entry.sha256, []).append(entry)
+        exchange.places.objects.mkdir(mode=0o700, exist_ok=True)
+        for incoming in pack.objects() if pack else ():
+            if incoming.sha256 in lacking:
+                store.put(incoming, by_digest[incoming.sha256], manifest.sequence)
+                lacking.discard(incoming.sha256)
+        if lacking:
+            return {"changed": False, "missing": sorted(lacking)}
+    _require_sound_members(exchange, verified)
+    with full_disk_is_a_refusal(exchange.places.state, what=f"keep the manifest of {release_id}"):
+        exchange.evidence.keep(release_id, envelope, listed, exchange.application)
+    with full_disk_is_a_refusal(exchange.places.base, what=f"stage {release_id}"):
+        shared.make_paths(exchange.places.shared, exchange.application)
+        store.build(release_id, verified.file_list, verified.links, manifest.sequence)
+    return _run_check(exchange, verified)
+
+
+def _require_room(exchange: Exchange, verified: Verified, lacking: set[str], incoming_bytes: int) -> None:
+    """Say at once that it will not fit, instead of filling the disk first. Hardlinks take no inodes."""
+    room = os.statvfs(exchange.places.base)
+    free, free_inodes = room.f_bavail * room.f_frsize, room.f_favail
+    inodes = len(lacking) + sum(entry.type != "file" for entry in verified.file_list.entries)
+    has_inode_limit = room.f_files > 0  # btrfs makes inodes as it needs them and says 0
+    if free < incoming_bytes or (has_inode_limit and free_inodes < inodes):
+        raise Refusal(
+            "disk_full",
+            expected=f"{incoming_bytes} bytes and {inodes} inodes free below {exchange.places.base}",
+            found=f"{free} bytes and {free_inodes} inodes",
+            remedy="Free space there (release_keep_count says how many releases stay), then run the same command again.",
+        )
+
+
+def _require_sound_members(exchange: Exchange, verified: Verified) -> None:
+    """The declared members again, as far as a host can parse them: it has no YAML parser."""
+    entries = {entry.path: entry for entry in verified.file_list.files}
+    declared, checks = verified.manifest.members, members.HOST_CHECKS
+    read = members.reader(declared, checks, entries, lambda path: exchange.store.read(entries[path]))
+    members.check(declared, read, verified.manifest.version, checks)
+
+
+def _run_check(exchange: Exchange, verified: Verified) -> Answer:
+    """Run the declared check command against the staged tree; a failure is recorded and nothing is switched."""
+    check = exchange.application.check
+    if check is None:
+        return {}
+    directory = exchange.store.release(verified.manifest.release_id)
+    finished = exchange.host.run(
+        check.argv, timeout_seconds=check.timeout_seconds, user=exchange.application.user, directory=directory
+    )
+    if finished.succeeded:
+        return {"check": finished.described()}
+    message = f"{' '.join(check.argv)}: {finished.described()}"
+    exchange.transactions.record_failure(
+        exchange.run,
+        exchange.identity,
+        application=exchange.application.name,
+        release_id=verified.manifest.release_id,
+        manifest_digest=verified.manifest.digest,
+        reason="check_failed",
+        message=message,
+        artifacts=verified.artifacts,
+    )
+    return {"failed": True, "reason": "check_failed", "check": finished.described(), "msg": (
+        f"check_failed: expected the check command of {exchange.application.name} to succeed on the staged release "
+        f"{verified.manifest.release_id}; found {message}. Nothing was switched: mend the release or its configuration."
+    )}  # fmt: skip
+
+
+def _refresh_resident(exchange: Exchange, pack: Pack | None) -> bool:
+    """Replace the resident package by the one that the controller has; True when it did (or would)."""
+    if pack is None or pack.resident is None:
+        return False
+    if not exchange.check:
+        path = exchange.host.resident
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with full_disk_is_a_refusal(path.parent, what="keep the resident package"):
+            write_durable(path, pack.resident, mode=0o755)
+    return True
+
+
+def _difference(exchange: Exchange, current: str | None, verified: Verified) -> dict[str, str]:
+    """What ``--diff`` shows: the files that differ between the active release and the staged one."""
+    before: dict[str, str] = {}
+    if current is not None:
+        try:
+            before = _described(exchange.evidence.verify(current))
+        except Refusal as refusal:
+            before = {"": f"the file list of {current} cannot be shown: {refusal.reason}"}
+    after = _described(verified)
+    changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    shown = changed[:DIFF_LINES]
+    rest = [f"(+{len(changed) - DIFF_LINES} more)"] if len(changed) > DIFF_LINES else []
+    return {
+        "before_header": f"{exchange.application.name} {current or '(nothing)'}",
+        "after_header": f"{exchange.application.name} {verified.manifest.release_id}",
+        "before": "".join(f"{line}\n" for line in [*(before[path] for path in shown if path in before), *rest]),
+        "after": "".join(f"{line}\n" for line in [*(after[path] for path in shown if path in after), *rest]),
+    }
+
+
+def _described(verified: Verified) -> dict[str, str]:
+    return {
+        entry.path: f"{entry.mode:04o} {(entry.sha256 or entry.target or '-')[:16]:<16} {entry.path}"
+        for entry in verified.file_list.entries
+    }
+
+
+def activate(request: Request, host: Host, *, check: bool) -> Answer:
+    """Switch to a staged release, restart, judge its health; when that fails, go back at once.
+
+    request: application, environment, run, release_id, expected_current (what the plan was made for), rollback (bool),
+    takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does).
+    answer: changed, outcome (``switched`` waits for confirm or revert, ``confirmed``, ``unchanged``, ``reverted``), release_id,
+    previous_release_id, active_release_id, health {outcome, attempts, detail}, diff.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    with exchange.locked():
+        exchange.transactions.leases.require_free(exchange.run, host.clock.now())
+        recovered = exchange.recover()
+        if not request.get("rollback"):
+            exchange.require_sane_clock()
+        current = exchange.current()
+        _require_as_planned(request, current)
+        answer = _activate(exchange, request, current)
+    return {**answer, "recovered": recovered, "changed": answer["changed"] or recovered}
+
+
+def _require_as_planned(request: Request, current: str | None) -> None:
+    if "expected_current" in request and request["expected_current"] != current:
+        raise Refusal(
+            "changed_meanwhile",
+            expected=f"{request['expected_current'] or 'nothing'} to be active, as when this run was planned",
+            found=f"{current or 'nothing'}: another run was here in between",
+            remedy="Look at the status table, then run the same command again.",
+        )
+
+
+def _activate(exchange: Exchange, request: Request, current: str | None) -> Answer:
+    release_id, rollback = request["release_id"], bool(request.get("rollback"))
+    records = exchange.history.records()
+    view = View.of(records)
+    predicted: Answer = {
+        "changed": True, "outcome": "confirmed" if request.get("keep") else "switched", "release_id": release_id, "previous_release_id": current,
+        "active_release_id": release_id, "health": None, "diff": _link_difference(exchange, current, release_id),
+    }  # fmt: skip
+    _require_not_bad(exchange, view, release_id, retry=bool(request.get("retry")) and not rollback)
+    if rollback:
+        _require_was_active(exchange, view, release_id)
+    if not exchange.store.holds(release_id):
+        if exchange.check and not rollback:
+            return predicted
+        raise _not_here(exchange, view, release_id)
+    verified = exchange.evidence.verify(release_id)
+    exchange.evidence.verify_tree(verified)
+    if not rollback:
+        exchange.require_fresh(verified)
+    transactions = exchange.transactions
+    release = exchange.store.release(release_id)
+    replacements = transactions.backups.replacements(exchange.application.files, release, release_id, records)
+    outdated = transactions.backups.outdated(replacements)
+    if current == release_id and not outdated:
+        verdict = _judge_once(exchange)
+        if not verdict.is_failure:
+            return {
+                **predicted, "changed": False, "outcome": "unchanged", "health": _plain(verdict), "diff": {"before": "", "after": ""},
+            }  # fmt: skip
+    if exchange.check:
+        return predicted
+    promotion = verified.manifest.promotion
+    intent = Intent(
+        release_id, verified.manifest.digest, current, rollback, request.get("takes_back"), verified.artifacts,
+        watch_hours=promotion.monitoring.heightened_period_hours,
+        verification_steps=_plan_of(exchange, current) if rollback else promotion.verification_steps,
+    )  # fmt: skip
+    transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, replacements)
+    status, reason = _status_of_failure(transaction), "health_failed"
+    try:
+        transaction = transactions.switch(transaction, outdated)
+        transaction, verdict = transactions.start(transaction, exchange.application)
+    except (OSError, Refusal) as error:  # the host is at fault, so the release is not marked bad
+        status, reason = "interrupted", "switch_failed"
+        verdict = Verdict("failure", 0, f"the switch could not be finished: {error}")
+    if not verdict.is_failure:
+        kept = _keep(exchange, transaction) if request.get("keep") else {}
+        return {**predicted, "health": _plain(verdict), **kept}
+    return _taken_back(exchange, transaction, status, reason, verdict.detail) | {
+        "failed": True, "reason": reason, "previous_release_id": current,
+    }  # fmt: skip
+
+
+def _plan_of(exchange: Exchange, release_id: str | None) -> tuple[Step, ...]:
+    """How the release that is left says its rollback is verified; one that cannot be trusted has no say."""
+    if release_id is None:
+        return ()
+    try:
+        return exchange.evidence.verify(release_id).manifest.promotion.verification_steps
+    except Refusal:
+        return ()
+
+
+def _keep(exchange: Exchange, transaction: Transaction) -> Answer:
+    """Confirm without a smoke test in between: a way back is not held up by what it could not change."""
+    record = exchange.transactions.confirm(transaction, smoke_test_passed=None, confirmed_by=exchange.run.deployed_by)
+    return {"record": dict(record)}
+
+
+def _judge_once(exchange: Exchange) -> Verdict:
+    """Health of what is active already, without waiting for it to get better."""
+    return exchange.transactions.judge(exchange.application, ONCE)
+
+
+def _status_of_failure(transaction: Transaction) -> str:
+    """A release that was active before is still active after its failure."""
+    return "failed" if transaction.intent["previous_release_id"] == transaction.intent["release_id"] else "rolled_back"
+
+
+def _taken_back(exchange: Exchange, transaction: Transaction, status: str, reason: str, message: str) -> Answer:
+    release_id = transaction.intent["release_id"]
+    taken_back = exchange.transactions.take_back(transaction, status=status, reason=reason, message=message)
+    active = exchange.store.current()
+    went_back = active != release_id
+    serves = f"{active or 'nothing'} is active" + (
+        f" but not healthy: {taken_back.verdict.detail}" if taken_back.verdict.is_failure else ""
+    )
+    return {
+        "changed": True,
+        "outcome": "reverted" if went_back else "stuck",
+        "release_id": release_id,
+        "active_release_id": active,
+        "healthy": not taken_back.verdict.is_failure,
+        "health": _plain(taken_back.verdict),
+        "record": dict(taken_back.record),
+        "msg": f"{reason}: {release_id} on {exchange.identity.name}: {taken_back.record['message']}. "
+        f"{'Went back' if went_back else 'No way back'}: {serves}."
+        + (f" {failure}." if (failure := failed_steps(taken_back.record.get("verification", ()))) else ""),
+    }
+
+
+def _require_not_bad(exchange: Exchange, view: View, release_id: str, *, retry: bool) -> None:
+    if release_id in view.bad and not retry:
+        raise Refusal(
+            "release_bad",
+            expected="a release that was not taken back on this host before",
+            found=f"{release_id}, bad since: {view.bad[release_id]}",
+            remedy=f"Build a new release; or deploy it again with -e release_id={release_id} -e release_retry=true.",
+        )
+
+
+def _require_was_active(exchange: Exchange, view: View, release_id: str) -> None:
+    """Going back skips the check command and expiry, so it may only go to what has run here before."""
+    if release_id not in view.activations and exchange.store.holds(release_id):
+        raise Refusal(
+            "release_never_active",
+            expected="a release that was active on this host before",
+            found=f"{release_id}, which was only staged",
+            remedy=f"Deploy it: ansible-playbook deploy.yml -e release_id={release_id}",
+        )
+
+
+def _not_here(exchange: Exchange, view: View, release_id: str) -> Refusal:
+    here = ", ".join(f"{release} (bad)" if release in view.bad else release for release in exchange.store.release_ids())
+    return Refusal(
+        "release_not_here",
+        expected=f"the release {release_id} on {exchange.identity.name}",
+        found=here or "no release at all",
+        remedy="Give one of those with -e release_id=…, or deploy the one you want.",
+    )
+
+
+def _link_difference(exchange: Exchange, current: str | None, release_id: str) -> dict[str, str]:
+    link = exchange.places.current
+    return {
+        "before_header": str(link), "after_header": str(link),
+        "before": f"{current or '(nothing)'}\n", "after": f"{release_id}\n",
+    }  # fmt: skip
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    return {"outcome": verdict.outcome, "attempts": verdict.attempts, "detail": verdict.detail}
+
+
+def confirm(request: Request, host: Host, *, check: bool) -> Answer:
+    """Keep the release that this run switched to: one record of success, then prune.
+
+    request: application, environment, run, release_id, smoke_test_passed (true, false or null), keep_count.
+    answer: changed, outcome (``confirmed``, ``unchanged``), release_id, active_release_id, pruned, prune_error, record.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    release_id = request["release_id"]
+    with exchange.locked():
+        transactions = exchange.transactions
+        transaction = transactions.journal.read()
+        if check:
+            changed = exchange.current() != release_id
+            return {
+                "changed": changed, "outcome": "confirmed" if changed else "unchanged", "release_id": release_id,
+                "active_release_id": release_id, "pruned": [],
+            }  # fmt: skip
+        if transaction is None:
+            return _confirmed_before(exchange, release_id)
+        is_ours = transaction.run_id == exchange.run.run_id and _awaits_confirmation(transaction)
+        if not is_ours or exchange.store.current() != release_id:
+            raise _nothing_to_confirm(exchange, release_id)
+        record = transactions.confirm(
+            transaction, smoke_test_passed=request.get("smoke_test_passed"), confirmed_by=exchange.run.deployed_by
+        )
+        pruned = _prune(exchange, int(request["keep_count"]))
+    return {
+        "changed": True, "outcome": "confirmed", "release_id": release_id, "active_release_id": exchange.store.current(),
+        **pruned, "record": dict(record),
+    }  # fmt: skip
+
+
+def _confirmed_before(exchange: Exchange, release_id: str) -> Answer:
+    current = exchange.store.current()
+    if current != release_id:
+        raise _nothing_to_confirm(exchange, release_id)
+    return {
+        "changed": False, "outcome": "unchanged", "release_id": release_id, "active_release_id": current, "pruned": [],
+    }  # fmt: skip
+
+
+def _awaits_confirmation(transaction: Transaction) -> bool:
+    """Only what was healthy is confirmed, and nothing that is already on its way back."""
+    return (
+        transaction.reached("healthy") and not transaction.reached("reverting") and not transaction.reached("reverted")
+    )
+
+
+def _nothing_to_confirm(exchange: Exchange, release_id: str) -> Refusal:
+    return Refusal(
+        "nothing_to_confirm",
+        expected=f"{release_id} switched by run {exchange.run.run_id}, healthy and waiting to be confirmed",
+        found=f"{exchange.store.current() or 'nothing'} active and no such transaction",
+        remedy="Look at the status table: the host went back, or another run was faster.",
+    )
+
+
+def _prune(exchange: Exchange, keep_count: int) -> Answer:
+    """Remove what is no longer needed; the release is confirmed by now, so a failure here is told and no more."""
+    store = exchange.store
+    view = View.of(exchange.history.records())
+    here, current = store.release_ids(), store.current()
+    doomed = expendable(
+        here,
+        activations=view.activations,
+        protected=(current, view.previous(current, here)),
+        keep_count=keep_count,
+    )
+    try:
+        store.prune(doomed)
+        for release_id in doomed:
+            exchange.evidence.thin(release_id)
+    except OSError as error:
+        return {"pruned": [], "prune_error": str(error)}
+    return {"pruned": doomed}
+
+
+def recover(request: Request, host: Host, *, check: bool) -> Answer:
+    """Settle what a dead or expired run left open; refused while a live run holds the lease.
+
+    request: application, environment, run. answer: changed, outcome (``recovered``, ``unchanged``), active_release_id, record.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    with exchange.locked():
+        exchange.transactions.leases.require_free(exchange.run, host.clock.now())
+        recovered = exchange.recover()
+        return {
+            "changed": recovered, "outcome": "recovered" if recovered else "unchanged", "active_release_id": exchange.current(),
+        }  # fmt: skip
+
+
+def revert(request: Request, host: Host, *, check: bool) -> Answer:
+    """Take back what this run switched to; unchanged when the host is back already or never switched.
+
+    request: application, environment, run, release_id, reason, message.
+    answer: changed, outcome (``reverted``, ``stuck``, ``unchanged``), release_id, active_release_id, healthy, record, msg.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    release_id = request["release_id"]
+    with exchange.locked():
+        transaction = exchange.transactions.journal.read()
+        if check or transaction is None or transaction.run_id != exchange.run.run_id:
+            current = exchange.current()
+            return {
+                "changed": False, "outcome": "unchanged", "release_id": release_id, "active_release_id": current,
+                "msg": f"{exchange.identity.name} has nothing of this run to take back; {current or 'nothing'} is active.",
+            }  # fmt: skip
+        if transaction.reached("confirmed") or transaction.reached("reverted"):
+            record = exchange.transactions.recover() or {"status": "nothing was open"}
+            return {
+                "changed": True, "outcome": "unchanged", "release_id": release_id, "active_release_id": exchange.store.current(),
+                "record": dict(record), "msg": f"{exchange.identity.name} had its outcome already: {record['status']}.",
+            }  # fmt: skip
+        status = _status_of_failure(transaction)
+        answer = _taken_back(exchange, transaction, status, request["reason"], request["message"])
+    if answer["outcome"] == "stuck" or not answer["healthy"]:
+        return {**answer, "failed": True, "reason": request["reason"]}
+    return answer

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an application on this host serves, since when and by whom; what it could go back to. Reading changes nothing.
+
+Three answers are kept apart, because after trouble they differ: ``active`` is what the link says, ``last_success`` the
+newest deployment recorded as a success, ``last_good`` the newest release that succeeded and was never taken back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from ..application.description import Application
+from ..application.health import Prober, judge
+from ..application.service import Service
+from ..base.clock import timestamp
+from ..base.errors import Refusal
+from ..base.files import sha256_of
+from . import readiness
+from .evidence import Evidence
+from .history import History, Record, View
+from .journal import Journal, Transaction
+from .lease import LeaseFile
+from .places import Host, Places, require_environment
+from .release import ONCE
+from .store import Store
+from .transaction import settled
+
+RUNS_SHOWN = 50
+RUN_KEYS = (
+    "run_id", "operation", "release_id", "previous_release_id", "active_release_id", "status", "rollback", "takes_back", "timestamp",
+    "deployed_by", "environment", "reason",
+)  # fmt: skip
+
+
+def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, Any]:
+    """Everything that a plan or a status table needs from this host, in one exchange.
+
+    request: application {name, description}, environment, health (bool), manifest (bool), verify (bool: all bytes),
+    preflight (bool: is all ready for a deployment; with health a row for each probe too).
+    answer: changed (never), host {id, name, environment}, application, resident_digest, active, settled (active once the
+    open transaction is settled), since, deployed_by, previous, bad {release: why}, last_success, last_good,
+    releases [{release_id, tree, manifest_digest, was_active}], transaction, lease, runs (newest first), health, manifest (the
+    predicate of the active release's, for showing), integrity, preflight {results, room, schema_revision}.
+    """
+    identity = host.identity()
+    if request.get("environment"):
+        require_environment(identity, request["environment"])
+    application = Application.parse(request["application"]["name"], request["application"]["description"])
+    places = Places(host, application.name)
+    places.require_bootstrapped()
+    history, store = History(places.history), Store(places)
+    records = history.records()
+    view, active, here = View.of(records), store.current(), store.release_ids()
+    transaction = Journal(places.journal).read()
+    after = settled(active, transaction)
+    lease = LeaseFile(places.lease).read()
+    brought = _activation(records, active)
+    return {
+        "changed": False,
+        "host": {"id": identity.id, "name": identity.name, "environment": identity.environment},
+        "application": application.name,
+        "resident_digest": sha256_of(host.resident) if host.resident.is_file() else None,
+        "active": active,
+        "settled": after,
+        "since": brought["timestamp"] if brought else None,
+        "deployed_by": brought["deployed_by"] if brought else None,
+        "previous": view.previous(after, here),
+        "bad": dict(view.bad),
+        "last_success": view.last_success["release_id"] if view.last_success else None,
+        "last_good": view.last_good,
+        "releases": [release for release_id in here if (release := _kept(places, release_id, view))],
+        "transaction": _summary(transaction),
+        "lease": lease.as_dict() if lease else None,
+        "runs": [
+            {key: record[key] for key in RUN_KEYS}
+            for record in reversed([record for record in records if _touched(record)][-RUNS_SHOWN:])
+        ],
+        "health": _health(application, host, active) if request.get("health") else None,
+        "manifest": _manifest(places, active) if request.get("manifest") else None,
+        "integrity": _integrity(places, active) if request.get("verify") else None,
+        "preflight": readiness.inspect(application, places, active=active, health=bool(request.get("health")))
+        if request.get("preflight")
+        else None,
+    }
+
+
+def _activation(records: list[Record], active: str | None) -> Record | None:
+    """The record under which the active release became active."""
+    for record in reversed(records):
+        if record["active_release_id"] == active and record["status"] == "success" and record["release_id"] == active:
+            return record
+    return None
+
+
+def _kept(places: Places, release_id: str, view: View) -> dict[str, Any] | None:
+    """A release whose manifest and file list are kept as they were signed; one without them the controller sends whole."""
+    evidence = Evidence(places)
+    try:
+        manifest = evidence.manifest(release_id)
+        file_list = evidence.read(release_id)[1]
+    except Refusal:
+        return None
+    if hashlib.sha256(file_list).hexdigest() != manifest.tree_digest:
+        return None
+    return {
+        "release_id": release_id,
+        "tree": manifest.tree_digest,
+        "manifest_digest": manifest.digest,
+        "was_active": release_id in view.activations,
+    }
+
+
+def _touched(record: Record) -> bool:
+    """Whether what is served was switched under this record: a deployment that failed before its switch changed nothing."""
+    return bool(record["status"] != "failed" or record["active_release_id"] == record["release_id"])
+
+
+def _summary(transaction: Transaction | None) -> dict[str, Any] | None:
+    if transaction is None:
+        return None
+    return {
+        "id": transaction.id,
+        "operation": "rollback" if transaction.intent["rollback"] else "deploy",
+        "started": timestamp(transaction.intent["started"]),
+        "run_id": transaction.run_id,
+        "release_id": transaction.intent["release_id"],
+        "previous_release_id": transaction.intent["previous_release_id"],
+        "step": transaction.steps[-1]["step"] if transaction.steps else "intent",
+    }
+
+
+def _health(application: Application, host: Host, active: str | None) -> dict[str, Any]:
+    if active is None:
+        return {"outcome": "inconclusive", "attempts": 0, "detail": "nothing is active"}
+    service = Service(application.unit, host.run) if application.unit else None
+    verdict = judge(application.health, ONCE, Prober(host.run, application.user, service), host.clock)
+    return {"outcome": verdict.outcome, "attempts": verdict.attempts, "detail": verdict.detail}
+
+
+def _manifest(places: Places, active: str | None) -> dict[str, Any] | None:
+    """What the active release says of itself, None where it cannot be read."""
+    try:
+        return dict(Evidence(places).manifest(active).predicate) if active else None
+    except Refusal:
+        return None
+
+
+def _integrity(places: Places, active: str | None) -> dict[str, Any]:
+    """Signatures, file list and every byte of the active release."""
+    if active is None:
+        return {"release_id": None, "outcome": "nothing_active", "detail": ""}
+    evidence = Evidence(places)
+    try:
+        verified = evidence.verify(active)
+        evidence.verify_tree(verified)
+    except Refusal as refusal:
+        return {"release_id": active, "outcome": refusal.reason, "detail": str(refusal)}
+    files = verified.file_list.files
+    return {
+        "release_id": active,
+        "outcome": "intact",
+        "detail": f"{len(files)} files, {verified.file_list.total_bytes} bytes",
+    }
+
+
+def history(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, Any]:
+    """The newest ``limit`` records, newest first, and the three answers.
+
+    request: application {name}, limit. answer: changed (never), records, active, last_success, last_good.
+    """
+    places = Places(host, request["application"]["name"])
+    places.require_bootstrapped()
+    records = History(places.history).records()
+    view = View.of(records)
+    return {
+        "changed": False,
+        "records": [dict(record) for record in reversed(records)][: request["limit"]],
+        "active": Store(places).current(),
+        "last_success": dict(view.last_success) if view.last_success else None,
+        "last_good": view.last_good,
+    }
+
+
+def described_application(places: Places) -> dict[str, Any]:
+    """The description that the active release was staged under, for looking at a host without a controller."""
+    active = Store(places).current()
+    if active is None:
+        return {"name": places.application, "description": {}}
+    application = Evidence(places).application(active)
+    return {"name": application.name, "description": dict(application.raw)}

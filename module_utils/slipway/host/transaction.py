@@ -1,0 +1,427 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The switch of an application from one release to another, as a transaction that any crash leaves whole.
+
+1. *intent*: room is reserved, replaced files are kept, the link back is made, the lease is taken, the intent is durable.
+2. *switched*: one rename of ``current``; then files outside the tree; then the unit restarts and is asked for its health.
+3. *confirmed* or *reverted*: noted in the journal, then one record in the history, then the journal is removed.
+
+Whoever comes next finds either no journal, or one that says what to finish: an outcome that was noted is completed, and
+anything else goes back. Recovery does the same things again in the same order, so it may itself be interrupted.
+Everything here runs under ``lease.exclusive``.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..application.description import Application, Patience
+from ..application.health import Prober, Verdict, judge
+from ..application.rollback_plan import failed_steps, verify_way_back
+from ..application.service import Service
+from ..base.clock import seconds_of, timestamp
+from ..base.command import Finished
+from ..base.errors import Refusal
+from ..base.files import (
+    fsync_directory,
+    full_disk_is_a_refusal,
+    point_link,
+    read_link,
+    remove_durable,
+    remove_temporary,
+    remove_tree,
+    write_durable,
+)
+from ..trust.promotion import Step
+from .backup import Backups, Replacement
+from .evidence import Evidence
+from .history import History, Record
+from .journal import Journal, Transaction
+from .lease import LeaseFile, Run
+from .places import FORMAT, Identity, Places
+from .store import RELEASES, Store
+
+RESERVE_BYTES = 256 * 1024
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What a transaction is to do.
+
+    ``artifacts`` are [{path, sha256}] of the release's declared members; ``watch_hours`` is for how long the release is
+    watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left.
+    """
+
+    release_id: str
+    manifest_digest: str
+    previous_release_id: str | None
+    rollback: bool
+    takes_back: str | None
+    artifacts: Sequence[Mapping[str, str]]
+    watch_hours: int = 0
+    verification_steps: Sequence[Step] = ()
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """How going back ended: the record, and how the application is now."""
+
+    record: Record
+    verdict: Verdict
+
+
+def settled(active: str | None, transaction: Transaction | None) -> str | None:
+    """What is active once the open transaction, if any, is settled: one without an outcome goes back."""
+    if transaction is None or transaction.reached("confirmed") or transaction.reached("reverted"):
+        return active
+    previous: str | None = transaction.intent["previous_release_id"]
+    return previous
+
+
+class Transactions:
+    """All changes of what one application serves on this host."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self.clock = places.host.clock
+        self.store = Store(places)
+        self.history = History(places.history)
+        self.journal = Journal(places.journal)
+        self.leases = LeaseFile(places.lease)
+        self.backups = Backups(places)
+
+    def open(
+        self,
+        intent: Intent,
+        run: Run,
+        identity: Identity,
+        application: Application,
+        replacements: Sequence[Replacement],
+    ) -> Transaction:
+        """Prepare everything that going back needs, then make the intent durable. Until that, nothing is changed."""
+        transaction = uuid.uuid4().hex
+        reason = "rollback" if intent.rollback else "deploy"
+        try:
+            with full_disk_is_a_refusal(self.places.state, what="journal a transaction and keep its history"):
+                self._reserve_room()
+                lease = self.leases.take(run, reason=f"{reason} of {intent.release_id}", now=self.clock.now())
+                kept = self.backups.keep(replacements, transaction)
+            with full_disk_is_a_refusal(self.places.base, what="make the link back"):
+                self._prepare_way_back(intent.previous_release_id)
+            with full_disk_is_a_refusal(self.places.state, what="journal a transaction"):
+                return self.journal.open(
+                    {
+                        "id": transaction,
+                        "run": run.identity(),
+                        "lease_token": lease.token,
+                        "release_id": intent.release_id,
+                        "manifest_digest": intent.manifest_digest,
+                        "previous_release_id": intent.previous_release_id,
+                        "rollback": intent.rollback,
+                        "takes_back": intent.takes_back,
+                        "environment": identity.environment,
+                        "host_id": identity.id,
+                        "application": {"name": application.name, "description": dict(application.raw)},
+                        "files": [dict(entry) for entry in kept],
+                        "artifacts": [dict(artifact) for artifact in intent.artifacts],
+                        "watch_hours": intent.watch_hours,
+                        "verification_steps": [step.as_dict() for step in intent.verification_steps],
+                        "started": self.clock.now(),
+                    }
+                )
+        except BaseException:
+            self._abandon(transaction, run)
+            raise
+
+    def _abandon(self, transaction: str, run: Run) -> None:
+        self.journal.close()
+        remove_durable(self.places.way_back)
+        if (kept := self.places.backups / transaction).is_dir():
+            remove_tree(kept)
+        self.leases.release(run.run_id)
+
+    def switch(self, transaction: Transaction, replacements: Sequence[Replacement]) -> Transaction:
+        """The rename. After it the new release is active; before it nothing was."""
+        began = self.clock.elapsed()
+        point_link(self.places.current, RELEASES + transaction.intent["release_id"])
+        self.backups.replace(replacements)
+        return self._reach(transaction, "switched", switch_ms=self._milliseconds_since(began))
+
+    def start(self, transaction: Transaction, application: Application) -> tuple[Transaction, Verdict]:
+        """Let the unit run the new release and judge its health."""
+        began = self.clock.elapsed()
+        verdict = self._run(application)
+        if verdict.is_failure:
+            return transaction, verdict
+        service = self.service(application)
+        startup = service.startup_milliseconds() if service else None
+        durations = {
+            "health_ms": self._milliseconds_since(began),
+            **({} if startup is None else {"startup_ms": startup}),
+        }
+        return self._reach(transaction, "healthy", **durations), verdict
+
+    def _run(self, application: Application) -> Verdict:
+        finished = self._apply_strategy(application)
+        if finished is not None and not finished.succeeded:
+            return Verdict(
+                "failure", 1, f"systemctl could not {application.strategy} {application.unit}: {finished.described()}"
+            )
+        return self.judge(application)
+
+    def judge(self, application: Application, patience: Patience | None = None) -> Verdict:
+        """The application's health now, with the patience that it declares unless another is given."""
+        prober = Prober(self.places.host.run, application.user, self.service(application))
+        return judge(application.health, patience or application.health_patience, prober, self.clock)
+
+    def service(self, application: Application) -> Service | None:
+        return Service(application.unit, self.places.host.run) if application.unit else None
+
+    def _apply_strategy(self, application: Application) -> Finished | None:
+        service = self.service(application)
+        if service is None or application.strategy == "none":
+            return None
+        return service.restart() if application.strategy == "restart" else service.reload()
+
+    def confirm(self, transaction: Transaction, *, smoke_test_passed: bool | None, confirmed_by: str) -> Record:
+        """The release stays: one record of success. After a rollback the plan of the release that was left is verified."""
+        transaction = self._reach(
+            transaction, "confirmed", smoke_test_passed=smoke_test_passed, confirmed_by=confirmed_by
+        )
+        if transaction.intent["rollback"]:
+            transaction = self._verify_way_back(transaction, Application.parse(**transaction.intent["application"]))
+        return self._finish(transaction)
+
+    def take_back(self, transaction: Transaction, *, status: str, reason: str, message: str) -> TakenBack:
+        """Go back to what was active before, or, after a first deploy, to nothing.
+
+        Where the release before cannot be trusted any more there is no way back: the new one stays, the record says
+        ``failed``. A backup that was altered is not restored; the record says so and the release still goes back.
+        """
+        application = Application.parse(**transaction.intent["application"])
+        previous = transaction.intent["previous_release_id"]
+        moved = bool(transaction.steps) or self.store.current() != previous
+        if moved and previous is not None and (obstacle := self._obstacle(previous)):
+            message = f"{message} | no way back to {previous}: {obstacle}"
+            transaction = self._reach(transaction, "reverted", status="failed", reason=reason, message=message)
+            return TakenBack(self._finish(transaction), self.judge(application))
+        transaction = self._reach(transaction, "reverting", status=status, reason=reason, message=message)
+        # A crash between two files and the next step shows in no step, nor in the link of a release deployed again.
+        message = self._restore_files(transaction, message)
+        if moved:
+            self._link_back(previous)
+            application = application if previous is None else self._as_before(previous, application)
+            verdict = self._run_without(application) if previous is None else self._run(application)
+        else:
+            verdict = Verdict("inconclusive", 0, "the link had not moved")
+        transaction = self._reach(transaction, "reverted", status=status, reason=reason, message=message)
+        if moved and previous is not None and not transaction.intent["rollback"]:
+            transaction = self._verify_way_back(transaction, application)
+        return TakenBack(self._finish(transaction), verdict)
+
+    def _verify_way_back(self, transaction: Transaction, application: Application) -> Transaction:
+        """Run the rollback plan's steps; the outcome is durable by now, so whatever comes of them cannot change it."""
+        steps, active = transaction.intent.get("verification_steps", ()), self.store.current()
+        if not steps or active is None:
+            return transaction
+        results = verify_way_back(steps, self.places.host.run, application.user, self.store.release(active))
+        return self._reach(transaction, "verified", verification=results)
+
+    def _obstacle(self, previous: str) -> str | None:
+        """Why the release before must not run again, None when it may: its bytes are verified before it does."""
+        evidence = Evidence(self.places)
+        try:
+            evidence.verify_tree(evidence.verify(previous))
+        except Refusal as refusal:
+            return str(refusal)
+        return None
+
+    def _as_before(self, previous: str, application: Application) -> Application:
+        """The description that the release before was staged under; a unit that only the new one has is stopped."""
+        before = Evidence(self.places).application(previous)
+        service = self.service(application)
+        if service is not None and before.unit != application.unit:
+            service.stop()
+        return before
+
+    def _restore_files(self, transaction: Transaction, message: str) -> str:
+        try:
+            self._with_reserve(lambda: self.backups.restore(transaction.intent["files"]))
+        except (Refusal, OSError) as error:
+            return f"{message} | files outside the release were not restored: {error}"
+        return message
+
+    def _link_back(self, previous: str | None) -> None:
+        if previous is None:
+            remove_durable(self.places.current)
+        elif read_link(self.places.way_back) == RELEASES + previous:
+            os.rename(self.places.way_back, self.places.current)
+            fsync_directory(self.places.base)
+        else:
+            point_link(self.places.current, RELEASES + previous)
+
+    def _run_without(self, application: Application) -> Verdict:
+        service = self.service(application)
+        if service is None:
+            return Verdict("inconclusive", 0, "nothing is active and there is no unit")
+        finished = service.stop()
+        return Verdict(
+            "success" if finished.succeeded else "failure", 1, f"stop of {service.unit}: {finished.described()}"
+        )
+
+    def recover(self) -> Record | None:
+        """Finish or take back what an earlier exchange left open, and sweep up; None when nothing was open."""
+        transaction = self.journal.read()
+        self._sweep(transaction)
+        if transaction is None:
+            return None
+        if transaction.reached("confirmed") or transaction.reached("reverted"):
+            return self._finish(transaction)
+        message = f"run {transaction.run_id} did not end; recovery went back"
+        outcome = {"status": "interrupted", "reason": "interrupted", "message": message}
+        began = transaction.details("reverting")
+        outcome.update((key, began[key]) for key in outcome if key in began)
+        return self.take_back(transaction, **outcome).record
+
+    def _sweep(self, transaction: Transaction | None) -> None:
+        """Remove what an interrupted exchange left. Without a transaction, a lease is one whose switch never began."""
+        self.store.sweep()
+        for directory in (self.places.base, self.places.state, *self.places.manifests.glob("*/")):
+            remove_temporary(directory)
+        if transaction is not None:
+            for kept in transaction.intent["files"]:
+                replaced = self.places.host.root / kept["path"].lstrip("/")
+                remove_temporary(replaced.parent, glob.escape(replaced.name))
+            return
+        self.journal.close()
+        remove_durable(self.places.way_back)
+        if self.places.lease.exists():
+            recorded = {record["transaction"] for record in self.history.records()}
+            for directory in self.places.backups.glob("*/"):
+                if directory.name not in recorded:
+                    remove_tree(directory)
+            remove_durable(self.places.lease)
+
+    def _finish(self, transaction: Transaction) -> Record:
+        """Append the record of a noted outcome (once: a crash may have come between), then forget the transaction."""
+        last = self.history.last()
+        if last is None or last["transaction"] != transaction.id:
+            last = self._with_reserve(lambda: self.history.append(self._record(transaction)))
+        remove_durable(self.places.way_back)
+        self.leases.release(transaction.run_id)
+        self.journal.close()
+        return last
+
+    def _record(self, transaction: Transaction) -> Record:
+        intent, confirmed = transaction.intent, transaction.details("confirmed")
+        verification = transaction.details("verified").get("verification", [])
+        outcome = transaction.details("reverted") or {"status": "success", "reason": None, "message": "confirmed"}
+        if outcome["status"] == "success" and (failure := failed_steps(verification)):
+            outcome = {"status": "success", "reason": "rollback_unverified", "message": f"confirmed; {failure}"}
+        durations = {
+            key: value for entry in transaction.steps for key, value in entry.items() if key.endswith("_ms")
+        }  # fmt: skip
+        common = self._common(intent["run"], intent["environment"], intent["host_id"], intent["application"]["name"])
+        return {
+            **common,
+            "transaction": transaction.id,
+            "operation": "rollback" if intent["rollback"] else "deploy",
+            "release_id": intent["release_id"],
+            "previous_release_id": intent["previous_release_id"],
+            "active_release_id": self.store.current(),
+            "manifest_digest": intent["manifest_digest"],
+            "status": outcome["status"],
+            "rollback": intent["rollback"] or outcome["status"] != "success",
+            "takes_back": intent["takes_back"],
+            "reason": outcome["reason"],
+            "message": outcome["message"],
+            "artifacts": intent["artifacts"],
+            "backups": list(intent["files"]),
+            "smoke_test_passed": confirmed.get("smoke_test_passed"),
+            "approvals": [],
+            "window": _window(transaction, common["timestamp"]),
+            "verification": verification,
+            "durations": {**durations, "total_seconds": max(0, self.clock.now() - intent["started"])},
+        }
+
+    def record_failure(
+        self, run: Run, identity: Identity, *, application: str, release_id: str, manifest_digest: str, reason: str, message: str,
+        artifacts: Sequence[Mapping[str, str]],
+    ) -> Record:  # fmt: skip
+        """A deployment that ended before its switch: nothing had changed, and the history says why."""
+        current = self.store.current()
+        return self.history.append(
+            {
+                **self._common(run.identity(), identity.environment, identity.id, application),
+                "transaction": uuid.uuid4().hex,
+                "operation": "deploy",
+                "release_id": release_id,
+                "previous_release_id": current,
+                "active_release_id": current,
+                "manifest_digest": manifest_digest,
+                "status": "failed",
+                "rollback": False,
+                "takes_back": None,
+                "reason": reason,
+                "message": message,
+                "artifacts": [dict(artifact) for artifact in artifacts],
+                "backups": [],
+                "smoke_test_passed": None,
+                "approvals": [],
+                "window": None,
+                "verification": [],
+                "durations": {},
+            }
+        )
+
+    def _common(self, run: Mapping[str, Any], environment: str, host_id: str, application: str) -> dict[str, Any]:
+        return {
+            **run, "application": application, "environment": environment, "host_id": host_id,
+            "timestamp": timestamp(self.clock.now()),
+        }  # fmt: skip
+
+    def _reserve_room(self) -> None:
+        """Take the room that going back may need while there still is some."""
+        if not self.places.format.exists():
+            write_durable(self.places.format, f"{FORMAT}\n".encode(), mode=0o644)
+        descriptor = os.open(self.places.reserve, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _prepare_way_back(self, previous: str | None) -> None:
+        remove_durable(self.places.way_back)
+        if previous is not None:
+            point_link(self.places.way_back, RELEASES + previous)
+
+    def _reach(self, transaction: Transaction, step: str, **details: Any) -> Transaction:
+        return self._with_reserve(lambda: self.journal.reach(transaction, step, **details))
+
+    def _with_reserve(self, write: Callable[[], Result]) -> Result:
+        """Write; on a full disk, free the reserve and write again."""
+        try:
+            return write()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            remove_durable(self.places.reserve)
+            return write()
+
+    def _milliseconds_since(self, began: float) -> int:
+        return round((self.clock.elapsed() - began) * 1000)
+
+
+def _window(transaction: Transaction, start: str) -> dict[str, str] | None:
+    """For how long a release that was deployed is watched more sharply, None where none was."""
+    hours = transaction.intent.get("watch_hours", 0)
+    if not hours or not transaction.reached("confirmed") or transaction.intent["rollback"]:
+        return None
+    return {"start": start, "end": timestamp(seconds_of(start) + hours * 3600)}

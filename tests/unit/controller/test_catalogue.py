@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The releases that there are."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import signed
+from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    return Catalogue(tmp_path / "catalogue")
+
+
+def add(catalogue, directory, release_id="v1", sequence=signed.NOW, **changes):
+    """Add a release with the files of `signed.release`; return it."""
+    release = signed.release(directory, release_id=release_id, sequence=sequence, **changes)
+    with catalogue.workspace("hello") as workspace:
+        objects = {}
+        for number, entry in enumerate(release.file_list.files):
+            objects[entry.sha256] = workspace / str(number)
+            objects[entry.sha256].write_bytes((directory / entry.path).read_bytes())
+        catalogue.add(release.envelope, release.file_list.encode(), objects)
+    return release
+
+
+def test_an_empty_catalogue_has_nothing(catalogue):
+    assert catalogue.applications() == []
+    assert catalogue.releases("hello") == []
+    assert catalogue.newest_file_list([]) is None
+    assert not catalogue.root.exists()
+
+
+def test_a_release_is_found_again(catalogue, tmp_path):
+    release = add(catalogue, tmp_path / "r")
+    assert catalogue.applications() == ["hello"]
+    assert catalogue.manifest_bytes("hello", "v1") == release.envelope
+    manifest = catalogue.manifest("hello", "v1")
+    assert catalogue.file_list_bytes("hello", manifest.tree_digest) == release.file_list.encode()
+    assert catalogue.newest_file_list([manifest]) == release.file_list
+    assert catalogue.is_intact(manifest, release.file_list)
+    for entry in release.file_list.files:
+        data = catalogue.object_path("hello", entry.sha256).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == entry.sha256
+
+
+def test_the_catalogue_is_laid_out_as_documented(catalogue, tmp_path):
+    release = add(catalogue, tmp_path / "r")
+    base = catalogue.root / "hello"
+    files = {
+        str(path.relative_to(base)): stat.S_IMODE(path.stat().st_mode) for path in base.rglob("*") if path.is_file()
+    }
+    objects = {f"objects/{name[:2]}/{name}": 0o444 for name in release.file_list.object_names}
+    assert files == {
+        ".lock": files[".lock"],
+        "manifests/v1.dsse.json": 0o644,
+        f"trees/{release.file_list.digest}.json": 0o644,
+        **objects,
+    }
+
+
+def test_the_newest_release_comes_first(catalogue, tmp_path):
+    for name, sequence in (("v9", 10), ("v1", 30), ("v5", 20)):
+        add(catalogue, tmp_path / name, release_id=name, sequence=sequence)
+    assert [manifest.release_id for manifest in catalogue.releases("hello")] == ["v1", "v5", "v9"]
+    assert catalogue.release_ids("hello") == ["v1", "v5", "v9"]
+
+
+def test_an_unknown_release_names_the_newest_and_the_like(catalogue, tmp_path):
+    for number in range(7):
+        add(catalogue, tmp_path / f"r{number}", release_id=f"v1.{number}.0", sequence=number)
+    with pytest.raises(Refusal) as refusal:
+        catalogue.manifest_bytes("hello", "v1.0.1")
+    assert refusal.value.reason == "release_unknown"
+    assert refusal.value.found == "7 others; newest: v1.6.0, v1.5.0, v1.4.0, v1.3.0, v1.2.0; similar: v1.0.0"
+
+
+def test_an_application_without_releases_names_those_that_have_some(catalogue, tmp_path):
+    add(catalogue, tmp_path / "r")
+    with pytest.raises(Refusal, match="no release of shop; applications there: hello"):
+        catalogue.manifest("shop", "v1")
+
+
+@pytest.mark.parametrize("release_id", ["../v1", "a/b", ".hidden", "", "a..b"])
+def test_a_release_id_is_no_path(catalogue, release_id):
+    with pytest.raises(Refusal, match="release_id_invalid"):
+        catalogue.manifest_bytes("hello", release_id)
+
+
+@pytest.mark.parametrize("application", ["../hello", "Hello", "", "a/b"])
+def test_an_application_is_no_path(catalogue, application):
+    with pytest.raises(Refusal, match="application_invalid"):
+        catalogue.releases(application)
+
+
+def test_a_manifest_under_another_name_is_refused(catalogue, tmp_path):
+    release = add(catalogue, tmp_path / "r")
+    catalogue.manifest_path("hello", "v2").write_bytes(release.envelope)
+    for read in (catalogue.manifest_bytes, catalogue.manifest):
+        with pytest.raises(Refusal, match="catalogue_misnamed"):
+            read("hello", "v2")
+    with pytest.raises(Refusal, match="catalogue_misnamed"):
+        catalogue.releases("hello")
+
+
+def test_a_manifest_of_another_application_is_refused(catalogue, tmp_path):
+    add(catalogue, tmp_path / "r")
+    catalogue.root.joinpath("hello").rename(catalogue.root / "shop")
+    with pytest.raises(Refusal, match="catalogue_misnamed"):
+        catalogue.manifest("shop", "v1")
+
+
+def test_a_missing_file_list_is_named(catalogue, tmp_path):
+    add(catalogue, tmp_path / "r")
+    manifest = catalogue.manifest("hello", "v1")
+    (catalogue.root / f"hello/trees/{manifest.tree_digest}.json").unlink()
+    with pytest.raises(Refusal, match="catalogue_incomplete"):
+        catalogue.file_list_bytes("hello", manifest.tree_digest)
+    assert catalogue.newest_file_list([manifest]) is None
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"x")], ids=["missing", "altered"]
+)
+@pytest.mark.parametrize("part", ["objects/??/*", "trees/*.json"])
+def test_a_damaged_release_is_not_intact(catalogue, tmp_path, part, damage):
+    release = add(catalogue, tmp_path / "r")
+    path = next(catalogue.root.joinpath("hello").glob(part))
+    path.chmod(0o644)
+    damage(path)
+    assert not catalogue.is_intact(catalogue.manifest("hello", "v1"), release.file_list)
+
+
+def test_a_fifo_in_place_of_a_manifest_is_refused_and_does_not_block(catalogue, tmp_path):
+    add(catalogue, tmp_path / "r")
+    path = catalogue.manifest_path("hello", "v1")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(Refusal, match="release_manifest_not_regular"):
+        catalogue.manifest_bytes("hello", "v1")
+
+
+def test_a_workspace_is_empty_and_gone_afterwards(catalogue):
+    left = catalogue.root / "hello/.incoming"
+    left.mkdir(parents=True)
+    (left / "0").write_bytes(b"left by a killed builder")
+    with catalogue.workspace("hello") as workspace:
+        assert list(workspace.iterdir()) == []
+        (workspace / "1").write_bytes(b"")
+    assert not left.exists()
+
+
+def test_a_workspace_is_gone_after_a_failure(catalogue):
+    with pytest.raises(RuntimeError), catalogue.workspace("hello") as workspace:
+        raise RuntimeError
+    assert not workspace.exists()
+
+
+def test_a_second_builder_waits_for_the_first(catalogue):
+    lock = catalogue.root / "hello/.lock"
+    script = "import fcntl, sys; fcntl.flock(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    command = [sys.executable, "-c", script, str(lock)]
+    with catalogue.workspace("hello"):
+        assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    with open(lock) as free:
+        fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_nothing_of_a_release_is_named_before_all_of_it_is_there(catalogue, tmp_path):
+    release = signed.release(tmp_path / "r", release_id="v1")
+    with catalogue.workspace("hello") as workspace, pytest.raises(FileNotFoundError):
+        catalogue.add(release.envelope, release.file_list.encode(), {"a" * 64: Path(workspace / "absent")})
+    assert catalogue.release_ids("hello") == []

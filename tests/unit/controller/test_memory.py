@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a controller remembers, and which of its runs it knows to be dead."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+from dataclasses import replace
+
+import pytest
+from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.controller.memory import SCHEMA_VERSION, ControllerState, Process, new_run_id
+
+
+@pytest.fixture
+def memory(tmp_path):
+    return ControllerState(tmp_path / "state")
+
+
+@pytest.fixture
+def other_process():
+    """A real process that a test may kill."""
+    process = subprocess.Popen(["sleep", "600"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def begin(memory, process=None, application="shop"):
+    return memory.begin_run(
+        operation="deploy", application=application, environment="prod", deployed_by="alice", now=1_795_000_000, process=process
+    )  # fmt: skip
+
+
+def test_a_controller_keeps_its_id(tmp_path):
+    first = ControllerState(tmp_path / "state").controller_id()
+    assert ControllerState(tmp_path / "state").controller_id() == first
+    assert ControllerState(tmp_path / "other").controller_id() != first
+
+
+def test_the_state_is_the_operators_own(tmp_path):
+    ControllerState(tmp_path / "deep" / "state")
+    assert (tmp_path / "deep" / "state").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_run_id_sorts_by_time_and_is_unique():
+    assert re.fullmatch(r"run_20261118T110640Z_[0-9a-f]{6}", new_run_id(1_795_000_000))
+    assert new_run_id(0) != new_run_id(0)
+    assert new_run_id(1_795_000_000) < new_run_id(1_795_000_001)
+
+
+def test_a_run_of_a_living_process_is_not_dead(memory, other_process):
+    begin(memory)
+    begin(memory, Process.of(other_process.pid))
+    assert memory.dead_runs("shop") == []
+
+
+def test_a_run_is_dead_once_its_process_was_killed(memory, other_process):
+    older, newer = begin(memory, Process.of(other_process.pid)), begin(memory, Process.of(other_process.pid))
+    alive, other = begin(memory), begin(memory, Process.of(other_process.pid), application="other")
+    os.kill(other_process.pid, signal.SIGKILL)
+    other_process.wait()
+    assert memory.dead_runs("shop") == [newer, older]
+    assert memory.dead_runs("shop", limit=2) == [newer]
+    assert memory.dead_runs("other") == [other]
+    assert alive not in memory.dead_runs("shop")
+
+
+def test_an_ended_run_stays_among_the_dead_ones(memory, other_process):
+    """A host that was cut off when its run ended still holds that run's lease."""
+    run = begin(memory, Process.of(other_process.pid))
+    memory.end_run(run, outcome="not as asked", now=1_795_000_060)
+    other_process.kill()
+    other_process.wait()
+    assert memory.dead_runs("shop") == [run]
+    with sqlite3.connect(memory.path) as connection:
+        assert connection.execute("SELECT ended, outcome FROM runs").fetchall() == [(1_795_000_060, "not as asked")]
+
+
+def test_a_process_number_that_was_given_away_is_another_process():
+    here = Process.of(os.getpid())
+    assert here.is_alive()
+    assert not replace(here, started="1").is_alive()
+    assert not replace(here, boot_id="another boot").is_alive()
+
+
+def test_a_process_of_another_container_may_be_alive():
+    assert replace(Process.of(os.getpid()), namespace="pid:[1]", pid=999_999, started="1").is_alive()
+
+
+def test_a_process_that_is_gone_has_no_start():
+    gone = Process.of(2**22 + 1)
+    assert (gone.started, gone.is_alive()) == ("", False)
+
+
+def test_a_newer_schema_is_refused(memory):
+    with sqlite3.connect(memory.path) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    before = memory.path.read_bytes()
+    with pytest.raises(Refusal) as caught:
+        ControllerState(memory.path.parent)
+    assert (caught.value.reason, caught.value.found) == ("format_unknown", str(SCHEMA_VERSION + 1))
+    assert memory.path.read_bytes() == before
+
+
+def test_two_controllers_that_begin_at_once_make_one_state(tmp_path):
+    children = []
+    for _ in range(4):
+        reader, writer = os.pipe()
+        if (pid := os.fork()) == 0:
+            os.write(writer, ControllerState(tmp_path / "state").controller_id().encode())
+            os._exit(0)
+        os.close(writer)
+        children.append((pid, reader))
+    ids = {os.read(reader, 100) for _pid, reader in children}
+    for pid, reader in children:
+        os.waitpid(pid, 0)
+        os.close(reader)
+    assert len(ids) == 1
+    assert len(ids.pop()) == 36

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What operators read: one line a host, then what to do next."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.module_utils.slipway.controller.report import Ending, ending, endings_of, run_report, status_table
+
+INSPECTED = {"active": "v1", "changed": False}
+SWITCHED = {"outcome": "switched", "active_release_id": "v2"}
+CONFIRMED = {"outcome": "confirmed", "active_release_id": "v2"}
+REVERTED = {"outcome": "reverted", "active_release_id": "v1", "msg": "went back"}
+REFUSED = {"failed": True, "reason": "locked", "msg": "locked: held by bob"}
+UNCHANGED = {"outcome": "unchanged", "active_release_id": "v1"}
+LOST = {"unreachable": True, "msg": "no route to host"}
+SKIPPED = {"skipped": True, "outcome": "nothing of the sort", "active_release_id": "v9"}
+
+
+def test_a_status_table_has_a_line_for_every_host_also_for_those_without_an_answer():
+    answer = {
+        "active": "v2", "since": "2026-11-21T03:12:56Z", "deployed_by": "anna", "health": {"outcome": "success"},
+        "previous": "v1", "bad": {"v3": "health_failed", "v4": "x"},
+    }  # fmt: skip
+    new = {"active": None, "since": None, "deployed_by": None, "health": None, "previous": None, "bad": {}}
+    shown = status_table({"prod-2": new, "prod-1": answer, "prod-3": {}, "prod-4": {"reason": "format_unknown"}})
+    assert [line.split() for line in shown.splitlines()] == [
+        ["host", "release", "since", "by", "health", "previous", "bad"],
+        ["prod-1", "v2", "2026-11-21T03:12:56Z", "anna", "success", "v1", "v3,", "v4"],
+        ["prod-2", "-", "-", "-", "-", "-", "-"],
+        ["prod-3", "?", "?", "?", "unreachable", "?", "?"],
+        ["prod-4", "?", "?", "?", "format_unknown", "?", "?"],
+    ]
+
+
+ENDINGS = {
+    "kept": ({"inspection": INSPECTED, "activation": SWITCHED, "contact": {}, "confirmation": CONFIRMED}, ("confirmed", "v2")),
+    "had it": ({"inspection": INSPECTED, "activation": UNCHANGED, "confirmation": SKIPPED}, ("unchanged", "v1")),
+    "had it twice": ({"inspection": INSPECTED, "activation": UNCHANGED, "return": UNCHANGED}, ("unchanged", "v1")),
+    "failed its health": ({"inspection": INSPECTED, "activation": {**REVERTED, "failed": True}}, ("reverted", "v1")),
+    "failed its smoke test": (
+        {"activation": SWITCHED, "smoke": {"failed": True, "msg": "no answer"}, "reversion": REVERTED}, ("reverted", "v1"),
+    ),
+    "went back with the others": ({"activation": SWITCHED, "contact": {"rc": 0}, "return": REVERTED}, ("reverted", "v1")),
+    "went back already": ({"activation": SWITCHED, "reversion": REVERTED, "return": UNCHANGED}, ("reverted", "v1")),
+    "first deploy went back": ({"activation": {**REVERTED, "active_release_id": None}}, ("reverted", "nothing")),
+    "has no way back": ({"activation": {"outcome": "stuck", "active_release_id": "v2", "failed": True}}, ("stuck", "v2")),
+    "kept but not answering": (
+        {"activation": SWITCHED, "smoke": {"failed": True, "msg": "no answer"}, "confirmation": CONFIRMED}, ("unwell", "v2"),
+    ),
+    "switched and not settled": ({"inspection": INSPECTED, "activation": SWITCHED, "confirmation": SKIPPED}, ("unconfirmed", "v2")),
+    "not its wave": ({"inspection": INSPECTED, "activation": SKIPPED}, ("untouched", "v1")),
+    "refused": ({"inspection": INSPECTED, "activation": {"failed": True, "msg": "locked: …"}}, ("untouched", "v1")),
+    "serves nothing and was not touched": ({"inspection": {"active": None}}, ("untouched", "nothing")),
+    "nothing known": ({}, ("untouched", "nothing")),
+    "lost at the start": ({"inspection": LOST}, ("unreachable", "unknown")),
+    "lost at its switch": ({"inspection": INSPECTED, "activation": LOST}, ("unreachable", "unknown")),
+    "lost after its switch": ({"activation": SWITCHED, "contact": LOST}, ("unreachable", "unknown")),
+    "lost at its confirmation": ({"activation": SWITCHED, "contact": {}, "confirmation": LOST}, ("unreachable", "unknown")),
+    "lost on the way back": ({"activation": SWITCHED, "contact": LOST, "return": LOST}, ("unreachable", "unknown")),
+    "lost and found": ({"activation": SWITCHED, "contact": LOST, "return": REVERTED}, ("reverted", "v1")),
+    "lost at its switch and found": ({"activation": LOST, "return": UNCHANGED}, ("untouched", "v1")),
+    "refused at its switch": ({"activation": REFUSED, "reversion": UNCHANGED}, ("untouched", "v1")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("results", "expected"), ENDINGS.values(), ids=ENDINGS.keys())
+def test_how_a_host_ended_follows_from_its_last_exchange(results, expected):
+    judged = ending("prod-1", results)
+    assert (judged.outcome, judged.serves) == expected
+    assert judged.is_as_asked == (expected[0] in ("confirmed", "unchanged"))
+
+
+def test_the_first_thing_that_failed_says_why():
+    results = {
+        "activation": SWITCHED,
+        "smoke": {"failed": True, "msg": "smoke_test_failed: no answer"},
+        "return": {**REVERTED, "failed": True, "msg": "later"},
+    }
+    assert ending("prod-1", results).detail == "smoke_test_failed: no answer"
+
+
+def test_what_went_well_has_no_why():
+    assert ending("prod-1", {"activation": SWITCHED, "confirmation": CONFIRMED}).detail == ""
+
+
+def test_all_hosts_of_a_run_are_judged_and_those_that_never_answered_are_added():
+    results = {
+        "inspection": {"b": INSPECTED, "a": INSPECTED},
+        "activation": {"b": SWITCHED},
+        "confirmation": {"b": CONFIRMED},
+    }
+    endings = endings_of(results, ["d", "c"])
+    assert [(each.host, each.outcome, each.serves) for each in endings] == [
+        ("a", "untouched", "v1"), ("b", "confirmed", "v2"), ("c", "unreachable", "as before"), ("d", "unreachable", "as before"),
+    ]  # fmt: skip
+
+
+WELL = Ending("prod-1", "confirmed", "v2")
+BACK = Ending("prod-2", "reverted", "v1", "health_failed: no answer")
+STUCK = Ending("prod-3", "stuck", "v2")
+GONE = Ending("prod-4", "unreachable", "unknown")
+
+
+def test_a_report_names_every_host_and_why():
+    assert run_report("deploy of shop v2", [WELL, BACK], rollback=False).splitlines() == [
+        "deploy of shop v2: not done (1 confirmed, 1 reverted)",
+        "host    outcome    serves  why",
+        "prod-1  confirmed  v2      -",
+        "prod-2  reverted   v1      health_failed: no answer",
+        "next: mend the release, build it again (playbooks/release.yml) and deploy that; the one that failed is marked bad",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("endings", "options", "verdict", "following"),
+    [
+        ([WELL], {}, "done", "ansible-playbook rollback.yml"),
+        ([WELL], {"rollback": True}, "done", "ansible-playbook playbooks/status.yml"),
+        ([WELL], {"check": True}, "check mode: nothing was changed", "the same command without --check"),
+        ([WELL, STUCK], {}, "not done (1 confirmed, 1 stuck)", "ansible-playbook playbooks/status.yml -l prod-3"),
+        ([BACK, WELL], {"rollback": True}, "not done (1 confirmed, 1 reverted)", "ansible-playbook playbooks/status.yml -l prod-2"),
+        (
+            [BACK, GONE, STUCK], {}, "not done (1 reverted, 1 stuck, 1 unreachable)",
+            "when prod-4 answers again, the same command: it settles what is open there first",
+        ),
+    ],
+)  # fmt: skip
+def test_a_report_says_what_to_do_next(endings, options, verdict, following):
+    lines = run_report("run", endings, **{"rollback": False, **options}).splitlines()
+    assert lines[0].startswith(f"run: {verdict}")
+    assert lines[-1] == f"next: {following}"
+
+
+def test_a_host_that_refused_its_switch_is_not_as_asked_and_says_why():
+    judged = ending("prod-1", {"activation": REFUSED, "reversion": UNCHANGED})
+    assert (judged.is_as_asked, judged.detail) == (False, "locked: held by bob")
+    assert run_report("run", [judged], rollback=False).splitlines()[-1] == (
+        "next: mend what the table says, then the same command: it settles first what is open"
+    )
