@@ -146,7 +146,11 @@ class _StrictHeader(tarfile.TarInfo):
             _refuse("archive_malformed", "a whole archive with sound headers", shown(str(error)))
         for field in (bytes(buf[0:100]), bytes(buf[157:257])):
             if field.partition(b"\0")[2].strip(b"\0"):
-                _refuse("path_unsafe", "archive members with plain names", f"{shown(field)}, with bytes after its end")
+                _refuse(
+                    "archive_name",
+                    "archive members with names that end once",
+                    f"{shown(field)}, with bytes after its end",
+                )
         return header
 
 

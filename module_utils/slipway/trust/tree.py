@@ -248,45 +248,50 @@ def _fold(path: str) -> str:
 
 
 def require_path(path: str) -> None:
-    """Raise Refusal("path_unsafe") for a path that cannot stand in a release."""
-    problem = _path_problem(path)
-    if problem:
-        _refuse_entry("path_unsafe", f"the path {shown(path)} to be relative, plain and printable", problem)
+    """Raise Refusal for a path that cannot stand in a release: relative, plain, printable, in one spelling, not too long."""
+    if not _PLAIN.match(path):
+        _require_encoding(path)
+        _require_text(path)
+        _require_size(path)
 
 
-def _path_problem(path: str) -> str | None:
-    if _PLAIN.match(path):
-        return None
-    return _encoding_problem(path) or _text_problem(path) or _size_problem(path)
-
-
-def _encoding_problem(path: str) -> str | None:
+def _require_encoding(path: str) -> None:
     if path.isascii():
-        return None
+        return
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
-        return "a name that is no UTF-8"
-    return None if unicodedata.is_normalized("NFC", path) else "a name that is not in Unicode's form NFC"
+        _refuse_entry("path_not_utf8", "names in UTF-8", shown(path))
+    if not unicodedata.is_normalized("NFC", path):
+        _refuse_entry("path_not_nfc", "names in Unicode's form NFC", shown(path))
 
 
-def _text_problem(path: str) -> str | None:
+def _require_text(path: str) -> None:
     if _UNPRINTABLE.search(path):
-        return "a control, invisible or reordering character"
+        _refuse_entry("path_unprintable", "no control, invisible or reordering character in a path", shown(path))
+    if path.startswith("/") or ".." in path.split("/"):
+        _refuse_entry(
+            "path_outside", "a path inside the release, neither absolute nor with the segment ..", shown(path)
+        )
+    if "\\" in path or {"", "."}.intersection(path.split("/")):
+        _refuse_entry(
+            "path_not_plain", "a path without backslash and without empty segments or the segment .", shown(path)
+        )
     # Some programs take full-width dots and slashes for plain ones; NFKC shows which characters those are.
     compatible = path if path.isascii() else unicodedata.normalize("NFKC", path)
-    if "\\" in compatible or compatible.count("/") != path.count("/"):
-        return "a backslash, or a character that looks like a slash"
-    unsafe = {name for form in (path, compatible) for name in form.split("/") if name in ("", ".", "..")}
-    return f"an empty path, an absolute one, or the segment {min(unsafe)!r}" if unsafe else None
+    alike = "\\" in compatible or compatible.count("/") != path.count("/")
+    if alike or {"", ".", ".."}.intersection(compatible.split("/")):
+        _refuse_entry(
+            "path_lookalike", "no character that some programs take for a dot, slash or backslash", shown(path)
+        )
 
 
-def _size_problem(path: str) -> str | None:
+def _require_size(path: str) -> None:
     names = path.encode("utf-8").split(b"/")
     size = len(names) - 1 + sum(map(len, names))
     if size > MAX_PATH_BYTES or len(names) > MAX_LEVELS or max(map(len, names)) > MAX_NAME_BYTES:
-        return f"a path of {size} bytes and {len(names)} levels"
-    return None
+        most = f"at most {MAX_PATH_BYTES} bytes, {MAX_LEVELS} levels and {MAX_NAME_BYTES} bytes a name"
+        _refuse_entry("path_too_long", most, f"{size} bytes and {len(names)} levels: {shown(path)}")
 
 
 def _require_links_inside(links: Mapping[str, str], kinds: Mapping[str, str]) -> None:
@@ -296,7 +301,7 @@ def _require_links_inside(links: Mapping[str, str], kinds: Mapping[str, str]) ->
         while place in links:
             place = _resolve(path, posixpath.dirname(place), links[place], kinds)
             if place in seen:
-                _refuse_entry("link_unsafe", f"{path} to lead to a file or directory", "a circle of links")
+                _refuse_entry("link_circular", f"{path} to lead to a file or directory", "a circle of links")
             seen.add(place)
 
 
@@ -304,20 +309,22 @@ def _resolve(link: str, base: str, target: str, kinds: Mapping[str, str]) -> str
     """Return the path in the tree that `target`, read in the directory `base`, means; "" is the root."""
     if len(target.encode("utf-8", "replace")) > MAX_TARGET_BYTES or _UNPRINTABLE.search(target) or "\\" in target:
         _refuse_entry("link_unsafe", f"{link} to have a short, printable target", shown(target))
+    if target.startswith("/"):
+        _refuse_entry("link_outside", f"{link} to have a relative target", shown(target))
     place = base
     for name in target.split("/"):
         if kinds.get(place, DIRECTORY) != DIRECTORY:
-            _refuse_entry("link_unsafe", f"{link} to pass through directories only", f"{place} on the way")
+            _refuse_entry("link_through", f"{link} to pass through directories only", f"{place} on the way")
         if name == "..":
             if not place:
-                _refuse_entry("link_unsafe", f"{link} to stay in the release", shown(target))
+                _refuse_entry("link_outside", f"{link} to stay in the release", shown(target))
             place = posixpath.dirname(place)
-        elif name == "":  # so is the first one of an absolute target, and the only one of an empty one
-            _refuse_entry("link_unsafe", f"{link} to have a relative, plain target", shown(target))
+        elif name == "":  # so is the only one of an empty target
+            _refuse_entry("link_unsafe", f"{link} to have a plain target", shown(target))
         elif name != ".":
             place = f"{place}/{name}" if place else name
             if place not in kinds:
-                _refuse_entry("link_unsafe", f"{link} to lead to something in the release", shown(target))
+                _refuse_entry("link_dangling", f"{link} to lead to something in the release", shown(target))
     return place
 
 
