@@ -50,7 +50,9 @@ options:
   environments:
     description:
       - What each environment requires. Each value has C(require) (a list of C({role, threshold}), the approvals),
-        C(distinct_holders), C(max_manifest_age_days), C(max_approval_age_days) and C(rollback_depth) (how many releases back).
+        C(distinct_holders), C(max_manifest_age_days), C(max_approval_age_days), C(rollback_depth) (how many releases back), and may have
+        C(rollback_require) (a list of C({role, threshold}) too, who must authorize a rollback that goes back further).
+        Without it nobody can.
     type: dict
     required: true
   thresholds:

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.slipway.base import canonical
-from ansible.module_utils.slipway.trust import dsse, manifest, policy, promotion, tree
+from ansible.module_utils.slipway.base.clock import timestamp
+from ansible.module_utils.slipway.trust import approval, authorization, dsse, manifest, policy, promotion, tree
 from ansible.module_utils.slipway.trust.keys import PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -18,6 +20,7 @@ NOW = 1_795_000_000  # 2026-11-18T11:06:40Z
 DAY = 86400
 SINCE = "2026-01-01T00:00:00Z"
 UNTIL = "2028-01-01T00:00:00Z"
+HOST_ID = "7f3a1c52-6a0e-4a3e-9a64-2f3f5c1d9e10"
 
 
 def private_key(number: int) -> Ed25519PrivateKey:
@@ -155,3 +158,44 @@ def release(directory: Path, files: dict[str, bytes] | None = None, **changes: A
         "tree_size": len(listed.encode()),
     }
     return Release(directory, listed, sign(manifest_payload(**facts, **changes)))
+
+
+def approval_payload(**changes: Any) -> bytes:
+    """The lead's approval of the manifest above for prod; keyword arguments are those of `approval.approval_statement`."""
+    return approval.approval_statement(
+        **{
+            "manifest_digest": hashlib.sha256(manifest_payload()).hexdigest(),
+            "application": "hello",
+            "environment": "prod",
+            "role": "engineering_lead",
+            "holder": "lead",
+            "created": timestamp(NOW),
+            "expires": timestamp(NOW + 7 * DAY),
+            **changes,
+        }
+    )
+
+
+def approval_envelope(*keys: Ed25519PrivateKey, **changes: Any) -> bytes:
+    return sign(approval_payload(**changes), *(keys or (LEAD_KEY,)))
+
+
+def authorization_payload(**changes: Any) -> bytes:
+    """The lead's authorization for prod-1 to go back; keyword arguments are those of `authorization.authorization_statement`."""
+    return authorization.authorization_statement(
+        **{
+            "manifest_digest": hashlib.sha256(manifest_payload()).hexdigest(),
+            "application": "hello",
+            "environment": "prod",
+            "hosts": [HOST_ID],
+            "role": "engineering_lead",
+            "holder": "lead",
+            "created": timestamp(NOW),
+            "expires": timestamp(NOW + DAY),
+            **changes,
+        }
+    )
+
+
+def authorization_envelope(*keys: Ed25519PrivateKey, **changes: Any) -> bytes:
+    return sign(authorization_payload(**changes), *(keys or (LEAD_KEY,)))

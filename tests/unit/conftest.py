@@ -20,7 +20,7 @@ from ansible.module_utils.slipway.host.places import Host, Places
 from ansible.module_utils.slipway.trust.policy import TrustPolicy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-HOST_ID = "7f3a1c52-6a0e-4a3e-9a64-2f3f5c1d9e10"
+HOST_ID = signed.HOST_ID
 
 UNLIMITED = resource.getrlimit(resource.RLIMIT_FSIZE)
 

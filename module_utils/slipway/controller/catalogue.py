@@ -4,6 +4,8 @@
     <root>/<application>/manifests/<release_id>.dsse.json    signed manifests
     <root>/<application>/trees/<sha256>.json                 file lists, named by their digest
     <root>/<application>/objects/<two hex>/<sha256>          contents, named by their digest
+    <root>/<application>/approvals/<manifest digest>/<environment>.<role>.<holder>.<digest>.dsse.json
+    <root>/<application>/authorizations/…                    rollback authorizations, in the same way
 
 A manifest is written last, so it names only what is there. Nothing read from here is trusted: whoever deploys it
 verifies it.
@@ -23,6 +25,8 @@ from typing import Final
 from ..base.errors import Refusal, shown
 from ..base.fields import NAME, require_release_id
 from ..base.files import full_disk_is_a_refusal, read_regular, sha256_of, sync_file_system, write_durable
+from ..trust.approval import MAX_APPROVAL_BYTES, Approval, open_approval
+from ..trust.authorization import MAX_AUTHORIZATION_BYTES, Authorization, open_authorization
 from ..trust.dsse import MAX_ENVELOPE_BYTES
 from ..trust.manifest import ReleaseManifest
 from ..trust.tree import MAX_FILE_LIST_BYTES, FileList
@@ -30,6 +34,8 @@ from ..trust.verify import parse_manifest, verify_file_list
 
 _SUFFIX: Final = ".dsse.json"
 _NAMED_RELEASES: Final = 5
+_NAMED_DIGITS: Final = 16  # of an approval's digest, enough to tell those of one holder apart
+MAX_CONSENTS: Final = 256
 
 
 class Catalogue:
@@ -144,6 +150,44 @@ class Catalogue:
             write_durable(path, envelope, mode=0o644)
         return path
 
+    def approvals(self, application: str, manifest_digest: str) -> list[bytes]:
+        """The envelopes of the release's approvals, for every environment, sorted by name; none of them is verified."""
+        return self._consents(self._approvals(application, manifest_digest), MAX_APPROVAL_BYTES, "signed approval")
+
+    def authorizations(self, application: str, manifest_digest: str) -> list[bytes]:
+        """The envelopes of the rollback authorizations for the release, likewise."""
+        directory = self._authorizations(application, manifest_digest)
+        return self._consents(directory, MAX_AUTHORIZATION_BYTES, "signed authorization")
+
+    def add_approval(self, envelope: bytes, *, check: bool) -> Path:
+        """Add an approval to the release that it names, durably, and return its path; with `check`, only say which.
+
+        An envelope with the same payload that is there already is replaced: signatures may be spelled in several ways.
+        """
+        _, approval = open_approval(envelope)
+        directory = self._approvals(approval.application, approval.manifest_digest)
+        return _add_consent(directory, approval, envelope, check=check)
+
+    def add_authorization(self, envelope: bytes, *, check: bool) -> Path:
+        """Add a rollback authorization in the same way."""
+        _, authorization = open_authorization(envelope)
+        directory = self._authorizations(authorization.application, authorization.manifest_digest)
+        return _add_consent(directory, authorization, envelope, check=check)
+
+    def _approvals(self, application: str, manifest_digest: str) -> Path:
+        return self._base(application) / "approvals" / manifest_digest
+
+    def _authorizations(self, application: str, manifest_digest: str) -> Path:
+        return self._base(application) / "authorizations" / manifest_digest
+
+    def _consents(self, directory: Path, limit: int, what: str) -> list[bytes]:
+        """What is no regular file, or too long, is left out: it must not stand in the way of those that are good."""
+        found = []
+        for path in sorted(directory.glob(f"[!.]*{_SUFFIX}"))[:MAX_CONSENTS]:
+            with suppress(Refusal, OSError):
+                found.append(read_regular(path, limit=limit, what=what))
+        return found
+
     def _base(self, application: str) -> Path:
         if not NAME.match(application):
             raise Refusal(
@@ -194,3 +238,11 @@ class Catalogue:
             found=f"{len(there)} others; newest: {', '.join(newest)}{also}",
             remedy="Give one of these with -e release_id=, or none for the newest.",
         )
+
+
+def _add_consent(directory: Path, consent: Approval | Authorization, envelope: bytes, *, check: bool) -> Path:
+    name = f"{consent.environment}.{consent.role}.{consent.holder}.{consent.digest[:_NAMED_DIGITS]}{_SUFFIX}"
+    if not check:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+        write_durable(directory / name, envelope, mode=0o644)
+    return directory / name

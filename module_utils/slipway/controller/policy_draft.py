@@ -2,7 +2,8 @@
 """The first version of a trust policy, made from a description that people can read. Controller only.
 
 A draft is {keys: [{holder, role, public_key}], environments: {name: {require, distinct_holders, max_manifest_age_days,
-max_approval_age_days, rollback_depth}}, thresholds: {role: n}, valid_days}; what may be left out has a default below.
+max_approval_age_days, rollback_depth, rollback_require}}, thresholds: {role: n}, valid_days}. Only rollback_require may be left out:
+nobody can then authorize a rollback that the depth does not allow.
 """
 
 from __future__ import annotations
@@ -94,20 +95,27 @@ class Draft:
 
 
 def _environment(item: Fields) -> dict[str, Any]:
-    requirements: list[dict[str, Any]] = []
-    for requirement in item.objects("require", maximum=64):
-        threshold = requirement.integer("threshold", minimum=1)
-        requirements.append({"role": requirement.text("role", NAME), "threshold": threshold})
-        requirement.end()
     environment = {
-        "allowedRollback": {"depth": item.integer("rollback_depth", maximum=1000)},
+        "allowedRollback": {
+            "depth": item.integer("rollback_depth", maximum=1000),
+            "require": _requirements(item, "rollback_require") if "rollback_require" in item else [],
+        },
         "distinctHolders": item.boolean("distinct_holders"),
         "maxApprovalAge": item.integer("max_approval_age_days", minimum=1, maximum=MAX_DAYS) * DAY_SECONDS,
         "maxManifestAge": item.integer("max_manifest_age_days", minimum=1, maximum=MAX_DAYS) * DAY_SECONDS,
-        "require": requirements,
+        "require": _requirements(item, "require"),
     }
     item.end()
     return environment
+
+
+def _requirements(item: Fields, name: str) -> list[dict[str, Any]]:
+    requirements: list[dict[str, Any]] = []
+    for requirement in item.objects(name, maximum=64):
+        threshold = requirement.integer("threshold", minimum=1)
+        requirements.append({"role": requirement.text("role", NAME), "threshold": threshold})
+        requirement.end()
+    return requirements
 
 
 @dataclass(frozen=True)

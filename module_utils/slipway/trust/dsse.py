@@ -49,13 +49,13 @@ class Envelope:
     signatures: tuple[Signature, ...]
 
     @classmethod
-    def parse(cls, data: bytes, *, payload_type: str, what: str) -> Envelope:
-        """Read an envelope of at most 1 MiB that carries exactly `payload_type`, or raise Refusal.
+    def parse(cls, data: bytes, *, payload_type: str, what: str, limit: int = MAX_ENVELOPE_BYTES) -> Envelope:
+        """Read an envelope of at most `limit` bytes that carries exactly `payload_type`, or raise Refusal.
 
         Members that DSSE does not know are accepted, as the specification asks; base64 is standard or URL-safe and
         always canonical. `what` names the document in the refusal.
         """
-        members = canonical.parse(data, what=what, limit=MAX_ENVELOPE_BYTES)
+        members = canonical.parse(data, what=what, limit=limit)
         if not isinstance(members, dict):
             raise _malformed(what, "a JSON object", type(members).__name__)
         if members.get("payloadType") != payload_type:

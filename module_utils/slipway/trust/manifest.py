@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from ..base import canonical
 from ..base.clock import CLOCK_TOLERANCE_SECONDS, seconds_of, timestamp
-from ..base.errors import Refusal, shown
-from ..base.fields import GIT_COMMIT, LAST_SECOND, NAME, ONE_LINE, RELEASE_ID, SHA256, VERSION, Fields
+from ..base.errors import Refusal
+from ..base.fields import GIT_COMMIT, LAST_SECOND, NAME, ONE_LINE, RELEASE_ID, VERSION, Fields
 from .members import Member, read_members
 from .promotion import Promotion
+from .statement import STATEMENT_TYPE, require_type, sha256_of, subjects_of
 from .tree import MAX_FILE_LIST_BYTES
 
-STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 RELEASE_MANIFEST_TYPE: Final = "https://slipway.dev/release-manifest/v1"
 
 _WHAT: Final = "release manifest"
@@ -67,8 +67,7 @@ class ReleaseManifest:
         """Read the canonical payload of a manifest's envelope, or raise Refusal."""
         document = canonical.parse_canonical(payload, what=_WHAT)
         statement = Fields(document, _WHAT, _REASON)
-        _require_type(statement, "_type", STATEMENT_TYPE)
-        _require_type(statement, "predicateType", RELEASE_MANIFEST_TYPE)
+        require_type(statement, RELEASE_MANIFEST_TYPE)
         bundle_digest, tree_digest = _subjects(statement)
         fields = statement.object("predicate")
         statement.end()
@@ -156,48 +155,15 @@ def require_not_from_future(manifest: ReleaseManifest, now: int) -> None:
         )
 
 
-def _require_type(fields: Fields, name: str, expected: str) -> None:
-    found = fields.take(name)
-    if found != expected:
-        raise Refusal(
-            "statement_type",
-            expected=f"{fields.where}.{name}: {expected}",
-            found=shown(found),
-            remedy="This is a document of another kind; give the right file.",
-        )
-
-
 def _subjects(fields: Fields) -> tuple[str, str]:
     """Return the digests of bundle and tree, which are there once each and in this order."""
-    found = fields.take("subject")
-    if not isinstance(found, list) or len(found) != 2:
-        raise Refusal(
-            "statement_subject",
-            expected=f"{fields.where}.subject: the two subjects bundle and tree",
-            found=shown(found),
-            remedy="Build the release again.",
-        )
-    subjects = [Fields(each, f"{fields.where}.subject[{i}]", _REASON) for i, each in enumerate(found)]
+    subjects = subjects_of(fields, "the two subjects bundle and tree", 2)
     digests: list[str] = []
     for subject, name in zip(subjects, ("bundle", "tree"), strict=True):
         subject.choice("name", name)
-        digests.append(_sha256_of(subject))
+        digests.append(sha256_of(subject))
         subject.end()
     return digests[0], digests[1]
-
-
-def _sha256_of(subject: Fields) -> str:
-    """The digest of a subject: one SHA-256 and nothing beside it, since readers choose differently among several."""
-    found = subject.take("digest")
-    sha256 = found.get("sha256") if isinstance(found, dict) and len(found) == 1 else None
-    if not isinstance(sha256, str) or not SHA256.match(sha256):
-        raise Refusal(
-            "digest_malformed",
-            expected=f'{subject.where}.digest: {{"sha256": 64 lower-case hex digits}}',
-            found=shown(found),
-            remedy="Build the release again.",
-        )
-    return sha256
 
 
 def _source(fields: Fields) -> dict[str, str]:

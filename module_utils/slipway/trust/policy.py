@@ -9,7 +9,7 @@ Payload (canonical JSON, type `application/vnd.slipway.trust-policy+json`, signe
     keys             {keyid: {public: hex, holder, notBefore: time, notAfter: time}}
     roles            {name: {keyids: [keyid], threshold}}; `root` and `builder` are required
     environments     {name: {require: [{role, threshold}], distinctHolders, maxManifestAge: seconds,
-                     maxApprovalAge: seconds, allowedRollback: {depth: releases}}}
+                     maxApprovalAge: seconds, allowedRollback: {depth: releases, require: [{role, threshold}]}}}
     minSafeSequence  {application: sequence}; a release below it never runs again
     revoked          {keys: [keyid], payloads: [sha256]}
 
@@ -81,7 +81,10 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Environment:
-    """What one environment asks of a release; ages are seconds, `rollback_depth` counts releases."""
+    """What one environment asks of a release; ages are seconds, `rollback_depth` counts releases.
+
+    `rollback_require` says who must sign an authorization for a rollback that the depth does not allow; empty: none can.
+    """
 
     name: str
     require: tuple[Requirement, ...]
@@ -89,6 +92,7 @@ class Environment:
     max_manifest_age: int
     max_approval_age: int
     rollback_depth: int
+    rollback_require: tuple[Requirement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -317,6 +321,8 @@ def _environment(name: str, entry: Fields, roles: Mapping[str, Role]) -> Environ
         max_manifest_age=entry.integer("maxManifestAge", minimum=1, maximum=MAX_AGE_SECONDS),
         max_approval_age=entry.integer("maxApprovalAge", minimum=1, maximum=MAX_AGE_SECONDS),
         rollback_depth=rollback.integer("depth", maximum=MAX_DEPTH),
+        # Policies that were signed before there were authorizations do not say who gives them: nobody.
+        rollback_require=_requirements(rollback, roles) if "require" in rollback else (),
     )
     rollback.end()
     entry.end()

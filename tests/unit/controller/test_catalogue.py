@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -182,3 +183,47 @@ def test_nothing_of_a_release_is_named_before_all_of_it_is_there(catalogue, tmp_
     with catalogue.workspace("hello") as workspace, pytest.raises(FileNotFoundError):
         catalogue.add(release.envelope, release.file_list.encode(), {"a" * 64: Path(workspace / "absent")})
     assert catalogue.release_ids("hello") == []
+
+
+DIGEST = hashlib.sha256(signed.manifest_payload()).hexdigest()
+ADDED = {
+    "approvals": (Catalogue.add_approval, Catalogue.approvals, signed.approval_envelope),
+    "authorizations": (Catalogue.add_authorization, Catalogue.authorizations, signed.authorization_envelope),
+}
+
+
+@pytest.mark.parametrize("kind", ADDED)
+def test_what_holders_sign_is_found_by_the_release_it_names(catalogue, kind):
+    add_one, read_all, signed_one = ADDED[kind]
+    assert read_all(catalogue, "hello", DIGEST) == []
+    mine, other = signed_one(), signed_one(signed.RISK_KEY, role="risk_manager", holder="risk", environment="staging")
+    path = add_one(catalogue, mine, check=False)
+    assert path.parent == catalogue.root / "hello" / kind / DIGEST
+    assert re.fullmatch(r"prod\.engineering_lead\.lead\.[0-9a-f]{16}\.dsse\.json", path.name)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    add_one(catalogue, other, check=False)
+    assert read_all(catalogue, "hello", DIGEST) == [mine, other]
+    assert read_all(catalogue, "hello", "f" * 64) == []
+
+
+@pytest.mark.parametrize("kind", ADDED)
+def test_adding_the_same_again_changes_nothing_and_checking_writes_nothing(catalogue, kind):
+    add_one, read_all, signed_one = ADDED[kind]
+    path = add_one(catalogue, signed_one(), check=True)
+    assert not catalogue.root.exists()
+    assert add_one(catalogue, signed_one(), check=False) == path
+    assert add_one(catalogue, signed_one(), check=False) == path
+    assert read_all(catalogue, "hello", DIGEST) == [signed_one()]
+
+
+@pytest.mark.parametrize("kind", ADDED)
+def test_what_cannot_be_read_is_not_added_and_does_not_hide_the_others(catalogue, kind):
+    add_one, read_all, signed_one = ADDED[kind]
+    with pytest.raises(Refusal):
+        add_one(catalogue, b"{}", check=False)
+    path = add_one(catalogue, signed_one(), check=False)
+    os.mkfifo(path.with_name("a.dsse.json"))
+    path.with_name("b.dsse.json").mkdir()
+    path.with_name("c.dsse.json").write_bytes(b" " * (1 << 20))
+    path.with_name("d.dsse.json").symlink_to("/dev/zero")
+    assert read_all(catalogue, "hello", DIGEST) == [signed_one()]

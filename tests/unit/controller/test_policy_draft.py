@@ -10,7 +10,7 @@ import signed
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller.policy_draft import Draft, establish
 from ansible.module_utils.slipway.trust.keys import PublicKey
-from ansible.module_utils.slipway.trust.policy import read_policy
+from ansible.module_utils.slipway.trust.policy import Requirement, read_policy
 
 
 def key(private, holder, role):
@@ -51,9 +51,16 @@ def test_a_description_becomes_a_policy_that_hosts_read(tmp_path):
     prod = done.policy.environment("prod")
     assert (prod.max_manifest_age, prod.max_approval_age, prod.rollback_depth) == (90 * 86400, 7 * 86400, 10)
     assert [(role.role, role.threshold) for role in prod.require] == [("risk_manager", 2)]
+    assert prod.rollback_require == ()
     assert done.policy.roles["risk_manager"].threshold == 2
     assert {entry.holder for entry in done.policy.roles["risk_manager"].keys} == {"risk-1", "risk-2"}
     assert done.policy.roles["builder"].keys[0].not_before == signed.NOW
+
+
+def test_a_description_says_who_may_authorize_a_rollback(tmp_path):
+    authorizing = {**PROD, "rollback_require": [{"role": "risk_manager", "threshold": 1}]}
+    done = signed_at(tmp_path / "policy.dsse.json", environments={"prod": authorizing})
+    assert done.policy.environment("prod").rollback_require == (Requirement("risk_manager", 1),)
 
 
 def test_signing_again_changes_nothing_however_late(tmp_path):
@@ -119,6 +126,10 @@ BAD = {
     "an approval with an unknown member": (
         prod(require=[{"role": "risk_manager", "threshold": 1, "or": 1}]),
         "policy_draft_invalid",
+    ),
+    "an authorization by an unknown role": (
+        prod(rollback_require=[{"role": "auditor", "threshold": 1}]),
+        "policy_malformed",
     ),
     "an environment with an unknown member": (prod(skip=True), "policy_draft_invalid"),
     "an environment without an age": ({"environments": {"prod": {}}}, "policy_draft_invalid"),

@@ -27,11 +27,19 @@ def test_a_policy_says_what_it_was_made_of():
     assert read.version == 1
     assert read.expires == signed.UNTIL
     assert read.environment("prod").require == (policy.Requirement("risk_manager", 1),)
-    assert read.environment("prod").rollback_depth == 3
+    assert (read.environment("prod").rollback_depth, read.environment("prod").rollback_require) == (3, ())
     assert read.environment("prod").max_manifest_age == 90 * signed.DAY
     assert read.min_safe_sequence == {"hello": 7}
     assert [key.holder for key in read.roles["builder"].keys] == ["ci"]
     assert len(read.digest) == 64
+
+
+def test_a_policy_says_who_may_authorize_a_rollback():
+    requirement = {"role": "risk_manager", "threshold": 1}
+    prod = signed.environment(allowedRollback={"depth": 3, "require": [requirement]})
+    read = signed.trust_policy(environments={"prod": prod}).environment("prod")
+    assert read.rollback_require == (policy.Requirement("risk_manager", 1),)
+    assert read.require == ()
 
 
 def test_an_environment_that_the_policy_does_not_know_is_refused():
@@ -92,6 +100,12 @@ MALFORMED = {
     "an approval age of a century": with_prod(maxApprovalAge=100 * 366 * signed.DAY),
     "a negative rollback depth": with_prod(allowedRollback={"depth": -1}),
     "allowedRollback with an unknown member": with_prod(allowedRollback={"depth": 1, "any": True}),
+    "authorization by an unknown role": with_prod(
+        allowedRollback={"depth": 1, "require": [{"role": "nobody", "threshold": 1}]}
+    ),
+    "authorization by the builder": with_prod(
+        allowedRollback={"depth": 1, "require": [{"role": "builder", "threshold": 1}]}
+    ),
     "approval by an unknown role": with_prod(require=[{"role": "nobody", "threshold": 1}]),
     "approval by the builder": with_prod(require=[{"role": "builder", "threshold": 1}]),
     "approval by root": with_prod(require=[{"role": "root", "threshold": 1}]),
@@ -118,6 +132,9 @@ THRESHOLDS = {
     "a threshold beyond the holders": with_role("builder", threshold=2),
     "approval by nobody": with_prod(require=[{"role": "risk_manager", "threshold": 0}]),
     "approval by more than there are": with_prod(require=[{"role": "risk_manager", "threshold": 2}]),
+    "authorization by more than there are": with_prod(
+        allowedRollback={"depth": 1, "require": [{"role": "risk_manager", "threshold": 2}]}
+    ),
 }
 
 

@@ -85,10 +85,15 @@ BEYOND_A_MANIFEST_SCHEMA = {
 BEYOND_A_POLICY_SCHEMA = {
     "a key that ends before it begins",
     "a role with an unknown key",
+    "authorization by an unknown role",
     "approval by an unknown role",
     "approval by one role twice",
 }
-BEYOND_A_THRESHOLD_SCHEMA = {"a threshold beyond the holders", "approval by more than there are"}
+BEYOND_A_THRESHOLD_SCHEMA = {
+    "a threshold beyond the holders",
+    "approval by more than there are",
+    "authorization by more than there are",
+}
 BEYOND_A_PATH_SCHEMA = {
     "form NFD",
     "full-width dots",
