@@ -576,10 +576,12 @@ def _compare_files(entries: list[Entry], parent: int, owner: int) -> list[Differ
 def _compare_file(entry: Entry, descriptor: int, owner: int) -> list[Difference]:
     status = os.fstat(descriptor)
     found = _status_differences(entry, status, owner)
+    if not stat.S_ISREG(status.st_mode):
+        return found
     found.extend(_privilege_differences(entry.path, descriptor))
     if status.st_size != entry.size:
         found.append(Difference(entry.path, f"{status.st_size} bytes, not {entry.size}", "file_size"))
-    elif stat.S_ISREG(status.st_mode) and _digest(descriptor, entry.size) != entry.sha256:
+    elif _digest(descriptor, entry.size) != entry.sha256:
         found.append(Difference(entry.path, "other content", "file_content"))
     return found
 
@@ -597,11 +599,11 @@ def _digest(descriptor: int, size: int) -> str:
 
 
 def _status_differences(entry: Entry, status: os.stat_result, owner: int) -> list[Difference]:
-    found: list[Difference] = []
     kind = _kind(status.st_mode)
     mode = stat.S_IMODE(status.st_mode)
     if kind != entry.type:
-        found.append(Difference(entry.path, f"is a {kind}, not a {entry.type}", "file_type"))
+        return [Difference(entry.path, f"is a {kind}, not a {entry.type}", "file_type")]
+    found: list[Difference] = []
     if mode != entry.mode:
         found.append(Difference(entry.path, f"mode {mode:04o}, not {entry.mode:04o}", _mode_code(mode)))
     if status.st_uid != owner:
