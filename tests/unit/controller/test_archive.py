@@ -279,7 +279,17 @@ def encrypted(data):
     return data
 
 
+def zipped_with(method):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as package:
+        package.writestr("a", b"x" * 600)
+    return stream.getvalue()
+
+
 DAMAGED_ZIPS = {
+    "cut at its beginning": (ZIP[1:], "archive_malformed"),
+    "with bzip2": (zipped_with(zipfile.ZIP_BZIP2), "archive_compression"),
+    "with LZMA, whose header may ask for any memory": (zipped_with(zipfile.ZIP_LZMA), "archive_compression"),
     "no zip": (b"hello" * 100, "archive_malformed"),
     "cut": (ZIP[:-30], "archive_malformed"),
     "with damaged data": (ZIP.replace(b"x", b"?", 1)[:35] + b"\xff\xff\xff" + ZIP[38:], "archive_malformed"),
