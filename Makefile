@@ -16,6 +16,17 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # TYPE         what kind of release it is: major, minor or hotfix
 # BUILD_ID     which build of your continuous integration it is
 # TICKETS      the tickets that it is about
+# ENVIRONMENT  the environment that an approval is for
+# ROLE         the role in which somebody signs
+# KEY          the key that signs: a file, agent, or agent:<comment or fingerprint of a key of the ssh-agent>
+# HOSTS        the hosts of a rollback authorization: ids, or names that STATUS knows
+# STATUS       a file with what `make release-status FORMAT=json` printed
+# MANIFEST     the file with the manifest, where the catalogue is not; OUTPUT says where the approval goes
+# AUDIT        the audit bundle of the release that is looked at, for the counts of its tests
+# HOURS        how long what is signed holds; as long as the environment allows without it
+# OUTPUT       a file for what is signed, to be sent; without it that goes into the catalogue
+# FILE         an approval, a rollback authorization, or a draft of the trust policy, that was sent
+# RENEW        yes: draft a trust policy also when nothing but its times changes
 # LIMIT        the hosts, as in -l; without it those of prod, or all where a target only looks
 # CONFIRM      yes: do not ask
 # FORMAT       json: as data, for programs
@@ -26,6 +37,17 @@ RELEASE_ID ?=
 TYPE ?= minor
 BUILD_ID ?=
 TICKETS ?=
+ENVIRONMENT ?=
+ROLE ?=
+KEY ?= agent
+HOSTS ?=
+STATUS ?=
+MANIFEST ?=
+AUDIT ?=
+HOURS ?=
+OUTPUT ?=
+FILE ?=
+RENEW ?=
 LIMIT ?=
 CONFIRM ?=
 FORMAT ?= table
@@ -42,6 +64,21 @@ release_audit := {{ slipway_release_directory }}/audit_$(STAMP)
 release_id := $(RELEASE_ID)
 release_type := $(TYPE)
 release_build_id := $(BUILD_ID)
+approval_environment := $(ENVIRONMENT)
+approval_role := $(ROLE)
+approval_key := $(KEY)
+approval_hosts := $(HOSTS)
+approval_status := $(STATUS)
+approval_manifest := $(MANIFEST)
+approval_audit := $(AUDIT)
+approval_valid_hours := $(HOURS)
+approval_output := $(OUTPUT)
+approval_file := $(FILE)
+approval_confirmed := $(CONFIRM)
+trust_file := $(FILE)
+trust_key := $(KEY)
+trust_confirmed := $(CONFIRM)
+trust_renew := $(RENEW)
 comma := ,
 release_tickets := $(subst $() ,$(comma),$(strip $(TICKETS)))
 
@@ -55,6 +92,9 @@ ifeq ($(filter table json,$(FORMAT)),)
 $(error FORMAT: expected table or json, found '$(FORMAT)')
 endif
 endif
+
+# $(call needs,names): each of these variables is given.
+needs = $(foreach name,$(1),$(if $($(name)),,$(error $(name): expected a value, found none. The line above its default in the Makefile says what it is)))
 
 # $(call vars,names): the variables of these names that are not empty, as extra variables.
 vars = $(foreach name,$(1),$(if $($(name)),-e $(name)='"$($(name))"'))
@@ -79,6 +119,8 @@ endef
 
 .PHONY: help demo test check lint types unit molecule e2e bench lab clean-lab venv dev docs lock
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
+.PHONY: trust-draft trust-sign trust-add trust-rotate
+.PHONY: approve approval-add approvals authorize-rollback key
 .PHONY: deploy-staging deploy-prod rollback deploy-status may-be-asked
 
 help: ## Show what there is to make
@@ -134,6 +176,10 @@ release-deploy: may-be-asked release-manifest ## 4. Deploy it to prod (asks for 
 	@$(call confirm,deploys $(PIPELINE_ID) to $(or $(LIMIT),prod))
 	@$(PLAY) deploy.yml -l '$(or $(LIMIT),prod)' $(call vars,application) -e release_id='$(PIPELINE_ID)'
 
+SIGN = $(PLAY) playbooks/approve.yml $(call vars,application release_id approval_environment approval_role approval_key approval_manifest \
+	approval_audit approval_valid_hours approval_output approval_confirmed) \
+	$(if $(filter authorize-rollback,$@),$(call vars,approval_hosts approval_status))
+
 # Before an hour of audit and validation: is there anybody who could say yes afterwards?
 may-be-asked:
 	@[ '$(CONFIRM)' = yes ] || [ -t 0 ] || { $(NOBODY_TO_ASK) }
@@ -144,6 +190,35 @@ release-rollback: venv ## Take prod back to its previous good release (asks for 
 
 release-status: venv ## What every host serves, what that is, who brought it, how long it is watched (FORMAT=json)
 	@$(call tell,playbooks/status.yml,$(if $(filter json,$(FORMAT)),json,full))
+
+## Approvals (RELEASE_ID= ENVIRONMENT= ROLE= KEY=FILE|agent|agent:NAME; MANIFEST= and OUTPUT= without the catalogue)
+key: venv ## Say which public key KEY has, for the trust policy
+	@$(PLAY) playbooks/key.yml $(call vars,approval_key)
+
+approve: venv ## Show a release, ask for a yes, and sign that it may run in ENVIRONMENT
+	@$(call needs,ENVIRONMENT ROLE)$(if $(MANIFEST),,$(call needs,RELEASE_ID))$(SIGN)
+
+approval-add: venv ## Take in an approval or a rollback authorization that was sent (FILE=)
+	@$(call needs,FILE)$(PLAY) playbooks/approval_add.yml $(call vars,approval_file)
+
+approvals: venv ## Show for each environment which approvals a release has, lacks, and who can give them
+	@$(call needs,RELEASE_ID)$(PLAY) playbooks/approvals.yml $(call vars,application release_id)
+
+authorize-rollback: venv ## Sign that HOSTS may go back to a release that the policy does not let them go back to by itself
+	@$(call needs,ENVIRONMENT ROLE HOSTS)$(if $(MANIFEST),,$(call needs,RELEASE_ID))$(SIGN)
+
+## The trust policy (group_vars/all/trust.yml; docs/howto/rotate-the-trust-policy.md)
+trust-draft: venv ## Draft its next version; the root keys that live here sign it (RENEW=yes: only its times)
+	@$(PLAY) playbooks/trust_draft.yml $(call vars,trust_renew)
+
+trust-sign: venv ## Show what a draft changes, ask for a yes, and sign it with the key of a root holder (FILE= KEY=)
+	@$(call needs,FILE)$(PLAY) playbooks/trust_sign.yml $(call vars,trust_file trust_key trust_confirmed)
+
+trust-add: venv ## Take in a draft that others have signed (FILE=)
+	@$(call needs,FILE)$(PLAY) playbooks/trust_sign.yml $(call vars,trust_file)
+
+trust-rotate: venv ## Bring every host to the newest version; what is served goes on (LIMIT=)
+	@$(PLAY) playbooks/trust.yml $(if $(LIMIT),-l '$(LIMIT)')
 
 ## Deployments of releases that are there (APPLICATION= RELEASE_ID=)
 deploy-staging: venv ## Deploy the newest release to staging

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes the page of a release on the controller."""
+"""Writes pages of releases on the controller."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent 
 
 from ansible.module_utils.slipway._action import ControllerAction
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.controller.holders import Holders
 from ansible.module_utils.slipway.controller.manifest_view import ManifestView
 
 
@@ -20,7 +21,12 @@ class ActionModule(ControllerAction):
     name = "slipway_release_view"
 
     def answer(self, arguments, task_vars):
-        catalogue = Catalogue(Path(arguments["catalogue"]))
-        manifest = catalogue.manifest(arguments["application"], arguments["release_id"])
-        page = ManifestView(Path(arguments["directory"]), manifest)
-        return {"changed": page.write({}, check=self._task.check_mode), "page": str(page.path)}
+        catalogue, application = Catalogue(Path(arguments["catalogue"])), arguments["application"]
+        holders = Holders.parse(arguments["holders"])
+        release_ids = [arguments["release_id"]] if arguments["release_id"] else catalogue.release_ids(application)
+        pages = [
+            ManifestView(Path(arguments["directory"]), catalogue.manifest(application, release_id), holders)
+            for release_id in release_ids
+        ]
+        changed = [page.write({}, check=self._task.check_mode) for page in pages]
+        return {"changed": any(changed), "pages": [str(page.path) for page in pages]}

@@ -47,5 +47,6 @@ class ActionModule(ControllerAction):
             arguments["application"],
             Path(arguments["view_directory"]),
             records,
+            holders=arguments["holders"],
             check=self._task.check_mode,
         )

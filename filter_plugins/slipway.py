@@ -10,7 +10,8 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway.controller import report, runs, story  # noqa: E402 - the path above comes first
+from ansible.module_utils.slipway.controller import report, runs, story
+from ansible.module_utils.slipway.controller.holders import Holders
 
 
 def by_host(hosts, hostvars, name):
@@ -33,9 +34,12 @@ def runs_table(answers, limit):
     return runs.runs_table(newest_runs(answers, limit), [host for host in answers if "records" not in answers[host]])
 
 
-def whole_story(answers, histories, application):
-    """What the fleet serves and how it came to that."""
-    return story.story(answers, records_by_host(histories), application=application, now=int(time.time()))
+def whole_story(answers, histories, application, holders):
+    """What the fleet serves and how it came to that, with the names of ``trust_holders``."""
+    people = Holders.parse(holders)
+    return story.story(
+        answers, records_by_host(histories), application=application, now=int(time.time()), holders=people
+    )
 
 
 class FilterModule:
@@ -44,6 +48,8 @@ class FilterModule:
     def filters(self):
         return {
             "slipway_by_host": by_host,
+            "slipway_not_rotated": report.not_rotated,
+            "slipway_rotation_report": report.rotation_report,
             "slipway_newest_runs": newest_runs,
             "slipway_runs_table": runs_table,
             "slipway_status_table": report.status_table,

@@ -32,9 +32,12 @@ options:
     type: path
     required: true
   release_id:
-    description: The release.
+    description: The release. Without one the pages of all releases in the catalogue are written anew.
     type: str
-    required: true
+  holders:
+    description: The people behind holder ids, each C(name) and C(email) by id. They stand in the page and nowhere else.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -45,14 +48,23 @@ EXAMPLES = r"""
     directory: release/manifests
     release_id: v1.2.3
   run_once: true
+
+- name: Write all pages anew, after a name was corrected or erased
+  slipway_release_view:
+    catalogue: .slipway/catalogue
+    application: shop
+    directory: release/manifests
+    holders: "{{ trust_holders }}"
+  run_once: true
 """
 
 RETURN = r"""
-page:
-  description: The page.
+pages:
+  description: The pages, of which those that differed were written.
   returned: success
-  type: str
-  sample: release/manifests/v1.2.3.yaml
+  type: list
+  elements: str
+  sample: [release/manifests/v1.2.3.yaml]
 reason:
   description: Stable code of a refusal, e.g. application_unknown.
   returned: refusal

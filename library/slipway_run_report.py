@@ -31,6 +31,10 @@ options:
     description: Where the pages of releases are; the run's records are written into those of the releases concerned.
     type: path
     required: true
+  holders:
+    description: The people behind holder ids, each C(name) and C(email) by id, for those pages.
+    type: dict
+    default: {}
   application:
     description: Name of the application.
     type: str

@@ -15,4 +15,5 @@ hypothesis.settings.register_profile("slipway", deadline=None)
 hypothesis.settings.register_profile("slipway-ci", deadline=None, derandomize=True, print_blob=True, database=None)
 hypothesis.settings.load_profile("slipway-ci" if os.environ.get("CI") else "slipway")
 
+from agents import agent  # noqa: E402, F401 - fixtures for every test, after the path is set
 from releases import in_memory, site  # noqa: E402, F401 - fixtures for every test, after the path is set

@@ -21,7 +21,7 @@ from test_modules import CONTROLLER_ONLY, ON_HOSTS
 # For people, or of Ansible itself.
 EVERYWHERE = {"changed", "failed", "msg", "diff"}
 REFUSAL = {"reason", "expected", "found", "remedy"}
-# Only where the host itself fails in the middle; tests/unit/host/test_release.py has the faults for that.
+# Only where the host itself fails in the middle; tests/unit/test_release.py has the faults for that.
 SELDOM = {"prune_error"}
 V1, V2 = {"bin/shop": b"one"}, {"bin/shop": b"two"}
 
@@ -91,7 +91,7 @@ def answers_of(name, site, tmp_path):
         return units_written(site)
     if name in ("slipway_audit_bundle", "slipway_validation"):
         return audited(name, site, tmp_path)
-    if name in ("slipway_keypair", "slipway_trust_policy", "slipway_bundle"):
+    if name in ("slipway_keypair", "slipway_key_info", "slipway_trust_policy", "slipway_bundle"):
         return made_on_a_controller(name, site, tmp_path)
     return planned(name, site, tmp_path)
 
@@ -123,6 +123,7 @@ def units_written(site):
 def made_on_a_controller(name, site, tmp_path):
     root, builder, policy = tmp_path / "keys/root.pem", tmp_path / "keys/builder.pem", tmp_path / "policy.json"
     made = {"slipway_keypair": [doors.run("slipway_keypair", path=path) for path in (root, builder)]}
+    made["slipway_key_info"] = [doors.run("slipway_key_info", key=path) for path in (root, tmp_path / "none.pem")]
     entries = [
         {"holder": "operator", "role": "root", "path": str(root)},
         {"holder": "ci", "role": "builder", "path": str(builder)},

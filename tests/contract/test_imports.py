@@ -19,7 +19,7 @@ FILES = sorted(path.relative_to(repository.DOMAIN).as_posix() for path in reposi
 ROOMS = ("base", "trust", "application", "host", "controller")
 ANSIBLE = {"_action.py", "_module.py"}
 ON_HOSTS = [name for name in FILES if name.partition("/")[0] not in resident.CONTROLLER_ONLY]
-ON_CONTROLLERS_TOO = {"yaml", "jsonschema", "packaging", "referencing"}
+ON_CONTROLLERS_TOO = {"yaml", "jsonschema", "packaging", "paramiko", "referencing"}
 # What a controller alone runs of a file that hosts have too: asked for by members.CONTROLLER_CHECKS and while building.
 LATE = {"trust/members.py": ON_CONTROLLERS_TOO}
 

@@ -9,7 +9,7 @@ import pytest
 from ansible.module_utils.slipway.application.preflight import Needs, Result, judge
 from ansible.module_utils.slipway.base.clock import seconds_of
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.controller.report import Watch, endings_of, run_report, status_table
+from ansible.module_utils.slipway.controller.report import Watch, endings_of, rotation_report, run_report, status_table
 from ansible.module_utils.slipway.controller.runs import newest_runs, runs_table
 from ansible.module_utils.slipway.controller.selection import (
     Candidate,
@@ -186,18 +186,39 @@ def test_a_run_ends_with_this_report(golden, name):
 def test_the_fleet_is_shown_in_this_table(golden):
     served = {
         "active": NEW, "since": "2026-11-21T04:06:55Z", "deployed_by": "anna", "health": {"outcome": "success"}, "previous": OLD,
-        "bad": {},
+        "bad": {}, "policy": {"version": 2, "digest": "d" * 64, "expires": "2028-11-20T04:06:55Z", "problem": None},
     }  # fmt: skip
     nothing = {"active": None, "since": None, "deployed_by": None, "health": None, "previous": None, "bad": {}}
     answers = {
         "prod-1": served,
         "prod-2": {**served, "active": OLD, "previous": None, "bad": {NEW: "health_failed", "v1.1.0": "taken_back"}},
-        "prod-3": {**served, "health": {"outcome": "failure"}},
-        "prod-4": nothing,
+        "prod-3": {**served, "health": {"outcome": "failure"}, "policy": {**served["policy"], "version": 1}},
+        "prod-4": {**nothing, "policy": {"version": None, "problem": "trust_policy_missing"}},
         "prod-5": {"failed": True, "reason": "environment_mismatch"},
         "prod-6": {},
     }
     golden("status", status_table(answers))
+
+
+@pytest.mark.parametrize("is_check", [False, True])
+def test_a_rotation_is_told_like_this(golden, is_check):
+    versions = {number: {"version": number, "expires": f"202{6 + number}-11-20T04:06:55Z"} for number in (1, 2, 3)}
+    key = "key 9f2b4cbb1a1a7f2a of build-2 (builder): new, valid from 2026-11-21T04:06:55Z to 2029-11-20T04:06:55Z"
+    rotated = {
+        "before": versions[2], "after": versions[3], "rotated": [3], "differences": ["version: 2 -> 3", key],
+    }  # fmt: skip
+    answers = {
+        "prod-1": rotated,
+        "prod-2": {**rotated, "before": versions[1], "rotated": [2, 3], "differences": ["version: 1 -> 3", key]},
+        "prod-3": rotated,
+        "prod-4": {"before": versions[3], "after": versions[3], "rotated": [], "differences": []},
+        "prod-5": {
+            "reason": "policy_version_older",
+            "msg": "policy_version_older: expected version 4 …; found version 3.",
+        },
+        "prod-6": {"msg": "No route to host"},
+    }
+    golden(f"rotation{'_in_check_mode' if is_check else ''}", rotation_report(answers, is_check=is_check))
 
 
 def recorded(seq, release, **changes):
@@ -378,6 +399,6 @@ def test_a_refusal_is_said_like_this(golden, name):
 
 def test_every_golden_file_is_somebody_s():
     known = {f"report_{name}" for name in RUNS} | {f"plan_{name}" for name in PLANS}
-    known |= {"preflight", "preflight_warnings", "runs", "status", "story"}
+    known |= {"preflight", "preflight_warnings", "rotation", "rotation_in_check_mode", "runs", "status", "story"}
     known |= {f"refusal_{name}" for name in REFUSALS}
     assert {path.stem for path in Path(__file__).parent.glob("*.txt")} == known

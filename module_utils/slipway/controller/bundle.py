@@ -11,13 +11,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..base.clock import CLOCK_TOLERANCE_SECONDS, timestamp
 from ..base.errors import Refusal, shown
 from ..base.fields import VERSION, require_release_id
 from ..trust import dsse, verify
-from ..trust.keys import PublicKey
+from ..trust.keys import PublicKey, SigningKey
 from ..trust.manifest import Limits, ReleaseManifest, statement
 from ..trust.members import require_sound
 from ..trust.policy import BUILDER, TrustPolicy
@@ -30,9 +30,6 @@ from .migrations import read_migrations
 from .source import Content, Facts, facts, opened, read
 from .validation import evidence_of
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 DEFAULT_VALID_SECONDS: Final = 365 * 86400
 
 
@@ -44,7 +41,7 @@ class Request:
     """
 
     source: Path
-    builder_key: Ed25519PrivateKey
+    builder_key: SigningKey
     policy: TrustPolicy
     now: int
     release_id: str | None = None

@@ -152,12 +152,12 @@ class Catalogue:
 
     def approvals(self, application: str, manifest_digest: str) -> list[bytes]:
         """The envelopes of the release's approvals, for every environment, sorted by name; none of them is verified."""
-        return self._consents(self._approvals(application, manifest_digest), MAX_APPROVAL_BYTES, "signed approval")
+        return self._consents(self._approvals(application, manifest_digest), MAX_APPROVAL_BYTES, "approval file")
 
     def authorizations(self, application: str, manifest_digest: str) -> list[bytes]:
         """The envelopes of the rollback authorizations for the release, likewise."""
         directory = self._authorizations(application, manifest_digest)
-        return self._consents(directory, MAX_AUTHORIZATION_BYTES, "signed authorization")
+        return self._consents(directory, MAX_AUTHORIZATION_BYTES, "authorization file")
 
     def add_approval(self, envelope: bytes, *, check: bool) -> Path:
         """Add an approval to the release that it names, durably, and return its path; with `check`, only say which.

@@ -29,6 +29,7 @@ from ..trust.policy import TrustPolicy
 from ..trust.tree import FileList
 from . import manifest_view, resident, selection
 from .catalogue import Catalogue
+from .holders import Holders
 from .memory import ControllerState, Process
 
 Answers = Mapping[str, Mapping[str, Any]]
@@ -98,7 +99,13 @@ def end_run(state: Path, run: Mapping[str, Any], outcome: str) -> None:
 
 
 def write_views(
-    catalogue: Catalogue, application: str, directory: Path, records: Mapping[str, Record], *, check: bool
+    catalogue: Catalogue,
+    application: str,
+    directory: Path,
+    records: Mapping[str, Record],
+    *,
+    holders: Mapping[str, Any] | None = None,
+    check: bool,
 ) -> str | None:
     """Write the page of every release that a run's ``records`` (by host) say something of; what went wrong, else None.
 
@@ -106,10 +113,11 @@ def write_views(
     written must not decide how a run ended.
     """
     try:
+        people = Holders.parse(holders or {})
         known = set(catalogue.release_ids(application))
         for release_id, concerned in sorted(manifest_view.concerned(records).items()):
             if release_id in known:
-                page = manifest_view.ManifestView(directory, catalogue.manifest(application, release_id))
+                page = manifest_view.ManifestView(directory, catalogue.manifest(application, release_id), people)
                 page.write(concerned, check=check)
     except (Refusal, OSError) as error:
         return str(error)

@@ -8,7 +8,7 @@ catalogue and the histories on the hosts. Controller only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..base.errors import Refusal
 from ..base.files import read_if_there, write_durable
 from ..host.history import Record
 from ..trust.manifest import ReleaseManifest
+from .holders import Holders
 
 HEAD = (
     "# A view, made anew by every run: of the signed manifest (sha256 {digest})\n"
@@ -34,10 +35,11 @@ OF_HOST = (
 
 @dataclass(frozen=True)
 class ManifestView:
-    """The page of one release in ``directory`` (release/manifests)."""
+    """The page of one release in ``directory`` (release/manifests), with the people behind holder ids."""
 
     directory: Path
     manifest: ReleaseManifest
+    holders: Holders = field(default_factory=Holders)
 
     @property
     def path(self) -> Path:
@@ -48,7 +50,10 @@ class ManifestView:
         hosts = self._hosts_before()
         for host, record in records.items():
             hosts[host] = {**hosts.get(host, {}), record["operation"]: _of_host(record)}
-        page = {**_of_manifest(self.manifest, self.directory, hosts), "hosts": dict(sorted(hosts.items()))}
+        page = {
+            **_of_manifest(self.manifest, self.directory, hosts, self.holders),
+            "hosts": dict(sorted(hosts.items())),
+        }
         body = yaml.safe_dump(_plain(page), sort_keys=False, allow_unicode=True, width=120)
         return HEAD.format(digest=self.manifest.digest) + body
 
@@ -120,7 +125,9 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def _of_manifest(manifest: ReleaseManifest, directory: Path, hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _of_manifest(
+    manifest: ReleaseManifest, directory: Path, hosts: Mapping[str, Mapping[str, Any]], holders: Holders
+) -> dict[str, Any]:
     promotion, audit = manifest.promotion, manifest.promotion.audit
     newest = _newest_by_environment(hosts)
     last = max(newest.values(), key=lambda entry: str(entry["timestamp"]), default=None)
@@ -141,10 +148,10 @@ def _of_manifest(manifest: ReleaseManifest, directory: Path, hosts: Mapping[str,
             if audit
             else None
         ),
-        "built": {"timestamp": manifest.created, "builder": manifest.builder, "expires": manifest.expires},
+        "built": {"timestamp": manifest.created, "builder": manifest.builder, **holders.entry(manifest.builder), "expires": manifest.expires},
         "deployment": _who_and_when(last) if last else None,
         "deployments": {environment: _who_and_when(entry) for environment, entry in sorted(newest.items())},
-        "approvals": list(last.get("approvals", ())) if last else [],
+        "approvals": [{**each, **holders.entry(each["holder"])} for each in _approvals(last)],
         "artifacts": _artifacts(manifest, previous),
         "rollback_plan": {
             "previous_release_id": previous,
@@ -178,6 +185,12 @@ def _newest_by_environment(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         if entry and str(entry["timestamp"]) >= str(newest.get(entry["environment"], {}).get("timestamp", "")):
             newest[str(entry["environment"])] = entry
     return newest
+
+
+def _approvals(entry: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """The approvals of a record; what else a spoiled page has there is left out."""
+    given = (entry or {}).get("approvals") or []
+    return [each for each in given if isinstance(each, Mapping) and isinstance(each.get("holder"), str)]
 
 
 def _who_and_when(entry: Mapping[str, Any]) -> dict[str, Any]:

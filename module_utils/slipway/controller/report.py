@@ -16,16 +16,49 @@ def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, answer in sorted(answers.items()):
         if "active" not in answer:
-            rows.append((name, "?", "?", "?", answer.get("reason", "unreachable"), "?", "?"))
+            rows.append((name, "?", "?", "?", answer.get("reason", "unreachable"), "?", "?", "?"))
             continue
         health = answer.get("health") or {"outcome": "-"}
         rows.append(
             (
                 name, answer["active"] or "-", answer["since"] or "-", answer["deployed_by"] or "-", health["outcome"],
-                answer["previous"] or "-", ", ".join(answer["bad"]) or "-",
+                answer["previous"] or "-", ", ".join(answer["bad"]) or "-", _policy(answer.get("policy")),
             )
         )  # fmt: skip
-    return table(("host", "release", "since", "by", "health", "previous", "bad"), rows)
+    return table(("host", "release", "since", "by", "health", "previous", "bad", "policy"), rows)
+
+
+def _policy(policy: Mapping[str, Any] | None) -> str:
+    """The version of a host's trust policy and its last day, or what is wrong with it."""
+    if not policy:
+        return "-"
+    return str(policy["problem"] or f"{policy['version']} until {policy['expires'][:10]}")
+
+
+def not_rotated(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The hosts that did not answer a rotation, or refused it; ``answers`` are those of `trust_update.rotate_policy`."""
+    return sorted(host for host, answer in answers.items() if "after" not in answer)
+
+
+def rotation_report(answers: Mapping[str, Mapping[str, Any]], *, is_check: bool = False) -> str:
+    """One line a host: the version of the trust policy that it lives by, then in words what has changed, then what is next."""
+    rows = []
+    for name, answer in sorted(answers.items()):
+        if "after" not in answer:
+            rows.append((name, "?", "?", answer.get("reason", "unreachable"), str(answer.get("msg") or "-")))
+            continue
+        outcome = "would be rotated" if is_check else "rotated"
+        step = f"{answer['before']['version']} -> {answer['after']['version']}" if answer["rotated"] else "-"
+        rows.append(
+            (name, str(answer["after"]["version"]), answer["after"]["expires"], outcome if answer["rotated"] else "unchanged", step)
+        )  # fmt: skip
+    told = [table(("host", "policy", "until", "outcome", "why"), rows)]
+    changes: dict[tuple[str, ...], list[str]] = {}
+    for name, answer in sorted(answers.items()):
+        if answer.get("differences"):
+            changes.setdefault(tuple(answer["differences"]), []).append(name)
+    told += ["\n".join([f"{', '.join(hosts)}:", *(f"  {line}" for line in lines)]) for lines, hosts in changes.items()]
+    return "\n\n".join(told)
 
 
 @dataclass(frozen=True)

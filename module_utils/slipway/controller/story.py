@@ -9,18 +9,27 @@ from typing import Any
 from ..application.rollback_plan import failed_steps
 from ..base.clock import seconds_of
 from ..host.history import Record
+from .holders import Holders
 from .report import status_table
 from .runs import newest_runs, runs_table
 
 Answers = Mapping[str, Mapping[str, Any]]
 RUNS = 5
+NOBODY = Holders()
 
 
-def story(answers: Answers, histories: Mapping[str, Sequence[Record]], *, application: str, now: int) -> str:
+def story(
+    answers: Answers,
+    histories: Mapping[str, Sequence[Record]],
+    *,
+    application: str,
+    now: int,
+    holders: Holders = NOBODY,
+) -> str:
     """What every host serves, then each release that is served with all that is known of it, then the newest runs.
 
     ``answers`` are those of `status.inspect` with ``manifest``, by host; ``histories`` the hosts' newest records; ``now``
-    is Unix seconds.
+    is Unix seconds; ``holders`` are the people behind the ids in manifests and approvals.
     """
     chapters = [status_table(answers)]
     for (release_id, environment), hosts in _served(answers).items():
@@ -28,8 +37,8 @@ def story(answers: Answers, histories: Mapping[str, Sequence[Record]], *, applic
         manifests = [answers[host]["manifest"] for host in hosts if answers[host].get("manifest")]
         previous = {host: answers[host].get("previous") for host in hosts}
         lines = [
-            *_of_release(manifests[0] if manifests else {}),
-            *_of_deployment(records, now),
+            *of_release(manifests[0] if manifests else {}, holders),
+            *_of_deployment(records, now, holders),
             *_way_back(application, previous),
         ]
         chapters.append(
@@ -61,7 +70,8 @@ def _activation(records: Sequence[Record], release_id: str) -> Record | None:
     return None
 
 
-def _of_release(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+def of_release(manifest: Mapping[str, Any], holders: Holders = NOBODY) -> list[tuple[str, str]]:
+    """What a manifest's predicate says of its release, as pairs of a name and a text."""
     if not manifest:
         return [("release", "its manifest could not be read on any host")]
     metadata, source = manifest.get("metadata", {}), manifest["source"]
@@ -78,7 +88,7 @@ def _of_release(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     tickets = [f"for {', '.join(metadata['tickets'])}"] if metadata.get("tickets") else []
     lines = [
         ("release", f"{manifest.get('release_type', 'minor')}, version {manifest['version']}"),
-        ("built", f"{manifest['created']} by {manifest['builder']}, valid until {manifest['expires']}"),
+        ("built", f"{manifest['created']} by {holders.named(manifest['builder'])}, valid until {manifest['expires']}"),
         ("source", ", ".join([f"{source['kind']} {source['name']}", *git, *tickets])),
         ("audit", _of_audit(manifest.get("audit"))),
     ]
@@ -95,7 +105,7 @@ def _of_audit(audit: Mapping[str, Any] | None) -> str:
     return f"{audit['name']} (sha256 {audit['sha256']}), validation {audit['validation_result'].replace('_', ' ')}"
 
 
-def _of_deployment(records: Sequence[Record], now: int) -> list[tuple[str, str]]:
+def _of_deployment(records: Sequence[Record], now: int, holders: Holders) -> list[tuple[str, str]]:
     if not records:
         return [("deployed", "before the records that were read")]
     newest = max(records, key=lambda record: str(record["timestamp"]))
@@ -103,7 +113,10 @@ def _of_deployment(records: Sequence[Record], now: int) -> list[tuple[str, str]]
     smoke = {True: "smoke test passed", False: "smoke test failed", None: "no smoke test"}[newest["smoke_test_passed"]]
     lines = [
         (verb, f"{newest['timestamp']} by {newest['deployed_by']} ({newest['run_id']}), {smoke}"),
-        ("approvals", ", ".join(str(each) for each in newest.get("approvals", ())) or "none"),
+        (
+            "approvals",
+            "; ".join(holders.acting(each["holder"], each["role"]) for each in newest.get("approvals", ())) or "none",
+        ),
     ]
     if newest.get("verification"):
         passed = sum(step["passed"] for step in newest["verification"])

@@ -17,6 +17,7 @@ from ..base import canonical
 from ..base.errors import Refusal
 from ..base.files import fsync_directory, point_link, read_link, read_regular, write_durable
 from ..trust.policy import TrustPolicy
+from ..trust.rotation import version_older
 from .pack import RESIDENT_LIMIT
 from .places import FORMAT, POLICY_LIMIT, Host
 
@@ -28,15 +29,17 @@ def bootstrap(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[st
 
     request: name, environment, trust_policy (the envelope's text), resident (path of the package on this host).
     answer: changed, installed (what was, or would be, written), host {id, name, environment}.
-    Refusals: ``host_is_another``, ``trust_policy_differs``, those of a trust policy that does not hold.
+    Refusals: ``host_is_another``, those of a trust policy that does not hold, and of one that is not the host's own:
+    ``trust_policy_differs``, ``trust_policy_outdated``, ``policy_version_older``.
     """
     policy = request["trust_policy"].encode()
-    TrustPolicy.parse(policy).environment(request["environment"])
+    offered = TrustPolicy.parse(policy)
+    offered.environment(request["environment"])
     installed = []
     identity_path, policy_path = host.configuration / "host.json", host.configuration / "trust-policy.dsse.json"
     identity = _identity(request, host) if identity_path.exists() else None
     if policy_path.exists():
-        _require_same_policy(policy_path, policy)
+        _require_same_policy(policy_path, offered)
     package = read_regular(Path(request["resident"]), limit=RESIDENT_LIMIT, what="resident package")
     if identity is None:
         installed.append("identity")
@@ -81,12 +84,22 @@ def _identity(request: Mapping[str, Any], host: Host) -> dict[str, str]:
     return {"id": found.id, "name": found.name, "environment": found.environment}
 
 
-def _require_same_policy(path: Path, policy: bytes) -> None:
-    found = read_regular(path, limit=POLICY_LIMIT, what="trust policy")
-    if found != policy:
+def _require_same_policy(path: Path, offered: TrustPolicy) -> None:
+    found = TrustPolicy.parse(read_regular(path, limit=POLICY_LIMIT, what="trust policy"))
+    if found.digest == offered.digest:
+        return
+    if found.version < offered.version:
         raise Refusal(
-            "trust_policy_differs",
-            expected=f"this controller's trust policy in {path}",
-            found=f"version {TrustPolicy.parse(found).version} with other content",
-            remedy="A policy is rotated, not replaced. If the controller's keys were made anew, bootstrap a fresh machine.",
+            "trust_policy_outdated",
+            expected=f"version {offered.version} of the trust policy in {path}, which this controller has",
+            found=f"version {found.version}",
+            remedy="Run playbooks/trust.yml for this host, then the same command again.",
         )
+    if found.version > offered.version:
+        raise version_older(found, offered)
+    raise Refusal(
+        "trust_policy_differs",
+        expected=f"this controller's trust policy in {path}",
+        found=f"version {found.version} with other content",
+        remedy="A policy is rotated, not replaced. If the controller's keys were made anew, bootstrap a fresh machine.",
+    )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..base.errors import Refusal
-from . import bootstrap, release, status, unit_file
+from . import bootstrap, release, status, trust_update, unit_file
 from .places import Host
 
 Operation = Callable[..., dict[str, Any]]
@@ -26,6 +26,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "revert": release.revert,
     "recover": release.recover,
     "bootstrap": bootstrap.bootstrap,
+    "rotate_policy": trust_update.rotate_policy,
     "write_unit": unit_file.write,
 }
 

@@ -29,6 +29,7 @@ from ..application.health import Prober
 from ..application.preflight import FAIL, PASS, WARN, Result
 from ..application.service import Service
 from ..application.settings import Credentials, EnvironmentFile, Unit, below, gather, read_files
+from ..base.clock import seconds_of
 from ..base.command import PATH
 from ..base.errors import Refusal
 from ..base.files import read_regular
@@ -37,6 +38,7 @@ from .places import Host, Places
 FILE_LIMIT: Final = 1 << 20
 QUICK_SECONDS: Final = 10.0
 IMPORT_SECONDS: Final = 30.0
+RENEW_SECONDS: Final = 30 * 86400
 STARTING: Final = (
     "enabled",
     "enabled-runtime",
@@ -94,6 +96,7 @@ class Readiness:
     def results(self) -> list[Result]:
         """Every result. A check that cannot be made is a FAIL of its own and does not hold the others back."""
         checks: dict[str, Callable[[], Iterator[Result]]] = {
+            "policy": self._policy,
             "unit": self._unit,
             "security": self._security,
             "configuration": self._configuration,
@@ -114,6 +117,15 @@ class Readiness:
                 remedy = "Mend the host, then check again."
                 results.append(Result(name, "-", FAIL, f"cannot be checked: {found}", remedy))
         return results
+
+    def _policy(self) -> Iterator[Result]:
+        """Whether the trust policy goes on long enough: nothing new can be activated once it has ended."""
+        policy = self.host.policy()
+        left = seconds_of(policy.expires) - self.host.clock.now()
+        status = FAIL if left <= 0 else WARN if left < RENEW_SECONDS else PASS
+        found = f"version {policy.version} {'ended' if left <= 0 else 'ends'} at {policy.expires}"
+        renew = "Sign the next version and roll it out: docs/howto/rotate-the-trust-policy.md"
+        yield Result("policy", "trust policy", status, found, "" if status == PASS else renew)
 
     @cached_property
     def unit(self) -> Unit | None:

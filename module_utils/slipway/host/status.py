@@ -17,7 +17,7 @@ from ..application.service import Service
 from ..base.clock import timestamp
 from ..base.errors import Refusal
 from ..base.files import sha256_of
-from . import readiness
+from . import readiness, trust_update
 from .evidence import Evidence
 from .history import History, Record, View
 from .journal import Journal, Transaction
@@ -39,8 +39,8 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
 
     request: application {name, description}, environment, health (bool), manifest (bool), verify (bool: all bytes),
     preflight (bool: is all ready for a deployment; with health a row for each probe too).
-    answer: changed (never), host {id, name, environment}, application, resident_digest, active, settled (active once the
-    open transaction is settled), since, deployed_by, previous, bad {release: why}, last_success, last_good,
+    answer: changed (never), host {id, name, environment}, policy {version, digest, expires, problem},
+    application, resident_digest, active, settled (active once the open transaction is settled), since, deployed_by, previous, bad {release: why}, last_success, last_good,
     releases [{release_id, tree, manifest_digest, was_active}], transaction, lease, runs (newest first), health, manifest (the
     predicate of the active release's, for showing), integrity, preflight {results, room, schema_revision}.
     """
@@ -60,6 +60,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     return {
         "changed": False,
         "host": {"id": identity.id, "name": identity.name, "environment": identity.environment},
+        "policy": _policy(host),
         "application": application.name,
         "resident_digest": sha256_of(host.resident) if host.resident.is_file() else None,
         "active": active,
@@ -84,6 +85,14 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         if request.get("preflight")
         else None,
     }
+
+
+def _policy(host: Host) -> dict[str, Any]:
+    """The trust policy in force; with a reason as its problem where there is none that holds, and nothing can be activated."""
+    try:
+        return {**trust_update.summary(host.policy()), "problem": None}
+    except Refusal as refusal:
+        return {"version": None, "digest": None, "expires": None, "problem": refusal.reason}
 
 
 def _activation(records: list[Record], active: str | None) -> Record | None:

@@ -11,14 +11,11 @@ import base64
 import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..base import canonical
 from ..base.errors import Refusal, shown
-from .keys import SIGNATURE_BYTES, PublicKey
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from .keys import SIGNATURE_BYTES, PublicKey, SigningKey
 
 IN_TOTO_TYPE: Final = "application/vnd.in-toto+json"
 TRUST_POLICY_TYPE: Final = "application/vnd.slipway.trust-policy+json"
@@ -49,11 +46,14 @@ class Envelope:
     signatures: tuple[Signature, ...]
 
     @classmethod
-    def parse(cls, data: bytes, *, payload_type: str, what: str, limit: int = MAX_ENVELOPE_BYTES) -> Envelope:
+    def parse(
+        cls, data: bytes, *, payload_type: str, what: str, limit: int = MAX_ENVELOPE_BYTES, is_draft: bool = False
+    ) -> Envelope:
         """Read an envelope of at most `limit` bytes that carries exactly `payload_type`, or raise Refusal.
 
         Members that DSSE does not know are accepted, as the specification asks; base64 is standard or URL-safe and
-        always canonical. `what` names the document in the refusal.
+        always canonical. `what` names the document in the refusal. Only a draft, which is still to be signed, may have no
+        signature.
         """
         members = canonical.parse(data, what=what, limit=limit)
         if not isinstance(members, dict):
@@ -66,6 +66,8 @@ class Envelope:
                 remedy="This is a document of another kind; give the right file.",
             )
         payload = _base64(members.get("payload"), what, "payload")
+        if is_draft and members.get("signatures") == []:
+            return cls(payload_type, payload, ())
         return cls(payload_type, payload, _signatures(members.get("signatures"), what))
 
     def encode(self) -> bytes:
@@ -75,11 +77,22 @@ class Envelope:
         return canonical.encode({"payload": payload, "payloadType": self.payload_type, "signatures": signatures})
 
 
-def sign(payload_type: str, payload: bytes, *private_keys: Ed25519PrivateKey) -> Envelope:
-    """Return an envelope with one signature of each key, in the order given."""
+def sign(payload_type: str, payload: bytes, *private_keys: SigningKey) -> Envelope:
+    """Return an envelope with one signature of each key, in the order given, each verified before it is handed out."""
     message = pae(payload_type, payload)
-    signatures = tuple(Signature(PublicKey.of(key).keyid, key.sign(message)) for key in private_keys)
-    return Envelope(payload_type, payload, signatures)
+    return Envelope(payload_type, payload, tuple(_signed(key, message) for key in private_keys))
+
+
+def _signed(key: SigningKey, message: bytes) -> Signature:
+    public, value = PublicKey.of(key), key.sign(message)
+    if len(value) != SIGNATURE_BYTES or not public.verifies(value, message):
+        raise Refusal(
+            "signature_faulty",
+            expected=f"a signature that the key {public.keyid} verifies",
+            found="one that it does not",
+            remedy="Do not use this key or device any more before you know why: it signs wrongly.",
+        )
+    return Signature(public.keyid, value)
 
 
 def signers(envelope: Envelope, keys: Iterable[PublicKey]) -> frozenset[PublicKey]:

@@ -9,14 +9,23 @@ import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..base import canonical
 from ..base.errors import Refusal, shown
 
 # Importing cryptography costs a host some 80 ms, so only what needs a key pays for it.
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+
+class SigningKey(Protocol):
+    """What signs: a private key in memory, or one that stays where it is (signer.AgentKey)."""
+
+    def public_key(self) -> Ed25519PublicKey: ...
+
+    def sign(self, data: bytes, /) -> bytes: ...
+
 
 SIGNATURE_BYTES: Final = 64
 MAX_KEY_FILE_BYTES: Final = 16 * 1024
@@ -72,7 +81,26 @@ class PublicKey:
         return cls(bytes.fromhex(text))
 
     @classmethod
-    def of(cls, private: Ed25519PrivateKey) -> PublicKey:
+    def from_text(cls, text: str) -> PublicKey:
+        """Read 64 lower-case hex digits, or a line of an OpenSSH public key file (`ssh-ed25519 AAAA… comment`)."""
+        if not text.startswith("ssh-ed25519 "):
+            return cls.from_hex(text)
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
+
+        try:
+            public = load_ssh_public_key(text.encode())
+        except (ValueError, UnsupportedAlgorithm):
+            raise Refusal(
+                "key_invalid",
+                expected="a line of an OpenSSH public key file, as `ssh-add -L` prints it",
+                found=shown(text),
+                remedy="Copy the whole line.",
+            ) from None
+        return cls(public.public_bytes(Encoding.Raw, PublicFormat.Raw))
+
+    @classmethod
+    def of(cls, private: SigningKey) -> PublicKey:
         """Return the public half of `private`."""
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -137,6 +165,11 @@ def generate_private_key(path: Path, passphrase: bytes | None = None) -> Ed25519
     finally:
         draft.unlink()
     return private
+
+
+def is_encrypted(path: Path) -> bool:
+    """Whether the private key at `path` needs a passphrase."""
+    return b"BEGIN ENCRYPTED PRIVATE KEY" in _read_secret(path)
 
 
 def load_private_key(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:

@@ -23,7 +23,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..base import canonical
 from ..base.clock import seconds_of, timestamp
@@ -31,10 +31,7 @@ from ..base.errors import Refusal, shown
 from ..base.fields import LAST_SECOND, NAME, SHA256, Fields
 from ..base.files import read_regular
 from . import dsse
-from .keys import PublicKey
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from .keys import PublicKey, SigningKey
 
 FORMAT: Final = 1
 ROOT: Final = "root"
@@ -223,7 +220,7 @@ def read_policy(path: Path) -> TrustPolicy:
     return TrustPolicy.parse(read_regular(path, limit=dsse.MAX_ENVELOPE_BYTES, what=_WHAT))
 
 
-def sign_policy(policy: Mapping[str, Any], *private_keys: Ed25519PrivateKey) -> bytes:
+def sign_policy(policy: Mapping[str, Any], *private_keys: SigningKey) -> bytes:
     """Return the signed envelope of a policy in the shape above, after reading it as a host would."""
     envelope = dsse.sign(dsse.TRUST_POLICY_TYPE, canonical.encode(dict(policy)), *private_keys).encode()
     TrustPolicy.parse(envelope)

@@ -72,7 +72,13 @@ def _open(envelope: bytes) -> dsse.Envelope:
 
 
 def require_fresh(manifest: ReleaseManifest, policy: TrustPolicy, environment: str, now: int) -> None:
-    """Refuse to activate what has expired: the policy, the manifest, its age here, or the key that signed it.
+    """Refuse to activate what has expired, or what nobody approved."""
+    require_current(manifest, policy, environment, now)
+    _require_no_approvals(policy, environment)
+
+
+def require_current(manifest: ReleaseManifest, policy: TrustPolicy, environment: str, now: int) -> None:
+    """Refuse what has expired: the policy, the manifest, its age in the environment, or the key that signed it.
 
     Expiry bounds how long a thief of a key or a mirror of old releases can bring something new; it never stops a
     running service and never blocks the way back.
@@ -86,7 +92,6 @@ def require_fresh(manifest: ReleaseManifest, policy: TrustPolicy, environment: s
     builders = policy.roles[BUILDER].keys
     signers = [key for key in builders if key.public.keyid in manifest.keyids]
     policy.require_valid(BUILDER, signers, at=now, what=_WHAT)
-    _require_no_approvals(policy, environment)
 
 
 def verify_file_list(manifest: ReleaseManifest, data: bytes) -> FileList:

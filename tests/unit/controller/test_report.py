@@ -4,7 +4,14 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.slipway.controller.report import Ending, ending, endings_of, run_report, status_table
+from ansible.module_utils.slipway.controller.report import (
+    Ending,
+    ending,
+    endings_of,
+    not_rotated,
+    run_report,
+    status_table,
+)
 
 INSPECTED = {"active": "v1", "changed": False}
 SWITCHED = {"outcome": "switched", "active_release_id": "v2"}
@@ -20,16 +27,22 @@ def test_a_status_table_has_a_line_for_every_host_also_for_those_without_an_answ
     answer = {
         "active": "v2", "since": "2026-11-21T03:12:56Z", "deployed_by": "anna", "health": {"outcome": "success"},
         "previous": "v1", "bad": {"v3": "health_failed", "v4": "x"},
+        "policy": {"version": 2, "expires": "2028-11-20T04:06:55Z", "problem": None},
     }  # fmt: skip
     new = {"active": None, "since": None, "deployed_by": None, "health": None, "previous": None, "bad": {}}
     shown = status_table({"prod-2": new, "prod-1": answer, "prod-3": {}, "prod-4": {"reason": "format_unknown"}})
     assert [line.split() for line in shown.splitlines()] == [
-        ["host", "release", "since", "by", "health", "previous", "bad"],
-        ["prod-1", "v2", "2026-11-21T03:12:56Z", "anna", "success", "v1", "v3,", "v4"],
-        ["prod-2", "-", "-", "-", "-", "-", "-"],
-        ["prod-3", "?", "?", "?", "unreachable", "?", "?"],
-        ["prod-4", "?", "?", "?", "format_unknown", "?", "?"],
+        ["host", "release", "since", "by", "health", "previous", "bad", "policy"],
+        ["prod-1", "v2", "2026-11-21T03:12:56Z", "anna", "success", "v1", "v3,", "v4", "2", "until", "2028-11-20"],
+        ["prod-2", "-", "-", "-", "-", "-", "-", "-"],
+        ["prod-3", "?", "?", "?", "unreachable", "?", "?", "?"],
+        ["prod-4", "?", "?", "?", "format_unknown", "?", "?", "?"],
     ]
+
+
+def test_hosts_that_did_not_take_the_newest_policy_are_named():
+    answers = {"prod-3": {}, "prod-2": {"reason": "policy_version_older"}, "prod-1": {"after": {"version": 2}}}
+    assert not_rotated(answers) == ["prod-2", "prod-3"]
 
 
 ENDINGS = {

@@ -157,12 +157,29 @@ def test_a_host_does_not_become_another(machine, request_, change):
     assert refusal.found.startswith("prod-1 of prod")
 
 
-def test_a_policy_is_not_replaced(machine, request_):
+@pytest.mark.parametrize(
+    ("changes", "reason", "found"),
+    [
+        ({"version": 2}, "trust_policy_differs", "version 2 with other content"),
+        ({"version": 3}, "trust_policy_outdated", "version 2"),
+        ({"version": 1}, "policy_version_older", "version 1"),
+    ],
+)
+def test_a_policy_is_not_replaced(machine, request_, changes, reason, found):
+    here = signed.policy_envelope(signed.policy_document(version=2, minSafeSequence={"hello": 1}))
+    bootstrap({**request_, "trust_policy": here.decode()}, machine, check=False)
+    other = signed.policy_envelope(signed.policy_document(**changes))
+    refusal = refused({**request_, "trust_policy": other.decode()}, machine)
+    assert (refusal.reason, refusal.found) == (reason, found)
+    assert ("playbooks/trust.yml" in refusal.remedy) == (reason == "trust_policy_outdated")
+
+
+def test_the_same_policy_with_one_more_signature_is_the_same(machine, request_):
     bootstrap(request_, machine, check=False)
-    newer = signed.policy_envelope(signed.policy_document(version=2))
-    refusal = refused({**request_, "trust_policy": newer.decode()}, machine)
-    assert refusal.reason == "trust_policy_differs"
-    assert refusal.found == "version 1 with other content"
+    before = tree(machine)
+    more = signed.policy_envelope(signed.policy_document(), signed.ROOT_KEY, signed.OTHER_KEY)
+    assert bootstrap({**request_, "trust_policy": more.decode()}, machine, check=False)["installed"] == []
+    assert tree(machine) == before
 
 
 def test_a_policy_that_does_not_hold_is_not_installed(machine, request_):

@@ -11,7 +11,9 @@ import sys
 from dataclasses import replace
 
 import pytest
+import signed
 from ansible.module_utils.slipway.application.description import Application
+from ansible.module_utils.slipway.base.clock import seconds_of
 from ansible.module_utils.slipway.base.command import Finished
 from ansible.module_utils.slipway.host.places import Places
 from ansible.module_utils.slipway.host.readiness import Readiness
@@ -90,11 +92,37 @@ def test_nothing_is_checked_unless_asked_for(shop):
 def test_a_host_that_is_well_passes_everything_that_is_always_checked(shop):
     answer = shop.inspect(preflight=True)["preflight"]
     assert [(each["check"], each["subject"], each["status"], each["found"]) for each in answer["results"]] == [
+        ("policy", "trust policy", "PASS", "version 1 ends at 2028-01-01T00:00:00Z"),
         ("unit", UNIT, "PASS", "loaded, enabled"),
         ("security", f"user {USER}", "PASS", "uid 65534"),
         ("library", "python3-cryptography", "PASS", f"found by {sys.executable}"),
     ]
     assert answer["schema_revision"] is None
+
+
+END = seconds_of(signed.UNTIL)
+
+
+@pytest.mark.parametrize(
+    ("now", "status", "said"),
+    [
+        (END - 30 * signed.DAY, "PASS", "ends at"),
+        (END - 30 * signed.DAY + 1, "WARN", "ends at"),
+        (END - 1, "WARN", "ends at"),
+        (END, "FAIL", "ended at"),
+    ],
+)
+def test_a_trust_policy_that_ends_soon_is_told_in_time(shop, rows, clock, now, status, said):
+    clock.time = now
+    found = rows("policy")["trust policy"]
+    assert (found[0], found[1]) == (status, f"version 1 {said} {signed.UNTIL}")
+    assert ("rotate-the-trust-policy.md" in found[2]) == (status != "PASS")
+
+
+def test_a_trust_policy_that_does_not_hold_is_a_failure_that_holds_nothing_else_back(shop, rows):
+    (shop.host.configuration / "trust-policy.dsse.json").unlink()
+    assert rows("policy")["-"][:2] == ("FAIL", "cannot be checked: no such file")
+    assert rows("unit")
 
 
 def test_a_host_that_cannot_verify_signatures_is_not_ready(shop, monkeypatch):

@@ -185,3 +185,16 @@ def test_a_host_describes_what_is_active_by_itself(three):
 
 def test_a_host_on_which_nothing_is_active_describes_the_name_alone(site):
     assert described_application(site.places) == {"name": "shop", "description": {}}
+
+
+def test_the_trust_policy_in_force_is_told_and_what_is_wrong_with_it(site):
+    policy = site.host.policy()
+    told = {"version": 1, "digest": policy.digest, "expires": policy.expires, "problem": None}
+    assert site.inspect()["policy"] == told
+    (site.host.configuration / "trust-policy.dsse.json").write_bytes(b"{}")
+    assert site.inspect()["policy"] == {
+        "version": None,
+        "digest": None,
+        "expires": None,
+        "problem": "envelope_payload_type",
+    }

@@ -240,3 +240,20 @@ def test_a_flipped_bit_anywhere_in_payload_or_signature_is_noticed(position, bit
     size = len(envelope.payload)
     bent = dsse.Envelope(KIND, bytes(parts[:size]), (dsse.Signature(BUILDER.keyid, bytes(parts[size:])),))
     assert dsse.signers(bent, [BUILDER]) == frozenset()
+
+
+class Faulty:
+    """A key, or a device with one, that signs wrongly."""
+
+    def __init__(self, answer):
+        self.sign = answer
+        self.public_key = signed.LEAD_KEY.public_key
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [lambda _: bytes(64), signed.RISK_KEY.sign, lambda data: signed.LEAD_KEY.sign(data) + b"0"],
+)
+def test_a_signature_that_does_not_hold_is_never_handed_out(answer):
+    with pytest.raises(Refusal, match="signature_faulty"):
+        dsse.sign(dsse.IN_TOTO_TYPE, b"{}", Faulty(answer))

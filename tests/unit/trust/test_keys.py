@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import stat
 import subprocess
@@ -13,7 +14,7 @@ from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.trust import keys
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from securesystemslib.signer import CryptoSigner
 
 P = 2**255 - 19
@@ -75,6 +76,32 @@ def test_a_key_of_another_length_is_refused(size):
 def test_a_public_key_is_64_lower_case_hex_digits(text):
     with pytest.raises(Refusal, match="key_invalid"):
         keys.PublicKey.from_hex(text)
+
+
+def test_a_public_key_is_read_from_a_line_of_openssh():
+    public = keys.PublicKey.of(signed.LEAD_KEY)
+    line = signed.LEAD_KEY.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    for text in (public.hex, line, f"{line} lead@laptop\n"):
+        assert keys.PublicKey.from_text(text) == public
+
+
+@pytest.mark.parametrize("text", ["ssh-ed25519 ", "ssh-ed25519 AAAA", "ssh-ed25519 é", "ssh-rsa AAAA", "", "ab"])
+def test_a_line_that_is_no_key_of_openssh_is_refused(text):
+    with pytest.raises(Refusal, match="key_invalid"):
+        keys.PublicKey.from_text(text)
+
+
+def test_a_line_of_openssh_with_a_weak_key_is_refused():
+    blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + encode(1)
+    with pytest.raises(Refusal, match="key_weak"):
+        keys.PublicKey.from_text(f"ssh-ed25519 {base64.b64encode(blob).decode()}")
+
+
+def test_an_encrypted_key_is_told_from_a_plain_one(tmp_path):
+    keys.generate_private_key(tmp_path / "plain.pem")
+    keys.generate_private_key(tmp_path / "secret.pem", b"open sesame")
+    assert not keys.is_encrypted(tmp_path / "plain.pem")
+    assert keys.is_encrypted(tmp_path / "secret.pem")
 
 
 def test_a_public_key_is_read_from_its_hex_digits():
