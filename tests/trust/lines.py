@@ -153,7 +153,25 @@ REFUSED: Final[Mapping[str, Mapping[str, str]]] = {
         "a manifest that is a fifo": "manifest_not_regular",
         "a world-writable trust directory": "trust_directory_writable",
     },
+    "Trust policy": {
+        "a policy that skips a version": "policy_version_skipped",
+        "a policy that only its own root signed": "policy_unsigned_by_predecessor",
+        "a policy that only the root before signed": "signature_unknown",
+        "an expired policy as the next one": "policy_expired",
+        "an older policy": "policy_version_older",
+        "the same version with other content": "policy_version_taken",
+        "a policy that lowers a floor": "policy_floor_lowered",
+        "a policy that takes a revocation back": "policy_revocation_withdrawn",
+    },
     "History": {
+        "the whole chain recomputed": "history_proof_invalid",
+        "a fork": "history_proof_invalid",
+        "a shrunken log": "history_proof_invalid",
+        "another host's checkpoint": "checkpoint_of_another_log",
+        "a checkpoint by another key": "checkpoint_signature_unknown",
+        "a checkpoint that was edited": "note_signature_invalid",
+        "a checkpoint that is none": "checkpoint_malformed",
+        "a note that is none": "note_malformed",
         "a record edited": "history_altered",
         "a record dropped": "history_altered",
         "a record swapped": "history_altered",
@@ -173,6 +191,8 @@ ACCEPTED: Final = (
     "empty files and directories",
     "200,000 files",
     "non-ASCII NFC names",
+    "key rotation N -> N + 1",
+    "a torn last line, set aside and recorded",
 )
 
 Case = Callable[..., Any]

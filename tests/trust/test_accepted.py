@@ -9,7 +9,7 @@ import os
 
 import pytest
 import signed
-from ansible.module_utils.slipway.trust import tree, verify
+from ansible.module_utils.slipway.trust import rotation, tree, verify
 from ansible.module_utils.slipway.trust.tree import Entry, FileList
 from attacks import MANIFEST, bent, judge, members
 from lines import asked
@@ -69,6 +69,15 @@ def names(place):
     assert set(NAMES) <= {entry.path for entry in tree.scan(release.directory).entries}
 
 
+def rotated(_):
+    """A new root, signed by the old one and by itself; what was signed before stays valid."""
+    document = signed.policy_document(version=2)
+    document["keys"][signed.keyid(signed.OTHER_KEY)] = signed.key_entry(signed.OTHER_KEY, "deputy")
+    document["roles"]["root"] = {"keyids": [signed.keyid(signed.OTHER_KEY)], "threshold": 1}
+    envelope = signed.policy_envelope(document, signed.ROOT_KEY, signed.OTHER_KEY)
+    assert judge(signed.sign(MANIFEST), rotation.rotate(signed.trust_policy(), envelope, signed.NOW)) == judge(bent())
+
+
 BY_BYTES = {
     "URL-safe base64": url_safe,
     "unknown envelope members": unknown_members,
@@ -79,6 +88,7 @@ BY_BYTES = {
     "empty files and directories": empties,
     "200,000 files": many,
     "non-ASCII NFC names": names,
+    "key rotation N -> N + 1": rotated,
 }
 
 

@@ -15,10 +15,13 @@ from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.host import pack
 from ansible.module_utils.slipway.host.history import History
-from ansible.module_utils.slipway.trust import dsse
+from ansible.module_utils.slipway.trust import checkpoint, dsse
 from ansible.module_utils.slipway.trust.approval import Approval, open_approval
 from ansible.module_utils.slipway.trust.authorization import Authorization, open_authorization
+from ansible.module_utils.slipway.trust.checkpoint import Checkpoint
+from ansible.module_utils.slipway.trust.keys import PublicKey
 from ansible.module_utils.slipway.trust.manifest import ReleaseManifest
+from ansible.module_utils.slipway.trust.note import Note
 from ansible.module_utils.slipway.trust.policy import TrustPolicy
 from ansible.module_utils.slipway.trust.tree import Entry, FileList
 from attacks import judge
@@ -75,6 +78,7 @@ def zipped():
     return stream.getvalue()
 
 
+CHECKPOINT = Checkpoint(checkpoint.origin_of(signed.HOST_ID, "shop"), 7, b"r" * 32).sign(signed.OTHER_KEY)
 PACK = member(pack.MANIFEST, b"{m}") + member(pack.FILE_LIST, b"[f]") + member(hashlib.sha256(b"x").hexdigest(), b"x")
 TAR = member("a", type=b"5", mode=0o755) + member("a/b", b"x" * 600) + member("l", type=b"2", linkname="a/b") + END
 
@@ -91,12 +95,20 @@ PARSERS = {
     "signed approval": (open_approval, signed.approval_envelope()),
     "authorization": (Authorization.parse, signed.authorization_payload()),
     "signed authorization": (open_authorization, signed.authorization_envelope()),
+    "note": (Note.parse, CHECKPOINT),
+    "checkpoint": (checkpoint.read, CHECKPOINT),
+    "signed checkpoint": (lambda data: checkpoint.verify(data, key=PublicKey.of(signed.OTHER_KEY)), CHECKPOINT),
+    "text of a checkpoint": (lambda data: Checkpoint.parse(data.decode("utf-8", "replace")), Note.parse(CHECKPOINT).text.encode()),
     "history": (read_history, history()),
     "pack": (read_pack, PACK + END),
     "tar": (read_archive("a.tar"), TAR),
     "zip": (read_archive("a.zip"), zipped()),
 }  # fmt: skip
-IN_JSON = [name for name in PARSERS if name not in ("history", "pack", "tar", "zip")]
+IN_JSON = [
+    name
+    for name in PARSERS
+    if name not in ("note", "checkpoint", "signed checkpoint", "text of a checkpoint", "history", "pack", "tar", "zip")
+]
 
 TOKENS = st.sampled_from(
     [b"{", b"}", b"[", b"]", b'"', b":", b",", b"null", b"true", b"-0", b"1e9", b"9" * 20, b"\\u0000", b"\\ud800", b"\xff", b"\n",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import signed
-from ansible.module_utils.slipway.trust import verify
+from ansible.module_utils.slipway.trust import rotation, verify
 from attacks import MANIFEST, NOW, judge, subject
 from lines import asked, judged
 from releases import V1, V2, leftovers, snapshot
@@ -25,7 +25,38 @@ def other_tree(place):
     verify.verify_file_list(judge(one.envelope), two.file_list.encode())
 
 
+def followed(current, *keys, **changes):
+    """What a host says of version 2 of the trust policy that has version 1 with `current` changes."""
+    document = signed.policy_document(**{"version": 2, **changes})
+    return rotation.rotate(signed.trust_policy(**current), signed.policy_envelope(document, *keys), NOW)
+
+
+def other_root(document):
+    """The policy with another key as its root."""
+    document["keys"][signed.keyid(signed.OTHER_KEY)] = signed.key_entry(signed.OTHER_KEY, "thief")
+    document["roles"]["root"] = {"keyids": [signed.keyid(signed.OTHER_KEY)], "threshold": 1}
+    return document
+
+
+def by_new_root_only(_):
+    changes = other_root(signed.policy_document())
+    followed({}, signed.OTHER_KEY, keys=changes["keys"], roles=changes["roles"])
+
+
+def by_old_root_only(_):
+    changes = other_root(signed.policy_document())
+    followed({}, signed.ROOT_KEY, keys=changes["keys"], roles=changes["roles"])
+
+
 BY_BYTES = {
+    "a policy that skips a version": lambda _: followed({}, version=3),
+    "a policy that only its own root signed": by_new_root_only,
+    "a policy that only the root before signed": by_old_root_only,
+    "an expired policy as the next one": lambda _: followed({}, expires="2026-11-18T11:06:40Z"),
+    "an older policy": lambda _: followed({"version": 3}),
+    "the same version with other content": lambda _: followed({}, version=1, minSafeSequence={"hello": 1}),
+    "a policy that lowers a floor": lambda _: followed({"minSafeSequence": {"hello": 7}}, minSafeSequence={"hello": 6}),
+    "a policy that takes a revocation back": lambda _: followed({"revoked": {"keys": ["0" * 64], "payloads": []}}),
     "a release of another application": lambda _: judge(ENVELOPE, application="shop"),
     "an environment that the policy does not know": lambda _: judge(ENVELOPE, environment="test"),
     "an expired manifest": lambda _: fresh(expires="2026-11-19T11:06:40Z"),

@@ -52,6 +52,7 @@ REFUSED = {
     "trailing bytes": (b"{} x", "json_trailing_bytes"),
     "a trailing NUL": (b"{}\x00", "json_trailing_bytes"),
     "a second number": (b"0 1", "json_trailing_bytes"),
+    "a hexadecimal number": (b"0x1", "json_trailing_bytes"),
     "a digit after a text": (b'"0"1', "json_trailing_bytes"),
     "nothing": (b"", "json_invalid"),
     "a comma too many": (b"[1,]", "json_invalid"),
