@@ -151,6 +151,17 @@ def test_an_envelope_without_signatures_is_refused():
     assert refused(members(signatures=[])) == "envelope_unsigned"
 
 
+def test_only_a_draft_may_be_unsigned_and_one_that_is_signed_keeps_its_signatures():
+    def draft(value):
+        data = json.dumps(value).encode()
+        return dsse.Envelope.parse(data, payload_type=KIND, what="a test", is_draft=True)
+
+    assert draft(members(signatures=[])).signatures == ()
+    assert len(draft(members()).signatures) == 1
+    with pytest.raises(Refusal, match="envelope_malformed"):
+        draft(members(signatures=None))
+
+
 def test_sixteen_signatures_are_accepted_and_seventeen_refused():
     signature = members()["signatures"][0]
     assert len(parse(members(signatures=[signature] * 16)).signatures) == 16
