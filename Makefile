@@ -172,7 +172,9 @@ release-manifest: release-validate ## 3. Make the release and sign its manifest:
 	@$(PLAY) playbooks/release.yml $(call vars,application release_source release_audit release_build_id release_tickets release_type) \
 		-e release_id='$(PIPELINE_ID)'
 
-release-deploy: may-be-asked release-manifest ## 4. Deploy it to prod (asks for a yes, or CONFIRM=yes)
+release-deploy: may-be-asked release-manifest ## 4. Deploy it to prod, or say which approvals it waits for
+	@$(PLAY) playbooks/approvals.yml $(call vars,application) -e release_id='$(PIPELINE_ID)' -e approvals_required_in=prod || \
+		{ echo 'The release is made and waits for its approvals. Then: make deploy-prod RELEASE_ID=$(PIPELINE_ID)' >&2; exit 1; }
 	@$(call confirm,deploys $(PIPELINE_ID) to $(or $(LIMIT),prod))
 	@$(PLAY) deploy.yml -l '$(or $(LIMIT),prod)' $(call vars,application) -e release_id='$(PIPELINE_ID)'
 

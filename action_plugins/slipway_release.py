@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sends what a host lacks, then runs the module of the same name there."""
+"""Sends what a host lacks, with what people signed for the release, then runs the module of the same name there."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import ansible.module_utils
@@ -11,23 +12,25 @@ from ansible.plugins.action import ActionBase
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.controller import deployment
+from ansible.module_utils.slipway.controller import deployment, permission
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 
 ATTEMPTS = 2
 
 
 class ActionModule(ActionBase):
-    """For ``staged``, pack and send; every other state goes straight to the module."""
+    """For ``staged``, pack and send; for ``active`` too, add what was signed for the release."""
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        if arguments.get("state") != "staged":
-            result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
-            return result
         try:
-            result.update(self._stage(arguments, task_vars))
+            if arguments.get("state") in ("staged", "active") and arguments.get("catalogue"):
+                arguments |= self._signed(arguments)
+            if arguments.get("state") == "staged":
+                result.update(self._stage(arguments, task_vars))
+            else:
+                result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
         except Refusal as refusal:
             result.update(failed=True, changed=False, msg=str(refusal), **refusal.as_dict())
         return result
@@ -62,6 +65,15 @@ class ActionModule(ActionBase):
             expected=f"every object of {release_id} to arrive",
             found=f"{len(objects)} still missing, the first is {min(objects)}",
             remedy="Run the same command again; if it comes again, look at the host's disk.",
+        )
+
+    def _signed(self, arguments):
+        """Approvals and authorizations for the release by the digest that the host has it under; the host judges them."""
+        catalogue, release_id = Catalogue(Path(arguments["catalogue"])), arguments["release_id"]
+        known = {release["release_id"]: release["manifest_digest"] for release in arguments.get("present") or []}
+        digest = known.get(release_id) or catalogue.manifest(arguments["application"], release_id).digest
+        return permission.signed_for(
+            catalogue, arguments["application"], digest, arguments["environment"], int(time.time())
         )
 
     def _exchange(self, arguments, path, task_vars):

@@ -11,6 +11,7 @@ ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent 
 
 from ansible.module_utils.slipway._action import ControllerAction, controller_of
 from ansible.module_utils.slipway.controller import deployment
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
 
 
 class ActionModule(ControllerAction):
@@ -21,6 +22,7 @@ class ActionModule(ControllerAction):
     def answer(self, arguments, task_vars):
         return deployment.plan_rollback(
             controller_of(arguments, task_vars),
+            Catalogue(Path(arguments["catalogue"])),
             arguments["answers"],
             requested=arguments["release_id"],
             limited=arguments["limited"],

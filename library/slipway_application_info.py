@@ -100,10 +100,23 @@ last_good:
   returned: success
   type: str
 releases:
-  description: Whole releases on the host as [{release_id, tree, manifest_digest}].
+  description: Whole releases on the host as [{release_id, tree, manifest_digest, sequence, was_active}].
   returned: success
   type: list
   elements: dict
+high_water:
+  description: >-
+    The newest release that was deployed here with success, as {sequence, manifest_digest}; null before the first. Anything older
+    is a step back.
+  returned: success
+  type: dict
+reach:
+  description: >-
+    The digests of the manifests that the host's trust policy lets it go back to by itself, newest first; null when the policy
+    cannot be read.
+  returned: success
+  type: list
+  elements: str
 transaction:
   description: The open transaction, null when there is none.
   returned: success

@@ -10,6 +10,7 @@ short_description: What a deployment is to do
 description:
   - Chooses the release, verifies it as far as a controller can and begins the run.
   - Judges whether every host is ready for it, and refuses when any is not, with all that is not in one table.
+  - Refuses a release whose approvals are not all there, and says who may give those that are missing, and how.
   - Without O(release_id) it is the newest release of the catalogue that is bad on none of the hosts.
   - Runs on the controller and opens no connection. Use it with C(run_once).
 version_added: 0.1.0
@@ -97,6 +98,11 @@ candidate:
   description: Whether the release is a candidate, which hosts take in check mode only.
   returned: success
   type: bool
+approvals:
+  description: The approvals that count, by the controller's copy of the trust policy, as C({role, holder, digest, created, expires}).
+  returned: success
+  type: list
+  elements: dict
 monitoring:
   description: How the release is watched after its deployment, as its manifest says.
   returned: success

@@ -45,8 +45,8 @@ records:
   description: >-
     Records, newest first, each with seq, prev_hash, timestamp, release_id, previous_release_id, active_release_id,
     environment, status, rollback, operation, reason, message, artifacts, backups, smoke_test_passed, deployed_by, run_id,
-    controller_id, host_id, application, transaction, manifest_digest, takes_back, approvals, window, verification,
-    durations.
+    controller_id, host_id, application, transaction, manifest_digest, sequence, policy, takes_back, approvals, authorizations,
+    window, verification, durations.
   returned: success
   type: list
   elements: dict

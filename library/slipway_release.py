@@ -48,10 +48,12 @@ options:
     description: The release. Required but for C(recovered).
     type: str
   catalogue:
-    description: Directory of the catalogue on the controller (C(staged)).
+    description:
+      - Directory of the catalogue on the controller (C(staged), C(active)).
+      - For C(active) the action plugin reads approvals and rollback authorizations there and nothing else.
     type: path
   present:
-    description: Releases that are whole on the host, as C(slipway_application_info) returned them in C(releases) (C(staged)).
+    description: Releases that are whole on the host, as C(slipway_application_info) returned them in C(releases) (C(staged), C(active)).
     type: list
     elements: dict
     default: []
@@ -61,6 +63,16 @@ options:
   pack:
     description: Path on the host of the pack that the action plugin sent (C(staged)). Not for playbooks.
     type: path
+  approvals:
+    description: Approvals of the release, as signed envelopes. The action plugin sets them (C(staged), C(active)). Not for playbooks.
+    type: list
+    elements: str
+    default: []
+  authorizations:
+    description: Rollback authorizations, in the same way.
+    type: list
+    elements: str
+    default: []
   expected_current:
     description: The release that was active when the run was planned, empty for none; anything else is refused (C(active)).
     type: str
@@ -157,6 +169,11 @@ recovered:
   description: Whether a transaction that an earlier run left open was settled first.
   returned: staged, active
   type: bool
+approvals:
+  description: The approvals that count, as C({role, holder, digest, created, expires}); the host keeps them beside the release.
+  returned: staged
+  type: list
+  elements: dict
 objects:
   description: How many objects the host lacked.
   returned: staged
@@ -231,6 +248,8 @@ ARGUMENT_SPEC = {
     "present": {"type": "list", "elements": "dict", "default": []},
     "resident_digest": {"type": "str"},
     "pack": {"type": "path"},
+    "approvals": {"type": "list", "elements": "str", "default": []},
+    "authorizations": {"type": "list", "elements": "str", "default": []},
     "expected_current": {"type": "str"},
     "rollback": {"type": "bool", "default": False},
     "keep": {"type": "bool", "default": False},
@@ -244,7 +263,7 @@ ARGUMENT_SPEC = {
 REQUIRED_IF = [("state", state, ("release_id",)) for state in OPERATIONS if state != "recovered"]
 REQUEST_KEYS = (
     "environment", "run", "release_id", "pack", "rollback", "keep", "takes_back", "retry", "smoke_test_passed", "keep_count", "reason",
-    "message",
+    "message", "approvals", "authorizations",
 )  # fmt: skip
 
 

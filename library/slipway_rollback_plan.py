@@ -10,6 +10,7 @@ short_description: What a rollback is to do
 description:
   - Decides which hosts go back to which release and begins the run.
   - Without O(release_id) the newest deployment run is taken back on the hosts that it touched, or, when O(limited), each given host goes back to its previous good release.
+  - Refuses what a host said that its trust policy does not let it go back to, unless the catalogue has an authorization for it.
   - Runs on the controller and opens no connection. Use it with C(run_once).
 version_added: 0.1.0
 author: The Slipway founders
@@ -38,6 +39,10 @@ options:
     description: What C(slipway_application_info) answered, by host; a host without an answer is one that did not respond.
     type: dict
     required: true
+  catalogue:
+    description: Directory of the catalogue, for rollback authorizations; it need not have the release.
+    type: path
+    required: true
   release_id:
     description: The release to go back to; empty for the previous good one.
     type: str
@@ -54,6 +59,7 @@ EXAMPLES = r"""
     application: shop
     environment: prod
     state_directory: .slipway
+    catalogue: .slipway/catalogue
     limited: "{{ ansible_limit is defined }}"
     answers: "{{ ansible_play_hosts_all | slipway_by_host(hostvars, 'inspection') }}"
   run_once: true

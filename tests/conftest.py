@@ -16,4 +16,5 @@ hypothesis.settings.register_profile("slipway-ci", deadline=None, derandomize=Tr
 hypothesis.settings.load_profile("slipway-ci" if os.environ.get("CI") else "slipway")
 
 from agents import agent  # noqa: E402, F401 - fixtures for every test, after the path is set
+from offices import office  # noqa: E402, F401 - the same
 from releases import in_memory, site  # noqa: E402, F401 - fixtures for every test, after the path is set

@@ -13,11 +13,11 @@ GATED = (
     *(
         f"module_utils/slipway/{room}/{name}.py"
         for room, names in {
-            "trust": "promotion verify",
+            "trust": "approval authorization consent promotion quorum statement verify",
             "application": "configuration database ports preflight rollback_plan service settings unit",
-            "host": "backup evidence handler history journal lease pack readiness release shared status store transaction unit_file",
+            "host": "backup evidence handler history journal judgement lease pack readiness release shared status store transaction unit_file",
             "controller": (
-                "audit bundle checklist checkout deployment descriptor junit manifest_view migrations report runs sbom "
+                "audit bundle checklist checkout deployment descriptor junit manifest_view migrations permission report runs sbom "
                 "selection source story trial validation"
             ),
         }.items()

@@ -15,6 +15,7 @@ import signed
 from ansible.module_utils.slipway.controller import deployment, resident
 from ansible.module_utils.slipway.controller.memory import Process
 from ansible.module_utils.slipway.host import bootstrap
+from offices import Office
 from releases import ONCE
 from test_modules import CONTROLLER_ONLY, ON_HOSTS
 
@@ -89,6 +90,8 @@ def answers_of(name, site, tmp_path):
         return bootstrapped(site)
     if name == "slipway_unit":
         return units_written(site)
+    if name in ("slipway_approval", "slipway_approval_file", "slipway_approvals_info"):
+        return approved(name, tmp_path)
     if name in ("slipway_audit_bundle", "slipway_validation"):
         return audited(name, site, tmp_path)
     if name in ("slipway_keypair", "slipway_key_info", "slipway_trust_policy", "slipway_bundle"):
@@ -144,6 +147,28 @@ def made_on_a_controller(name, site, tmp_path):
     return made[name]
 
 
+def approved(name, tmp_path):
+    office = Office(tmp_path)
+    office.establish()
+    office.build()
+    sent = tmp_path / "sent.json"
+    made = {
+        "slipway_approval": [
+            office.approve(check=True),
+            office.approve(output=sent),
+            office.approve("ci", role="builder"),
+        ]
+    }
+    where = {"catalogue": office.catalogue, "trust_policy": office.policy}
+    made["slipway_approval_file"] = [
+        doors.run("slipway_approval_file", path=path, **where) for path in (sent, office.policy)
+    ]
+    made["slipway_approvals_info"] = [
+        doors.run("slipway_approvals_info", application="shop", release_id=release, **where) for release in ("v1", "v9")
+    ]
+    return made[name]
+
+
 def audited(name, site, tmp_path):
     source, bundle = site.directory / f"sources/{site.application}-v1", tmp_path / "release/audit_1"
     made = {"slipway_audit_bundle": [doors.run("slipway_audit_bundle", check=check, source=source, path=bundle)
@@ -188,7 +213,7 @@ def planned(name, site, tmp_path):
     site.deploy("v1")
     site.build("v2", V2)
     site.deploy("v2", "run-2")
-    return [ask(**planned, answers={"prod-1": site.inspect()})]
+    return [ask(**planned, catalogue=str(site.catalogue.root), answers={"prod-1": site.inspect()})]
 
 
 @pytest.mark.parametrize("name", [*ON_HOSTS, *CONTROLLER_ONLY])

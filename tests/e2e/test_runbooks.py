@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import runbooks
 import yaml
-from deployments import CLEAN, Done, Operator, until
+from deployments import CLEAN, Done, Operator, approve, until
 from door import Door
 from workplace import Shell, Workplace
 
@@ -111,6 +111,7 @@ class Stage:
         self.source(version, files, **config)
         source = self.controller.root.parent / "hello"
         self.play("playbooks/release.yml", "-e", f"release_source={source}", "-e", f"release_id=v{version}")
+        approve(self.controller.state, "hello", f"v{version}")
 
     # what runbooks take for given
 

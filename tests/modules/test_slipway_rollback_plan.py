@@ -17,6 +17,7 @@ def plan(site):
             "application": "shop",
             "environment": "prod",
             "state_directory": str(site.state),
+            "catalogue": str(site.catalogue.root),
             "answers": {"prod-1": site.inspect()},
             **options,
         }

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,11 +23,11 @@ from ..host import pack
 from ..host.history import Record
 from ..host.places import POLICY_LIMIT
 from ..host.transaction import RESERVE_BYTES
-from ..trust import members, verify
+from ..trust import consent, members, verify
 from ..trust.manifest import ReleaseManifest
 from ..trust.policy import TrustPolicy
 from ..trust.tree import FileList
-from . import manifest_view, resident, selection
+from . import manifest_view, permission, resident, selection
 from .catalogue import Catalogue
 from .holders import Holders
 from .memory import ControllerState, Process
@@ -35,7 +35,7 @@ from .memory import ControllerState, Process
 Answers = Mapping[str, Mapping[str, Any]]
 STATE_INODES = 16  # of a release's evidence, the journal, and the reserve for going back
 # Reasons for which a release may not run here although it is what it says it is.
-BARRING = frozenset({"approval_missing", "below_floor", "manifest_expired", "manifest_revoked", "manifest_too_old"})
+BARRING = frozenset({"below_floor", "manifest_expired", "manifest_revoked", "manifest_too_old"})
 
 
 class Scope(Protocol):
@@ -173,7 +173,7 @@ def plan_deployment(
 ) -> dict[str, Any]:
     """Choose the release, verify it as far as a controller can, judge whether every host is ready for it, begin the run.
 
-    Returns {run, release_id, manifest_digest, candidate, monitoring, message, passed_over, preflight_warnings}. The hosts verify
+    Returns {run, release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings}. The hosts verify
     again, by their own policies.
     """
     selection.require_waves(waves)
@@ -185,6 +185,11 @@ def plan_deployment(
     barred = {} if requested else barred_releases(controller, catalogue, policy_path, candidates)
     choice = selection.choose_release(candidates, answers, requested=requested, retry=retry, barred=barred)
     manifest, file_list = verified_release(controller, catalogue, policy_path, choice.release_id)
+    policy = _policy(policy_path)
+    scope = consent.Scope(manifest, policy, controller.environment, controller.now)
+    allowed = _allowed(controller, catalogue, policy, candidates)
+    approvals = permission.require_approved(scope, catalogue, allowed)
+    permission.require_in_sequence(scope, catalogue, answers)
     judgement = preflight.judge(answers, needs_of(catalogue, manifest, file_list, answers))
     judgement.require_ready()
     return {
@@ -193,6 +198,7 @@ def plan_deployment(
         "manifest_digest": manifest.digest,
         "candidate": manifest.promotion.candidate,
         "monitoring": manifest.promotion.monitoring.as_dict(),
+        "approvals": [approval.as_record() for approval in approvals],
         "message": choice.described(),
         "passed_over": {release: list(hosts) for release, hosts in choice.skipped.items()},
         "preflight_warnings": judgement.warnings(),  # Ansible takes `warnings` out of an answer
@@ -243,29 +249,52 @@ def judge_readiness(
     needs: dict[str, Needs] = {}
     for environment in sorted({str(answer["host"]["environment"]) for answer in there.values()}):
         hosts = {host: answer for host, answer in there.items() if answer["host"]["environment"] == environment}
-        row, needed = _judge_release(Target(application, environment, now), catalogue, policy_path, hosts, requested)
-        rows.append((f"all of {environment}", row))
+        found, needed = _judge_release(Target(application, environment, now), catalogue, policy_path, hosts, requested)
+        rows += [(f"all of {environment}", row) for row in found]
         needs |= needed
     return Judgement((*rows, *preflight.judge(there, needs).rows))
 
 
 def _judge_release(
     target: Target, catalogue: Catalogue, policy_path: Path, answers: Answers, requested: str
-) -> tuple[Result, dict[str, Needs]]:
-    """The row about the release for the hosts of one environment, and what it needs on each."""
+) -> tuple[list[Result], dict[str, Needs]]:
+    """The rows about the release and its approvals for the hosts of one environment, and what it needs on each."""
     try:
         candidates = _candidates(catalogue, target.application, requested)
         if not candidates and not requested:
             found = "the catalogue has none, so that room and migrations were not judged"
-            return Result("release", "-", preflight.WARN, found, "Make one: playbooks/release.yml"), {}
+            return [Result("release", "-", preflight.WARN, found, "Make one: playbooks/release.yml")], {}
         barred = {} if requested else barred_releases(target, catalogue, policy_path, candidates)
         choice = selection.choose_release(candidates, answers, requested=requested, retry=False, barred=barred)
         manifest, file_list = verified_release(target, catalogue, policy_path, choice.release_id)
+        policy = _policy(policy_path)
+        scope = consent.Scope(manifest, policy, target.environment, target.now)
+        permission.require_in_sequence(scope, catalogue, answers)
     except Refusal as refusal:
-        found = f"{refusal.reason}: {refusal.found}"
-        return Result("release", requested or "-", preflight.FAIL, found, refusal.remedy), {}
-    row = Result("release", choice.release_id, preflight.PASS, choice.described())
-    return row, needs_of(catalogue, manifest, file_list, answers)
+        return [_failed("release", requested or "-", refusal)], {}
+    rows = [Result("release", choice.release_id, preflight.PASS, choice.described())]
+    try:
+        allowed = _allowed(target, catalogue, policy, candidates)
+        approvals = permission.require_approved(scope, catalogue, allowed)
+    except Refusal as refusal:
+        rows.append(_failed("approvals", manifest.release_id, refusal))
+    else:
+        given = ", ".join(f"{each.role} by {each.holder} until {each.expires}" for each in approvals)
+        rows.append(Result("approvals", manifest.release_id, preflight.PASS, given or "nobody has to approve"))
+    return rows, needs_of(catalogue, manifest, file_list, answers)
+
+
+def _failed(check: str, subject: str, refusal: Refusal) -> Result:
+    return Result(check, subject, preflight.FAIL, f"{refusal.reason}: {refusal.found}", refusal.remedy)
+
+
+def _allowed(
+    scope: Scope, catalogue: Catalogue, policy: TrustPolicy, candidates: Sequence[selection.Candidate]
+) -> Iterator[ReleaseManifest]:
+    """The manifests of those candidates that this environment may run once they are approved, newest first."""
+    for candidate in sorted(candidates, key=lambda each: each.sequence, reverse=True):
+        with suppress(Refusal):
+            yield _require_allowed(scope, catalogue, policy, candidate.release_id)
 
 
 def barred_releases(
@@ -294,7 +323,7 @@ def _policy(path: Path) -> TrustPolicy:
 
 
 def _require_allowed(controller: Scope, catalogue: Catalogue, policy: TrustPolicy, release_id: str) -> ReleaseManifest:
-    """The release's manifest, verified for this environment at this time."""
+    """The release's manifest, verified for this environment at this time; whether it is approved is another question."""
     manifest = verify.verify_manifest(
         policy,
         catalogue.manifest_bytes(controller.application, release_id),
@@ -302,7 +331,7 @@ def _require_allowed(controller: Scope, catalogue: Catalogue, policy: TrustPolic
         environment=controller.environment,
         now=controller.now,
     )
-    verify.require_fresh(manifest, policy, environment=controller.environment, now=controller.now)
+    verify.require_current(manifest, policy, controller.environment, controller.now)
     return manifest
 
 
@@ -346,7 +375,9 @@ def verified_release(
     return manifest, file_list
 
 
-def plan_rollback(controller: Controller, answers: Answers, *, requested: str, limited: bool) -> dict[str, Any]:
+def plan_rollback(
+    controller: Controller, catalogue: Catalogue, answers: Answers, *, requested: str, limited: bool
+) -> dict[str, Any]:
     """Decide who goes back to what, begin the run.
 
     Returns {run (null when nothing is to do), targets, takes_back, recover, message, silent}. A host that does not answer
@@ -361,6 +392,7 @@ def plan_rollback(controller: Controller, answers: Answers, *, requested: str, l
             silent.values(), next_command="Mend the connection, then run the same command again."
         )
     rollback = selection.choose_rollback(reachable, requested=requested, limited=limited)
+    permission.require_within_reach(catalogue, controller.application, reachable, rollback.targets)
     if not rollback.targets and not rollback.recover:
         selection.require_reachable(silent.values(), next_command=f"On the others: {rollback.message}")
     return {

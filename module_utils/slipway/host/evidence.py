@@ -2,13 +2,15 @@
 """What is kept beside a release on a host so that it can be verified there at any time, with nobody else's help.
 
 ``/var/lib/slipway/<application>/manifests/<release_id>/`` holds ``manifest.dsse.json`` and ``file-list.json`` as they were
-signed, and ``application.json``, the description that it was staged under. The manifest stays when the release is pruned.
+signed, and ``application.json``, the description that it was staged under. ``approvals/`` and ``authorizations/`` hold, by the
+digest of its payload, what was signed for the release and counted here. All that is signed stays when the release is pruned.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from ..base import canonical
 from ..base.errors import Refusal
 from ..base.files import fsync_directory, read_regular, write_durable
 from ..trust import verify
+from ..trust.approval import MAX_APPROVAL_BYTES
+from ..trust.authorization import MAX_AUTHORIZATION_BYTES
 from ..trust.manifest import ReleaseManifest
 from ..trust.tree import FileList
 from .pack import FILE_LIST, FILE_LIST_LIMIT, MANIFEST, MANIFEST_LIMIT
@@ -24,6 +28,9 @@ from .places import Places
 
 APPLICATION = "application.json"
 APPLICATION_LIMIT = 1 << 20
+APPROVALS, AUTHORIZATIONS = "approvals", "authorizations"
+CONSENT_LIMITS = {APPROVALS: MAX_APPROVAL_BYTES, AUTHORIZATIONS: MAX_AUTHORIZATION_BYTES}
+MAX_CONSENTS = 64
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,31 @@ class Evidence:
             write_durable(directory / name, data, mode=0o644)
         fsync_directory(self.places.manifests)
         fsync_directory(self.places.state)
+
+    def consents(self, release_id: str, kind: str) -> list[bytes]:
+        """The approvals, or authorizations, that are kept for a release; what cannot be read is left out."""
+        found = []
+        for path in sorted((self.directory(release_id) / kind).glob("*.dsse.json"))[:MAX_CONSENTS]:
+            with suppress(Refusal):
+                found.append(read_regular(path, limit=CONSENT_LIMITS[kind], what=f"kept {kind}"))
+        return found
+
+    def lacking_consents(self, release_id: str, kind: str, consents: Mapping[str, bytes]) -> list[str]:
+        """Which of ``consents`` (envelopes by the digest of their payload) are not kept, or not as they are."""
+        kept = set(self.consents(release_id, kind))
+        return sorted(digest for digest, envelope in consents.items() if envelope not in kept)
+
+    def keep_consents(self, release_id: str, kind: str, consents: Mapping[str, bytes], lacking: Sequence[str]) -> None:
+        """Keep those of ``consents`` that are ``lacking``, durably; where there would be too many, older ones go."""
+        directory = self.directory(release_id) / kind
+        directory.mkdir(mode=0o755, exist_ok=True)
+        names = {f"{digest}.dsse.json" for digest in consents}
+        others = sorted(path for path in directory.glob("*") if path.name not in names)
+        for path in others[max(0, MAX_CONSENTS - len(names)) :]:
+            path.unlink()
+        for digest in lacking:
+            write_durable(directory / f"{digest}.dsse.json", consents[digest], mode=0o644)
+        fsync_directory(self.directory(release_id))
 
     def thin(self, release_id: str) -> None:
         """After pruning: the signed manifest stays as evidence, what only served the tree goes."""

@@ -8,10 +8,11 @@ become the leaves of a Merkle tree, and a changed, dropped or swapped line break
 A record: seq, prev_hash, application, environment, host_id, timestamp (RFC 3339 Z), transaction, run_id, controller_id,
 deployed_by, operation (deploy | rollback), release_id, previous_release_id, active_release_id (what the link said afterwards), manifest_digest, status
 (success | failed | rolled_back | interrupted), rollback (whether this took a release back), reason (a stable code or null),
-message, artifacts [{path, sha256}], backups [{path, sha256}], smoke_test_passed (true, false or null), approvals,
-window ({start, end} of the sharper watch after a deployment, or null), verification (what the steps of the rollback plan said
+message, artifacts [{path, sha256}], backups [{path, sha256}], smoke_test_passed (true, false or null), sequence (of the
+release), policy ({version, digest} of the trust policy that judged it), approvals [{role, holder, digest, created, expires}],
+authorizations [{role, holder, digest}] (of a step back that took them), window ({start, end} of the sharper watch after a deployment, or null), verification (what the steps of the rollback plan said
 after a way back: [{argv, exit_code, output_sha256, passed}]), durations {step_ms: int}, takes_back (the run that a rollback
-took back, or null). A reader takes members that came later (approvals, window, verification) as absent in old records.
+took back, or null). A reader takes members that came later (sequence, policy, approvals, authorizations, window, verification) as absent in old records.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 from ..base import canonical
 from ..base.errors import Refusal
 from ..base.files import fsync_directory, open_regular, read_if_there, write_all, write_durable
+from ..trust.verify import Highest, Past
 
 EMPTY_TREE = hashlib.sha256(b"").hexdigest()
 LINE_LIMIT = 4 << 20
@@ -145,7 +147,9 @@ class View:
     """What the records say when they are read in order.
 
     ``activations`` are the releases in the order in which they became active; ``bad`` maps each release that was taken
-    back to the reason. Both follow from the records alone: link times and directory names say nothing.
+    back to the reason. Both follow from the records alone: link times and directory names say nothing. ``digests`` are those
+    of the manifests of ``activations``, one by one; ``highest`` is the newest release that a deployment brought with success;
+    ``used`` are the digests of the rollback authorizations that any transaction took.
     """
 
     activations: tuple[str, ...] = ()
@@ -153,6 +157,9 @@ class View:
     last_success: Record | None = None
     newest: Record | None = None
     last_good: str | None = None
+    digests: tuple[str, ...] = ()
+    highest: Highest | None = None
+    used: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> View:
@@ -160,8 +167,15 @@ class View:
         bad: dict[str, str] = {}
         last_success: Record | None = None
         newest: Record | None = None
+        digests: list[str] = []
+        highest: Highest | None = None
+        used: set[str] = set()
         for record in records:
             newest = record
+            used.update(each["digest"] for each in record.get("authorizations", ()))
+            highest = _higher(highest, record)
+            if record["status"] == "success":
+                digests.append(record["manifest_digest"])
             release, status = record["release_id"], record["status"]
             if status == "success" and record["rollback"]:
                 activations.append(release)
@@ -174,7 +188,14 @@ class View:
             elif record["previous_release_id"] != release and _was_taken_back(record):
                 bad[release] = str(record["reason"])
         good = next((release for release in reversed(activations) if release not in bad), None)
-        return cls(tuple(activations), bad, last_success, newest, good)
+        return cls(tuple(activations), bad, last_success, newest, good, tuple(digests), highest, frozenset(used))
+
+    def past(self, current: str | None) -> Past:
+        """What decides how far back this host may go, with the release ``current`` active."""
+        digest_of = dict(zip(self.activations, self.digests, strict=True))
+        active = digest_of.get(current or "")
+        before = dict.fromkeys(digest for digest in reversed(self.digests) if digest != active)
+        return Past(active, self.highest, tuple(before), self.used)
 
     def previous(self, current: str | None, present: Iterable[str]) -> str | None:
         """The release to go back to: the newest one that was active before, is not bad and is still here."""
@@ -183,6 +204,15 @@ class View:
             if release != current and release not in self.bad and release in here:
                 return release
         return None
+
+
+def _higher(highest: Highest | None, record: Record) -> Highest | None:
+    """The high-water mark after this record: it never falls, whatever was gone back to."""
+    if record["operation"] != "deploy" or record["status"] != "success" or "sequence" not in record:
+        return highest
+    if highest is not None and record["sequence"] <= highest.sequence:
+        return highest
+    return Highest(record["sequence"], record["manifest_digest"])
 
 
 def _was_taken_back(record: Record) -> bool:

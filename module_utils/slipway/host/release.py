@@ -21,12 +21,13 @@ from ..base.clock import require_sane_clock
 from ..base.errors import Refusal
 from ..base.fields import require_release_id
 from ..base.files import full_disk_is_a_refusal, write_durable
-from ..trust import members, verify
+from ..trust import members
 from ..trust.promotion import Step
 from . import shared
 from .evidence import Evidence, Verified
 from .history import History, View
 from .journal import Transaction
+from .judgement import Passed, require_passed
 from .lease import Run, exclusive
 from .pack import Pack
 from .places import Host, Identity, Places, require_environment
@@ -107,11 +108,18 @@ class Exchange:
         lease = self.transactions.leases.read()
         return lease is not None and not lease.yields_to(self.run, self.host.clock.now())
 
-    def require_fresh(self, verified: Verified) -> None:
-        """Expiry is judged where something new becomes active, never on the way back."""
-        verify.require_fresh(
-            verified.manifest, self.host.policy(), environment=self.identity.environment, now=self.host.clock.now()
-        )
+    def require_passed(self, verified: Verified, view: View, current: str | None, request: Mapping[str, Any]) -> Passed:
+        """Approvals, expiry and sequence are judged where somebody wants a switch, never where an unconfirmed one is taken back."""
+        passed = require_passed(self.places, verified.manifest, view, current, request)
+        if passed.judged.authorizations:  # they end soon: a clock that was set back must not revive one
+            self.require_sane_clock()
+        return passed
+
+    def keep(self, passed: Passed, release_id: str) -> bool:
+        """Keep what counted beside the release; True when something was not kept yet. In check mode, only say so."""
+        if self.check:
+            return any(passed.lacking(self.evidence, release_id).values())
+        return passed.keep(self.evidence, release_id)
 
     def require_sane_clock(self) -> None:
         newest = self.history.last()
@@ -122,8 +130,8 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
     """Bring a release onto the host, verified and whole, without touching what is active.
 
     request: application {name, description}, environment, run, release_id, manifest_digest, pack (path or null when the
-    host has the release already), resident_digest.
-    answer: changed, release_id, recovered, missing (SHA-256 of objects that the pack did not bring: send them and ask
+    host has the release already), resident_digest, approvals and authorizations (envelopes as text, at most 16 each).
+    answer: changed, release_id, approvals (those that count, as records name them), recovered, missing (SHA-256 of objects that the pack did not bring: send them and ask
     again), objects, bytes, check, diff.
     """
     exchange = Exchange.begin(request, host, check=check)
@@ -134,30 +142,31 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
             service.require_loaded()
         if request.get("pack"):
             with open(request["pack"], "rb") as stream:
-                answer = _stage(exchange, request["release_id"], Pack(stream))
+                answer = _stage(exchange, request, Pack(stream))
         else:
-            answer = _stage(exchange, request["release_id"], None)
+            answer = _stage(exchange, request, None)
     return {**answer, "recovered": recovered, "changed": answer["changed"] or recovered}
 
 
-def _stage(exchange: Exchange, release_id: str, pack: Pack | None) -> Answer:
-    evidence, store = exchange.evidence, exchange.store
+def _stage(exchange: Exchange, request: Request, pack: Pack | None) -> Answer:
+    evidence, store, release_id = exchange.evidence, exchange.store, request["release_id"]
     envelope, listed = (pack.manifest, pack.file_list) if pack else evidence.read(release_id)
     verified = evidence.verified(envelope, listed, release_id, exchange.application)
-    exchange.require_fresh(verified)
+    current = exchange.current(recovered=exchange.is_own_to_recover())
     _require_no_candidate(exchange, verified)
     _require_same_content(exchange, verified)
-    current = exchange.current(recovered=exchange.is_own_to_recover())
+    passed = exchange.require_passed(verified, View.of(exchange.history.records()), current, request)
     answer: Answer = {
         "changed": False, "release_id": release_id, "missing": [], "objects": 0, "bytes": 0, "resident_refreshed": False,
-        "check": None, "diff": _difference(exchange, current, verified),
+        "check": None, "diff": _difference(exchange, current, verified), "approvals": list(passed.judged.approvals),
     }  # fmt: skip
     if not store.holds(release_id) or not _is_intact(exchange, verified, current):
-        answer |= _bring(exchange, verified, envelope, listed, pack)
+        answer |= _bring(exchange, verified, envelope, listed, pack=pack, passed=passed)
     else:
-        answer["changed"] = _keep_evidence(exchange, release_id, envelope, listed)
+        kept = _keep_evidence(exchange, release_id, envelope, listed)
+        answer["changed"] = exchange.keep(passed, release_id) or kept
         if release_id != current and not exchange.check:
-            answer |= _run_check(exchange, verified)
+            answer |= _run_check(exchange, verified, passed)
     if not answer["missing"]:
         answer["resident_refreshed"] = _refresh_resident(exchange, pack)
     return {**answer, "changed": answer["changed"] or answer["resident_refreshed"]}
@@ -221,7 +230,9 @@ def _keep_evidence(exchange: Exchange, release_id: str, envelope: bytes, listed:
     return True
 
 
-def _bring(exchange: Exchange, verified: Verified, envelope: bytes, listed: bytes, pack: Pack | None) -> Answer:
+def _bring(
+    exchange: Exchange, verified: Verified, envelope: bytes, listed: bytes, *, pack: Pack | None, passed: Passed
+) -> Answer:
     store = exchange.store
     lacking = store.lacking(verified.file_list)
     sizes = {entry.sha256: entry.size for entry in verified.file_list.files}
@@ -230,7 +241,7 @@ def _bring(exchange: Exchange, verified: Verified, envelope: bytes, listed: byte
         return planned
     _require_room(exchange, verified, lacking, planned["bytes"])
     with _no_litter_on_a_full_disk(store):
-        return {**planned, **_unpack(exchange, verified, envelope, listed, pack=pack, lacking=lacking)}
+        return {**planned, **_unpack(exchange, verified, envelope, listed, pack=pack, passed=passed, lacking=lacking)}
 
 
 @contextmanager
@@ -245,7 +256,14 @@ def _no_litter_on_a_full_disk(store: Store) -> Iterator[None]:
 
 
 def _unpack(
-    exchange: Exchange, verified: Verified, envelope: bytes, listed: bytes, *, pack: Pack | None, lacking: set[str]
+    exchange: Exchange,
+    verified: Verified,
+    envelope: bytes,
+    listed: bytes,
+    *,
+    pack: Pack | None,
+    passed: Passed,
+    lacking: set[str],
 ) -> Answer:
     """Store what the pack brings, then build the release under its name and run its check."""
     store, release_id, manifest = exchange.store, verified.manifest.release_id, verified.manifest
@@ -263,10 +281,11 @@ def _unpack(
     _require_sound_members(exchange, verified)
     with full_disk_is_a_refusal(exchange.places.state, what=f"keep the manifest of {release_id}"):
         exchange.evidence.keep(release_id, envelope, listed, exchange.application)
+    exchange.keep(passed, release_id)
     with full_disk_is_a_refusal(exchange.places.base, what=f"stage {release_id}"):
         shared.make_paths(exchange.places.shared, exchange.application)
         store.build(release_id, verified.file_list, verified.links, manifest.sequence)
-    return _run_check(exchange, verified)
+    return _run_check(exchange, verified, passed)
 
 
 def _require_room(exchange: Exchange, verified: Verified, lacking: set[str], incoming_bytes: int) -> None:
@@ -292,7 +311,7 @@ def _require_sound_members(exchange: Exchange, verified: Verified) -> None:
     members.check(declared, read, verified.manifest.version, checks)
 
 
-def _run_check(exchange: Exchange, verified: Verified) -> Answer:
+def _run_check(exchange: Exchange, verified: Verified, passed: Passed) -> Answer:
     """Run the declared check command against the staged tree; a failure is recorded and nothing is switched."""
     check = exchange.application.check
     if check is None:
@@ -313,6 +332,7 @@ def _run_check(exchange: Exchange, verified: Verified) -> Answer:
         reason="check_failed",
         message=message,
         artifacts=verified.artifacts,
+        judged=passed.judged,
     )
     return {"failed": True, "reason": "check_failed", "check": finished.described(), "msg": (
         f"check_failed: expected the check command of {exchange.application.name} to succeed on the staged release "
@@ -363,7 +383,8 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
     """Switch to a staged release, restart, judge its health; when that fails, go back at once.
 
     request: application, environment, run, release_id, expected_current (what the plan was made for), rollback (bool),
-    takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does).
+    takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does), approvals and
+    authorizations (envelopes as text, beside those that are kept).
     answer: changed, outcome (``switched`` waits for confirm or revert, ``confirmed``, ``unchanged``, ``reverted``), release_id,
     previous_release_id, active_release_id, health {outcome, attempts, detail}, diff.
     """
@@ -406,8 +427,8 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         raise _not_here(exchange, view, release_id)
     verified = exchange.evidence.verify(release_id)
     exchange.evidence.verify_tree(verified)
-    if not rollback:
-        exchange.require_fresh(verified)
+    _require_no_candidate(exchange, verified)
+    passed = exchange.require_passed(verified, view, current, request)
     transactions = exchange.transactions
     release = exchange.store.release(release_id)
     replacements = transactions.backups.replacements(exchange.application.files, release, release_id, records)
@@ -422,10 +443,11 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         return predicted
     promotion = verified.manifest.promotion
     intent = Intent(
-        release_id, verified.manifest.digest, current, rollback, request.get("takes_back"), verified.artifacts,
+        release_id, verified.manifest.digest, current, rollback, request.get("takes_back"), verified.artifacts, passed.judged,
         watch_hours=promotion.monitoring.heightened_period_hours,
         verification_steps=_plan_of(exchange, current) if rollback else promotion.verification_steps,
     )  # fmt: skip
+    exchange.keep(passed, release_id)
     transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, replacements)
     status, reason = _status_of_failure(transaction), "health_failed"
     try:

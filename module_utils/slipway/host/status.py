@@ -22,7 +22,7 @@ from .evidence import Evidence
 from .history import History, Record, View
 from .journal import Journal, Transaction
 from .lease import LeaseFile
-from .places import Host, Places, require_environment
+from .places import Host, Identity, Places, require_environment
 from .release import ONCE
 from .store import Store
 from .transaction import settled
@@ -41,7 +41,9 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     preflight (bool: is all ready for a deployment; with health a row for each probe too).
     answer: changed (never), host {id, name, environment}, policy {version, digest, expires, problem},
     application, resident_digest, active, settled (active once the open transaction is settled), since, deployed_by, previous, bad {release: why}, last_success, last_good,
-    releases [{release_id, tree, manifest_digest, was_active}], transaction, lease, runs (newest first), health, manifest (the
+    high_water {sequence, manifest_digest} of the newest release that was deployed here with success (null before the first), reach
+    (digests of the manifests that the policy lets this host go back to by itself, newest first; null where the policy cannot be
+    read), releases [{release_id, tree, manifest_digest, sequence, was_active}], transaction, lease, runs (newest first), health, manifest (the
     predicate of the active release's, for showing), integrity, preflight {results, room, schema_revision}.
     """
     identity = host.identity()
@@ -71,6 +73,8 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "bad": dict(view.bad),
         "last_success": view.last_success["release_id"] if view.last_success else None,
         "last_good": view.last_good,
+        "high_water": _high_water(view),
+        "reach": _reach(host, identity, view, after),
         "releases": [release for release_id in here if (release := _kept(places, release_id, view))],
         "transaction": _summary(transaction),
         "lease": lease.as_dict() if lease else None,
@@ -103,6 +107,18 @@ def _activation(records: list[Record], active: str | None) -> Record | None:
     return None
 
 
+def _high_water(view: View) -> dict[str, Any] | None:
+    return {"sequence": view.highest.sequence, "manifest_digest": view.highest.digest} if view.highest else None
+
+
+def _reach(host: Host, identity: Identity, view: View, current: str | None) -> list[str] | None:
+    try:
+        depth = host.policy().environment(identity.environment).rollback_depth
+    except Refusal:
+        return None
+    return list(view.past(current).before[:depth])
+
+
 def _kept(places: Places, release_id: str, view: View) -> dict[str, Any] | None:
     """A release whose manifest and file list are kept as they were signed; one without them the controller sends whole."""
     evidence = Evidence(places)
@@ -117,6 +133,7 @@ def _kept(places: Places, release_id: str, view: View) -> dict[str, Any] | None:
         "release_id": release_id,
         "tree": manifest.tree_digest,
         "manifest_digest": manifest.digest,
+        "sequence": manifest.sequence,
         "was_active": release_id in view.activations,
     }
 

@@ -47,7 +47,26 @@ from .places import FORMAT, Identity, Places
 from .store import RELEASES, Store
 
 RESERVE_BYTES = 256 * 1024
+JUDGED = ("sequence", "policy", "approvals", "authorizations")  # absent in the journal of an older version
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """By what a release was let pass, as records name it: its sequence, the policy {version, digest}, and who agreed."""
+
+    sequence: int
+    policy: Mapping[str, Any]
+    approvals: Sequence[Mapping[str, str]] = ()
+    authorizations: Sequence[Mapping[str, str]] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "sequence": self.sequence,
+            "policy": dict(self.policy),
+            "approvals": [dict(each) for each in self.approvals],
+            "authorizations": [dict(each) for each in self.authorizations],
+        }
 
 
 @dataclass(frozen=True)
@@ -64,6 +83,7 @@ class Intent:
     rollback: bool
     takes_back: str | None
     artifacts: Sequence[Mapping[str, str]]
+    judged: Judged
     watch_hours: int = 0
     verification_steps: Sequence[Step] = ()
 
@@ -130,6 +150,7 @@ class Transactions:
                         "application": {"name": application.name, "description": dict(application.raw)},
                         "files": [dict(entry) for entry in kept],
                         "artifacts": [dict(artifact) for artifact in intent.artifacts],
+                        **intent.judged.as_dict(),
                         "watch_hours": intent.watch_hours,
                         "verification_steps": [step.as_dict() for step in intent.verification_steps],
                         "started": self.clock.now(),
@@ -344,7 +365,7 @@ class Transactions:
             "artifacts": intent["artifacts"],
             "backups": list(intent["files"]),
             "smoke_test_passed": confirmed.get("smoke_test_passed"),
-            "approvals": [],
+            **{key: intent[key] for key in JUDGED if key in intent},
             "window": _window(transaction, common["timestamp"]),
             "verification": verification,
             "durations": {**durations, "total_seconds": max(0, self.clock.now() - intent["started"])},
@@ -352,7 +373,7 @@ class Transactions:
 
     def record_failure(
         self, run: Run, identity: Identity, *, application: str, release_id: str, manifest_digest: str, reason: str, message: str,
-        artifacts: Sequence[Mapping[str, str]],
+        artifacts: Sequence[Mapping[str, str]], judged: Judged,
     ) -> Record:  # fmt: skip
         """A deployment that ended before its switch: nothing had changed, and the history says why."""
         current = self.store.current()
@@ -373,7 +394,7 @@ class Transactions:
                 "artifacts": [dict(artifact) for artifact in artifacts],
                 "backups": [],
                 "smoke_test_passed": None,
-                "approvals": [],
+                **judged.as_dict(),
                 "window": None,
                 "verification": [],
                 "durations": {},

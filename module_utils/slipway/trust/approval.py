@@ -8,7 +8,7 @@ key of the approver. The predicate has the members of `approval_statement` and n
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..base import canonical
@@ -28,7 +28,7 @@ _REMEDY: Final = "Have it given again: make approve."
 class Approval:
     """An approval as parsed; it counts only where `verify.judge_approvals` says so.
 
-    `digest` is the sha256 of the payload and names the approval everywhere.
+    `digest` is the sha256 of the payload and names the approval everywhere; `envelope` is what it came in.
     """
 
     manifest_digest: str
@@ -40,6 +40,7 @@ class Approval:
     created: str
     expires: str
     digest: str
+    envelope: bytes = field(default=b"", compare=False, repr=False)
 
     @classmethod
     def parse(cls, payload: bytes) -> Approval:
@@ -104,4 +105,4 @@ def approval_statement(
 def open_approval(envelope: bytes) -> tuple[dsse.Envelope, Approval]:
     """Return an approval with its signatures, which nobody has verified yet."""
     signed = dsse.Envelope.parse(envelope, payload_type=dsse.IN_TOTO_TYPE, what=_WHAT, limit=MAX_APPROVAL_BYTES)
-    return signed, Approval.parse(signed.payload)
+    return signed, replace(Approval.parse(signed.payload), envelope=envelope)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..base import canonical
@@ -34,7 +34,7 @@ _REMEDY: Final = "Have it given again: make authorize-rollback."
 class Authorization:
     """A rollback authorization as parsed; it counts only where `verify.judge_authorizations` says so.
 
-    `digest` is the sha256 of the payload: by it the history knows which ones were used.
+    `digest` is the sha256 of the payload: by it the history knows which ones were used; `envelope` is what it came in.
     """
 
     manifest_digest: str
@@ -46,6 +46,7 @@ class Authorization:
     created: str
     expires: str
     digest: str
+    envelope: bytes = field(default=b"", compare=False, repr=False)
 
     @classmethod
     def parse(cls, payload: bytes) -> Authorization:
@@ -106,7 +107,7 @@ def open_authorization(envelope: bytes) -> tuple[dsse.Envelope, Authorization]:
     """Return an authorization with its signatures, which nobody has verified yet."""
     limit = MAX_AUTHORIZATION_BYTES
     signed = dsse.Envelope.parse(envelope, payload_type=dsse.IN_TOTO_TYPE, what=_WHAT, limit=limit)
-    return signed, Authorization.parse(signed.payload)
+    return signed, replace(Authorization.parse(signed.payload), envelope=envelope)
 
 
 def _hosts(fields: Fields) -> tuple[str, ...]:

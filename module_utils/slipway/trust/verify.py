@@ -2,8 +2,10 @@
 """The one place that says whether a release may be trusted. It only reads, and gives the same answer twice.
 
 verify_manifest    signed by the builder of this host's policy, for this application, not revoked, above the floor
-require_fresh      neither manifest nor policy nor key has expired, and nobody has yet to approve; asked when a release
+require_fresh      neither manifest nor policy nor key has expired, and those approved who must; asked when a release
                    is activated by a deploy, never when one is rolled back to or running
+require_in_sequence  it is not older than what ran here, or may be gone back to; asked of every switch that somebody
+                   wants, never when an unconfirmed switch is taken back
 verify_file_list   these are the bytes that the manifest names, and the artifacts it promotes are among them
 verify_tree        these are the files that the list names, and no others
 """
@@ -11,14 +13,17 @@ verify_tree        these are the files that the list names, and no others
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from ..base.clock import seconds_of, timestamp
 from ..base.errors import Refusal, shown
 from . import dsse
+from .approval import Approval
+from .authorization import Authorization
+from .consent import Missing, Scope, Standing, judge_approvals, judge_authorizations
 from .manifest import ReleaseManifest, require_not_from_future
 from .policy import BUILDER, TrustPolicy
 from .tree import Difference, FileList, differences
@@ -71,14 +76,21 @@ def _open(envelope: bytes) -> dsse.Envelope:
     return dsse.Envelope.parse(envelope, payload_type=dsse.IN_TOTO_TYPE, what=_WHAT)
 
 
-def require_fresh(manifest: ReleaseManifest, policy: TrustPolicy, environment: str, now: int) -> None:
-    """Refuse to activate what has expired, or what nobody approved."""
+def require_fresh(
+    manifest: ReleaseManifest, policy: TrustPolicy, environment: str, now: int, approvals: Iterable[bytes]
+) -> tuple[Approval, ...]:
+    """Refuse to activate what has expired or was not approved; return the approvals that count.
+
+    A candidate is only ever judged in check mode, so there is nothing to approve.
+    """
     require_current(manifest, policy, environment, now)
-    _require_no_approvals(policy, environment)
+    if manifest.promotion.candidate:
+        return ()
+    return require_approved(manifest, policy, environment, now, approvals)
 
 
 def require_current(manifest: ReleaseManifest, policy: TrustPolicy, environment: str, now: int) -> None:
-    """Refuse what has expired: the policy, the manifest, its age in the environment, or the key that signed it.
+    """Refuse to activate what has expired: the policy, the manifest, its age here, or the key that signed it.
 
     Expiry bounds how long a thief of a key or a mirror of old releases can bring something new; it never stops a
     running service and never blocks the way back.
@@ -92,6 +104,105 @@ def require_current(manifest: ReleaseManifest, policy: TrustPolicy, environment:
     builders = policy.roles[BUILDER].keys
     signers = [key for key in builders if key.public.keyid in manifest.keyids]
     policy.require_valid(BUILDER, signers, at=now, what=_WHAT)
+
+
+def require_approved(
+    manifest: ReleaseManifest, policy: TrustPolicy, environment: str, now: int, approvals: Iterable[bytes]
+) -> tuple[Approval, ...]:
+    """Return the approvals that count, or refuse with who is missing, who may step in, and how.
+
+    The reason is `approval_missing` when one was not given, else that of what was given and does not count.
+    """
+    standing = judge_approvals(Scope(manifest, policy, environment, now), approvals)
+    if not standing.missing:
+        return standing.counted
+    expected = f"{manifest.release_id} approved for {environment}: {standing.asked()}"
+    remedy = f"Have it approved: {'; '.join(_approve(manifest, environment, each) for each in standing.missing)}"
+    raise Refusal(
+        standing.reason() or ("approver_not_distinct" if standing.repeated else "approval_missing"),
+        expected=expected,
+        found=standing.found(),
+        remedy=f"{remedy}.",
+    )
+
+
+def _approve(manifest: ReleaseManifest, environment: str, missing: Missing) -> str:
+    return f"make approve RELEASE_ID={manifest.release_id} ENVIRONMENT={environment} ROLE={missing.role}"
+
+
+@dataclass(frozen=True)
+class Highest:
+    """The newest release that was deployed here with success: its sequence and the digest of its manifest."""
+
+    sequence: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a host's own verified history says of an application. All digests but those in `used` are of manifests.
+
+    `current` is what is active, `before` the others that were, each once, newest first; `used` are the digests of
+    authorizations that the host took.
+    """
+
+    current: str | None = None
+    highest: Highest | None = None
+    before: Sequence[str] = ()
+    used: Collection[str] = ()
+
+
+def require_in_sequence(
+    scope: Scope, past: Past, *, host_id: str, authorizations: Iterable[bytes]
+) -> tuple[Authorization, ...]:
+    """Refuse to go back further than the policy lets this host; return the authorizations that this step back needs.
+
+    1. What is newer than all that was deployed here, or is the newest of it, or is active, is no step back.
+    2. What was active here is within reach while it is among the last `rollback_depth` releases before the active one.
+    3. Anything else takes authorizations by all whom the policy asks for; where it asks for nobody, there can be none.
+    """
+    manifest, highest = scope.manifest, past.highest
+    rules = scope.policy.environment(scope.environment)
+    if highest is None or manifest.sequence > highest.sequence or manifest.digest in (highest.digest, past.current):
+        return ()
+    if manifest.digest in past.before[: rules.rollback_depth]:
+        return ()
+    standing = judge_authorizations(scope, authorizations, host_id=host_id, used=past.used)
+    if standing.needed and not standing.missing:
+        return standing.counted
+    raise _out_of_sequence(scope, past, highest, standing)
+
+
+def _out_of_sequence(scope: Scope, past: Past, highest: Highest, standing: Standing[Authorization]) -> Refusal:
+    manifest, depth = scope.manifest, scope.policy.environment(scope.environment).rollback_depth
+    if manifest.digest in past.before:
+        expected = f"one of the last {depth} releases that were active here before the active one (allowedRollback)"
+        found = f"{manifest.release_id}, {past.before.index(manifest.digest) + 1} releases back"
+        return _unauthorized("rollback_too_deep", expected, found, scope, standing)
+    if manifest.sequence == highest.sequence:
+        found = f"{manifest.release_id}, whose sequence is that of another release, the newest one deployed here"
+        return _unauthorized("sequence_taken", "one release for each sequence", found, scope, standing)
+    expected = "a release newer than all that were deployed here, or one that was active here"
+    found = f"{manifest.release_id}, created {manifest.created}; the newest one deployed here was created {timestamp(highest.sequence)}"
+    return _unauthorized("sequence_behind", expected, found, scope, standing)
+
+
+def _unauthorized(reason: str, expected: str, found: str, scope: Scope, standing: Standing[Authorization]) -> Refusal:
+    """The refusal of a step back, with who may authorize it; the reason of what they gave goes before ours."""
+    release_id, environment = scope.manifest.release_id, scope.environment
+    if not standing.needed:
+        remedy = f"Deploy a newer release; the trust policy lets nobody authorize a rollback in {environment}."
+        return Refusal(reason, expected=expected, found=found, remedy=remedy)
+    asked = "; ".join(
+        f"make authorize-rollback RELEASE_ID={release_id} ENVIRONMENT={environment} ROLE={each.role} HOSTS=…"
+        for each in standing.missing
+    )
+    return Refusal(
+        standing.reason() or reason,
+        expected=f"{expected}, or {standing.asked()} who authorize it",
+        found=f"{found}; authorizations: {standing.found()}",
+        remedy=f"Deploy a newer release, or have this one authorized: {asked}.",
+    )
 
 
 def verify_file_list(manifest: ReleaseManifest, data: bytes) -> FileList:
@@ -149,18 +260,6 @@ def _require_above_floor(policy: TrustPolicy, manifest: ReleaseManifest) -> None
             expected=f"a release of {manifest.application} created at {timestamp(floor)} or later",
             found=f"{manifest.release_id}, created {manifest.created}",
             remedy="Older releases are known to be unsafe (minSafeSequence); deploy a newer one.",
-        )
-
-
-def _require_no_approvals(policy: TrustPolicy, environment: str) -> None:
-    """Approvals cannot be given yet, so where the policy asks for one nothing is activated, rather than unapproved."""
-    asked = policy.environment(environment).require
-    if asked:
-        raise Refusal(
-            "approval_missing",
-            expected=f"the approvals that the trust policy asks for in {environment}",
-            found=f"none by {', '.join(each.role for each in asked)}: this version of Slipway knows no approvals yet",
-            remedy="Leave `require` of the environment empty until it does.",
         )
 
 

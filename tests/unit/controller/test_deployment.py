@@ -13,6 +13,7 @@ import signed
 from ansible.module_utils.slipway.application.preflight import Result
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import deployment, resident
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.deployment import Controller, Shipment, make_pack, missing_objects
 from ansible.module_utils.slipway.controller.memory import ControllerState, Process
 from ansible.module_utils.slipway.host.pack import Pack
@@ -254,8 +255,8 @@ def test_readiness_is_judged_with_the_release_that_would_be_deployed(site, judge
     site.build("v1", V1)
     site.build("v2", {**V1, "large": os.urandom(3 << 20)})
     judgement = judged({"prod-1": ready(room=2 << 20)})
-    assert rows_of(judgement)[:2] == [
-        ("all of prod", "release", "v2", "PASS"), ("prod-1", "disk", "/srv/shop", "FAIL"),
+    assert rows_of(judgement)[:3] == [
+        ("all of prod", "release", "v2", "PASS"), ("all of prod", "approvals", "v2", "PASS"), ("prod-1", "disk", "/srv/shop", "FAIL"),
     ]  # fmt: skip
     assert judged({"prod-1": ready(room=2 << 20)}, requested="v1").is_ready
     assert not (site.state / "state.sqlite").exists()
@@ -385,7 +386,8 @@ def deployed(site):
 
 
 def plan_rollback(controller, answers, *, requested="", limited=False):
-    return deployment.plan_rollback(controller, answers, requested=requested, limited=limited)
+    catalogue = Catalogue(controller.state.parent / "catalogue")
+    return deployment.plan_rollback(controller, catalogue, answers, requested=requested, limited=limited)
 
 
 def test_a_rollback_is_planned_from_what_the_hosts_say_and_carried_out(deployed, controller):

@@ -31,7 +31,7 @@ def rolled_back(run, release, *, leaving, status="success"):
 def record(run, operation, release, before, status, active, *, rollback):
     return {
         "run_id": run, "operation": operation, "release_id": release, "previous_release_id": before, "status": status,
-        "active_release_id": active, "rollback": rollback, "reason": "health_failed", "timestamp": f"2026-11-21T00:00:{run[-2:]}Z",
+        "active_release_id": active, "rollback": rollback, "manifest_digest": f"digest of {release}", "reason": "health_failed", "timestamp": f"2026-11-21T00:00:{run[-2:]}Z",
     }  # fmt: skip
 
 

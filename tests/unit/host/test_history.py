@@ -235,12 +235,12 @@ def record(status: str, release: str, previous: str | None, **changes):
     return {
         "status": status, "release_id": release, "previous_release_id": previous, "rollback": not kept,
         "active_release_id": release if kept else previous, "run_id": f"run_{next(runs)}", "reason": None if kept else "health_failed",
-        **changes,
+        "operation": "deploy", "manifest_digest": f"digest of {release}", **changes,
     }  # fmt: skip
 
 
 def rollback(release: str, previous: str, **changes):
-    return record("success", release, previous, rollback=True, **changes)
+    return record("success", release, previous, **{"rollback": True, "operation": "rollback", **changes})
 
 
 def test_a_new_host_has_no_view():

@@ -68,7 +68,7 @@ def test_releases_are_named_with_their_trees(three):
     assert three.inspect()["releases"] == [
         {
             "release_id": manifest.release_id, "tree": manifest.tree_digest, "manifest_digest": manifest.digest,
-            "was_active": manifest.release_id != "v3",
+            "sequence": manifest.sequence, "was_active": manifest.release_id != "v3",
         }
         for manifest in manifests
     ]  # fmt: skip
