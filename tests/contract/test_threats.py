@@ -18,7 +18,7 @@ ROWS = [
 ][1:]
 
 
-def tests_of(name):
+def defined_in(name):
     files = [path for path in repository.tracked() if path.startswith("tests/") and PurePosixPath(path).name == name]
     return {
         node.name
@@ -33,7 +33,7 @@ def test_each_row_names_tests_that_there_are(row):
     assert len(row) == 4
     named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row[3])
     assert named
-    assert [test for file, test in named if test not in tests_of(file)] == []
+    assert [test for file, test in named if test not in defined_in(file)] == []
 
 
 def test_the_attackers_are_all_there():

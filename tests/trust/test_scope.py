@@ -17,7 +17,7 @@ def fresh(**changes):
     """Judge a release, then whether a deployment may activate it in prod a day later."""
     trust = signed.trust_policy(**changes.pop("policy", {}))
     manifest = judge(signed.sign(signed.manifest_payload(**changes)), trust)
-    verify.require_fresh(manifest, trust, "prod", NOW + signed.DAY)
+    verify.require_fresh(manifest, trust, "prod", NOW + signed.DAY, ())
 
 
 def other_tree(place):

@@ -275,7 +275,7 @@ NOT_COUNTED = {
         dsse.sign(dsse.TRUST_POLICY_TYPE, signed.approval_payload(), signed.LEAD_KEY).encode(),
         "envelope_payload_type",
     ),
-    "that is an authorization": (signed.authorization_envelope(), "approval_malformed"),
+    "that is an authorization": (signed.authorization_envelope(), "statement_type"),
     "that is no envelope": (b"[]", "envelope_malformed"),
     "that is not canonical": (signed.sign(signed.approval_payload() + b" ", signed.LEAD_KEY), "json_not_canonical"),
     "that is too long": (lead() + b" " * (1 << 16), "json_too_large"),
@@ -560,7 +560,7 @@ NOT_AUTHORIZED = {
     ),
     "by the key of another role": (permit(signed.RISK_KEY), "approver_mismatch"),
     "by an unknown key": (permit(signed.OTHER_KEY), "signature_unknown"),
-    "that is an approval": (LEAD, "authorization_malformed"),
+    "that is an approval": (LEAD, "statement_type"),
 }
 
 
