@@ -271,6 +271,13 @@ def test_a_threshold_counts_only_keys_valid_at_the_time():
         read.require_valid("root", read.roles["root"].keys, at=signed.NOW, what="a test")
 
 
+def test_a_key_may_be_valid_for_one_second():
+    read = policy.TrustPolicy.parse(signed.policy_envelope(with_key(BUILDER_ID, notAfter=signed.SINCE)))
+    (key,) = read.roles["builder"].keys
+    assert key.is_valid_at(key.not_before)
+    assert not key.is_valid_at(key.not_before + 1)
+
+
 def test_a_missing_policy_is_named_with_how_to_make_one(tmp_path):
     with pytest.raises(Refusal, match=r"trust_policy_missing: .*playbooks/keys\.yml"):
         policy.read_policy(tmp_path / "absent")
