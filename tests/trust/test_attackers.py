@@ -17,7 +17,7 @@ from ansible.module_utils.slipway.host import pack
 from ansible.module_utils.slipway.trust import rotation
 from attacks import MANIFEST, NOW, judge
 from releases import V1, V2, V3, snapshot
-from test_files import END, member
+from test_file_lines import END, member
 
 UID = 12345
 

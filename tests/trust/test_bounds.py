@@ -20,7 +20,7 @@ from ansible.module_utils.slipway.host.history import History
 from ansible.module_utils.slipway.trust import dsse, verify
 from ansible.module_utils.slipway.trust.policy import read_policy
 from attacks import MANIFEST, bent, members
-from test_files import bind, device
+from test_file_lines import bind, device
 
 MEBIBYTE = 1 << 20
 SECONDS = 1.0

@@ -27,7 +27,7 @@ from ansible.module_utils.slipway.trust.tree import Entry, FileList
 from attacks import judge
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_files import END, member, unpacked
+from test_file_lines import END, member, unpacked
 
 LIST = FileList(
     (Entry("a", "dir", 0o755), Entry("a/b", "file", 0o644, 3, "c" * 64), Entry("l", "symlink", 0o777, target="a/b"))

@@ -18,7 +18,7 @@ from ansible.module_utils.slipway.trust.policy import TrustPolicy
 from attacks import MANIFEST, judge
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_files import ACL, CAPABILITY
+from test_file_lines import ACL, CAPABILITY
 
 OWNER = os.getuid()
 FLIPS = st.integers(1, 255)
