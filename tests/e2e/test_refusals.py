@@ -268,8 +268,8 @@ def test_a_damaged_release_does_not_stand_in_the_way_of_another(shop: Applicatio
 
 
 SOURCES: dict[str, tuple[dict[str, str], str]] = {
-    "a link out of the tree": ({"link": "->../../etc/passwd"}, "link_unsafe"),
-    "an absolute link": ({"link": "->/etc/passwd"}, "link_unsafe"),
+    "a link out of the tree": ({"link": "->../../etc/passwd"}, "link_outside"),
+    "an absolute link": ({"link": "->/etc/passwd"}, "link_outside"),
     "a required member that is not there": (
         {"slipway.yml": "application: e2e-refused\nmembers: [{path: policy.pt}]\n"},
         "policy.pt",
