@@ -243,7 +243,7 @@ def _require_scope(kind: str, scope: Scope, consent: Approval | Authorization) -
     # Each reason stands in a place of its own, where the references find it.
     manifest, remedy = scope.manifest, _REMEDIES[kind]
     if consent.manifest_digest != manifest.digest:
-        expected = f"a {kind} for the release {manifest.digest}"
+        expected = f"a {kind} for {manifest.release_id}, by the digest {manifest.digest}"
         raise _uncounted(f"{kind}_of_another_release", expected, consent.manifest_digest, remedy)
     if consent.application != manifest.application:
         expected = f"a {kind} for the application {manifest.application}"
