@@ -126,7 +126,7 @@ endef
 
 .PHONY: help demo test check lint types unit molecule e2e bench lab clean-lab venv dev docs lock
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
-.PHONY: trust-draft trust-sign trust-add trust-rotate
+.PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
 .PHONY: approve approval-add approvals authorize-rollback key
 .PHONY: deploy-staging deploy-prod rollback deploy-status evidence may-be-asked
 
@@ -166,6 +166,7 @@ e2e: dev ## end-to-end tests on a lab of their own
 bench: venv lab ## Measure deploys and rollbacks on the lab's prod group
 	@command -v rsync >/dev/null || $(PYTHON) -m lab install rsync
 	$(VENV)/bin/python -m tests.bench
+	$(VENV)/bin/python -m tests.bench.history
 
 ## The release pipeline; each step runs those before it (APPLICATION= SOURCE= RELEASE_ID= TYPE=major|minor|hotfix BUILD_ID= TICKETS= OPTIONS=)
 release-audit: venv ## 1. Test the source and bundle the evidence: release/audit_<time>/
@@ -179,7 +180,9 @@ release-manifest: release-validate ## 3. Make the release and sign its manifest:
 	@$(PLAY) playbooks/release.yml $(call vars,application release_source release_audit release_build_id release_tickets release_type) \
 		-e release_id='$(PIPELINE_ID)'
 
-release-deploy: may-be-asked release-manifest ## 4. Deploy it to prod (asks for a yes, or CONFIRM=yes)
+release-deploy: may-be-asked release-manifest ## 4. Deploy it to prod, or say which approvals it waits for
+	@$(PLAY) playbooks/approvals.yml $(call vars,application) -e release_id='$(PIPELINE_ID)' -e approvals_required_in=prod || \
+		{ echo 'The release is made and waits for its approvals. Then: make deploy-prod RELEASE_ID=$(PIPELINE_ID)' >&2; exit 1; }
 	@$(call confirm,deploys $(PIPELINE_ID) to $(or $(LIMIT),prod))
 	@$(PLAY) deploy.yml -l '$(or $(LIMIT),prod)' $(call vars,application) -e release_id='$(PIPELINE_ID)'
 
@@ -217,6 +220,9 @@ authorize-rollback: venv ## Sign that HOSTS may go back to a release that the po
 ## The trust policy (group_vars/all/trust.yml; docs/howto/rotate-the-trust-policy.md)
 trust-draft: venv ## Draft its next version; the root keys that live here sign it (RENEW=yes: only its times)
 	@$(PLAY) playbooks/trust_draft.yml $(call vars,trust_renew)
+
+trust-show: venv ## Show all that the version in force here says: keys, thresholds, environments
+	@$(PLAY) playbooks/trust_sign.yml -e trust_file='{{ trust_policy_path }}'
 
 trust-sign: venv ## Show what a draft changes, ask for a yes, and sign it with the key of a root holder (FILE= KEY=)
 	@$(call needs,FILE)$(PLAY) playbooks/trust_sign.yml $(call vars,trust_file trust_key trust_confirmed)

@@ -9,20 +9,33 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from .console import say
 from .errors import LabError
 from .names import Clone
 
+APPROVE = "ansible-playbook playbooks/approve.yml -e release_id={release_id} -e approval_environment=prod -e approval_confirmed=yes"
 STEPS = (
     ("the virtual environment, from locked versions", "make --no-print-directory venv"),
     ("the lab: 1 staging and 3 prod hosts", "python3 -m lab up"),
     ("keys and the trust policy", "ansible-playbook playbooks/keys.yml"),
     ("the hosts are bootstrapped", "ansible-playbook playbooks/bootstrap.yml"),
-    ("a release of the example application is built and signed", "ansible-playbook playbooks/release.yml"),
-    ("it goes to staging", "ansible-playbook deploy.yml -l staging"),
-    ("it goes to prod", "ansible-playbook deploy.yml -l prod"),
+    (
+        "a release of the example application is built and signed",
+        "ansible-playbook playbooks/release.yml -e release_id={release_id}",
+    ),
+    ("it goes to staging", "ansible-playbook deploy.yml -l staging -e release_id={release_id}"),
+    (
+        "the engineering lead approves it for prod",
+        f"{APPROVE} -e approval_role=engineering-lead -e approval_key=.slipway/keys/lead.pem",
+    ),
+    (
+        "the risk manager approves it for prod",
+        f"{APPROVE} -e approval_role=risk-manager -e approval_key=.slipway/keys/risk.pem",
+    ),
+    ("it goes to prod", "ansible-playbook deploy.yml -l prod -e release_id={release_id}"),
     ("what the fleet runs", "ansible-playbook playbooks/status.yml"),
 )
 
@@ -30,7 +43,9 @@ NEXT = """
 Done in {seconds:.0f} s. Try next:
   . .venv/bin/activate                                  puts ansible-playbook on your PATH
   ansible-playbook playbooks/release.yml                make one more release
-  ansible-playbook deploy.yml -l prod                   put it on prod (--check --diff shows first)
+  ansible-playbook deploy.yml -l staging                put it on staging (--check --diff shows first)
+  make approve RELEASE_ID=… ENVIRONMENT=prod ROLE=engineering-lead KEY=.slipway/keys/lead.pem   let it go to prod; the risk manager too
+  make deploy-prod RELEASE_ID=…                         put it on prod
   ansible-playbook rollback.yml                         take the newest deployment run back
   ansible-playbook playbooks/status.yml                 see what runs where
   python3 -m lab ssh prod-1                             print the ssh command for a host
@@ -48,9 +63,12 @@ class Step:
     command: str
 
 
-def steps() -> list[Step]:
-    """Return the demo's steps in order."""
-    return [Step(f"[{number}/{len(STEPS)}]", *step) for number, step in enumerate(STEPS, start=1)]
+def steps(release_id: str) -> list[Step]:
+    """Return the demo's steps in order, with a release of this name."""
+    return [
+        Step(f"[{number}/{len(STEPS)}]", title, command.format(release_id=release_id))
+        for number, (title, command) in enumerate(STEPS, start=1)
+    ]
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -62,7 +80,7 @@ def environment(root: Path) -> dict[str, str]:
 def run(clone: Clone) -> None:
     """Run all steps; the first that fails ends the demo and is named."""
     start = time.monotonic()
-    for step in steps():
+    for step in steps(f"release_{datetime.now(UTC):%Y%m%d_%H%M%S}"):
         begun = time.monotonic()
         say(f"{step.place} {step.title}: {step.command}")
         # A virtual environment's own python3 is as good as the system's for `python3 -m lab`.

@@ -43,6 +43,9 @@ options:
     description: Check whether the host is ready for a deployment. With O(health) each health probe is a result too.
     type: bool
     default: false
+  witnessed:
+    description: The size of the newest checkpoint of this history that the controller keeps, as {size}. The action plugin fills it in.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -61,6 +64,12 @@ EXAMPLES = r"""
 RETURN = r"""
 host:
   description: Who the host is, as {id, name, environment}.
+  returned: success
+  type: dict
+policy:
+  description:
+    - The trust policy in force, as {version, digest, expires, problem}. Where there is none that holds, C(problem) is the
+      reason and nothing can be activated.
   returned: success
   type: dict
 application:
@@ -144,14 +153,29 @@ manifest:
     release_type, audit, artifacts, metadata, monitoring and rollback_plan where it has them), for showing. Null unless asked for, or where it cannot be read.
   returned: success
   type: dict
+trust:
+  description: Verification of the active release by its signatures and file list, as {release_id, outcome, detail}.
+  returned: success
+  type: dict
+bytes_checked:
+  description: When every byte of the active release was last verified, at its activation or by request; null where nothing is active.
+  returned: success
+  type: str
 integrity:
-  description: Verification of the active release as {release_id, outcome, detail}, null unless asked for.
+  description: The same and every byte of it, null unless asked for.
   returned: success
   type: dict
 preflight:
   description: >-
     What was checked as {results, room, schema_revision}, null unless asked for. A result is {check, subject, status, found,
     remedy} with the status PASS, WARN or FAIL; no secret value is in it.
+  returned: success
+  type: dict
+log:
+  description: >-
+    What the history is beside what the host signed of it, as {outcome, detail, size, root, checkpoint, key, consistency, torn}.
+    outcome is intact, torn (a last line that a crash cut off), truncated or altered; checkpoint the newest signed note, key the host's
+    public key, consistency the proof that the checkpoint goes on from what was witnessed.
   returned: success
   type: dict
 reason:
@@ -183,6 +207,7 @@ ARGUMENT_SPEC = {
     "manifest": {"type": "bool", "default": False},
     "verify": {"type": "bool", "default": False},
     "preflight": {"type": "bool", "default": False},
+    "witnessed": {"type": "dict"},
 }
 
 
@@ -196,6 +221,7 @@ def request_of(params, check):
         "manifest": params["manifest"],
         "verify": params["verify"],
         "preflight": params["preflight"],
+        "witnessed": params["witnessed"],
         "check": check,
     }
 

@@ -35,6 +35,9 @@ options:
     description: Path of a copy of the signed trust policy.
     type: path
     required: true
+  required_in:
+    description: An environment in which the release must have all approvals now; what is missing is refused as a deployment would.
+    type: str
   holders:
     description: The people behind holder ids, each C(name) and C(email) by id, for C(words).
     type: dict
@@ -68,7 +71,7 @@ words:
   returned: success
   type: str
 reason:
-  description: Stable code of a refusal, e.g. release_unknown.
+  description: Stable code of a refusal, e.g. release_unknown or approval_missing.
   returned: refusal
   type: str
 expected:
@@ -92,14 +95,17 @@ from ansible.module_utils.slipway._module import run_module
 from ansible.module_utils.slipway.controller.approvals import approvals_table, as_data, standings
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.holders import Holders
+from ansible.module_utils.slipway.controller.permission import require_approved
+from ansible.module_utils.slipway.trust.consent import Scope
 from ansible.module_utils.slipway.trust.policy import read_policy
-from ansible.module_utils.slipway.trust.verify import parse_manifest
+from ansible.module_utils.slipway.trust.verify import parse_manifest, verify_manifest
 
 ARGUMENT_SPEC = {
     "catalogue": {"type": "path", "required": True},
     "application": {"type": "str", "required": True},
     "release_id": {"type": "str", "required": True},
     "trust_policy": {"type": "path", "required": True},
+    "required_in": {"type": "str"},
     "holders": {"type": "dict", "default": {}},
 }
 
@@ -107,8 +113,12 @@ ARGUMENT_SPEC = {
 def handle(params, check):
     """Judge the approvals that are there."""
     catalogue, policy = Catalogue(Path(params["catalogue"])), read_policy(Path(params["trust_policy"]))
-    envelope = catalogue.manifest_bytes(params["application"], params["release_id"])
-    found = standings(catalogue, params["application"], envelope, policy, now=int(time.time()))
+    application, now = params["application"], int(time.time())
+    envelope = catalogue.manifest_bytes(application, params["release_id"])
+    found = standings(catalogue, application, envelope, policy, now=now)
+    if environment := params["required_in"]:
+        manifest = verify_manifest(policy, envelope, application=application, environment=environment, now=now)
+        require_approved(Scope(manifest, policy, environment, now), catalogue, ())
     return {
         "changed": False,
         "manifest_digest": parse_manifest(envelope).digest,

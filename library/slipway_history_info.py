@@ -26,6 +26,9 @@ options:
     description: How many records, newest first.
     type: int
     default: 10
+  witnessed:
+    description: The size of the newest checkpoint of this history that the controller keeps, as {size}. For controllers.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -62,6 +65,13 @@ last_good:
   description: The newest release that succeeded and was never taken back, null for none.
   returned: success
   type: str
+log:
+  description: >-
+    What the history is beside what the host signed of it, as {outcome, detail, size, root, checkpoint, key, consistency, torn}.
+    outcome is intact, torn (a last line that a crash cut off), truncated or altered; checkpoint the newest signed note, key the host's
+    public key, consistency the proof that the checkpoint goes on from what was witnessed.
+  returned: success
+  type: dict
 reason:
   description: Stable code of a refusal, e.g. environment_mismatch.
   returned: failure
@@ -86,6 +96,7 @@ from ansible.module_utils.slipway.host.handler import handle
 ARGUMENT_SPEC = {
     "application": {"type": "str", "required": True},
     "limit": {"type": "int", "default": 10},
+    "witnessed": {"type": "dict"},
 }
 
 
@@ -95,6 +106,7 @@ def request_of(params, check):
         "operation": "history",
         "application": {"name": params["application"]},
         "limit": params["limit"],
+        "witnessed": params["witnessed"],
         "check": check,
     }
 

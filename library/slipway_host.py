@@ -8,8 +8,9 @@ DOCUMENTATION = r"""
 module: slipway_host
 short_description: Make a machine a host of Slipway
 description:
-  - Installs the host's identity, its trust policy, the resident package and the C(slipway) command.
-  - Never replaces an identity or a trust policy that is there; another one is refused.
+  - Installs the host's identity, its trust policy, the resident package and the C(slipway) command, and makes the key that signs its
+    histories; that key never leaves the host.
+  - Never replaces an identity, a trust policy or a key that is there; another one is refused.
 version_added: 0.1.0
 author: The Slipway founders
 attributes:
@@ -44,7 +45,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 installed:
-  description: What was missing or outdated, of identity, trust policy, resident package and command.
+  description: What was missing or outdated, of identity, trust policy, resident package, history key and command.
   returned: success
   type: list
   elements: str
@@ -52,6 +53,10 @@ host:
   description: Who the host is, as {id, name, environment}.
   returned: success
   type: dict
+history_key:
+  description: The public half of the key that signs the host's histories, in hex; null in check mode where none is made yet.
+  returned: success
+  type: str
 reason:
   description: Stable code of a refusal, e.g. host_is_another, trust_policy_differs.
   returned: failure

@@ -106,6 +106,9 @@ options:
     description: A sentence for the record (C(reverted)).
     type: str
     default: taken back by its own run
+  witnessed:
+    description: The size of the newest checkpoint of this history that the controller keeps, as {size}. The action plugin fills it in.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -208,6 +211,13 @@ record:
   description: The record that was appended to the history.
   returned: when one was appended
   type: dict
+log:
+  description: >-
+    What the history is beside what the host signed of it, as {outcome, detail, size, root, checkpoint, key, consistency, torn}.
+    outcome is intact, torn (a last line that a crash cut off), truncated or altered; checkpoint the newest signed note, key the host's
+    public key, consistency the proof that the checkpoint goes on from what was witnessed.
+  returned: all states but staged
+  type: dict
 reason:
   description: Stable code of a failure or refusal, e.g. health_failed, release_altered, environment_mismatch, locked.
   returned: failure
@@ -259,11 +269,12 @@ ARGUMENT_SPEC = {
     "keep_count": {"type": "int", "default": 5},
     "reason": {"type": "str", "default": "taken_back"},
     "message": {"type": "str", "default": "taken back by its own run"},
+    "witnessed": {"type": "dict"},
 }
 REQUIRED_IF = [("state", state, ("release_id",)) for state in OPERATIONS if state != "recovered"]
 REQUEST_KEYS = (
     "environment", "run", "release_id", "pack", "rollback", "keep", "takes_back", "retry", "smoke_test_passed", "keep_count", "reason",
-    "message", "approvals", "authorizations",
+    "message", "approvals", "authorizations", "witnessed",
 )  # fmt: skip
 
 

@@ -108,7 +108,7 @@ EXAMPLES = r"""
   slipway_trust_policy:
     path: .slipway/trust/trust-policy.dsse.json
     keys:
-      - {holder: operator, role: root, path: .slipway/keys/root.pem}
+      - {holder: root-1, role: root, path: .slipway/keys/root-1.pem}
       - {holder: build-server, role: builder, public_key: "{{ builder.public_key }}"}
     environments:
       prod:

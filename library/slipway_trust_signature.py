@@ -74,7 +74,7 @@ differences:
   type: list
   elements: str
 words:
-  description: The same as text, a line for each.
+  description: The same as text, a line for each. All that the policy says, when the file is the version in force here.
   returned: success
   type: str
 lacking:
@@ -107,7 +107,7 @@ from pathlib import Path
 from ansible.module_utils.slipway._module import run_module
 from ansible.module_utils.slipway.controller.signer import open_key
 from ansible.module_utils.slipway.controller.trust_chain import TrustChain
-from ansible.module_utils.slipway.trust.policy import ROOT, read_policy
+from ansible.module_utils.slipway.trust.rotation import described
 
 ARGUMENT_SPEC = {
     "trust_policy": {"type": "path", "required": True},
@@ -122,7 +122,7 @@ def signing_key(params):
     """The key to sign with, as a list; none where none was asked for."""
     if not params["key"]:
         return []
-    among = [key.public for key in read_policy(Path(params["trust_policy"])).roles[ROOT].keys]
+    among = TrustChain(Path(params["trust_policy"])).signers_of(Path(params["file"]))
     return [open_key(params["key"], params["passphrase"].encode() if params["passphrase"] else None, among)]
 
 
@@ -142,7 +142,7 @@ def handle(params, check):
         "expires": step.policy.expires,
         "differences": list(step.differences),
         "lacking": list(step.lacking),
-        "words": "\n".join(step.differences),
+        "words": "\n".join(step.differences or described(step.policy)),
         "diff": {"prepared": "".join(f"{line}\n" for line in step.differences)},
     }
 

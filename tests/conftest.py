@@ -14,4 +14,5 @@ hypothesis.settings.register_profile("slipway", deadline=None)
 hypothesis.settings.load_profile("slipway")
 
 from agents import agent  # noqa: E402, F401 - fixtures for every test, after the path is set
+from offices import office  # noqa: E402, F401 - the same
 from releases import in_memory, site  # noqa: E402, F401 - fixtures for every test, after the path is set

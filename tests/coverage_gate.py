@@ -13,12 +13,12 @@ GATED = (
     *(
         f"module_utils/slipway/{room}/{name}.py"
         for room, names in {
-            "trust": "approval authorization consent promotion quorum statement verify",
+            "trust": "approval authorization consent promotion quorum rotation statement verify",
             "application": "configuration database ports preflight rollback_plan service settings unit",
-            "host": "backup evidence handler history journal judgement lease pack readiness release shared status store transaction unit_file",
+            "host": "backup evidence handler history journal judgement lease pack readiness release shared status store transaction trust_update unit_file",
             "controller": (
                 "audit bundle checklist checkout deployment descriptor junit manifest_view migrations permission report runs sbom "
-                "selection source story trial validation"
+                "policy_draft selection source story trial trust_chain validation"
             ),
         }.items()
         for name in names.split()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``slipway`` on a host, without a controller: ``status``, ``history``, ``verify`` and ``recover``.
+"""``slipway`` on a host, without a controller: ``status``, ``verify``, ``history``, ``proof`` and ``recover``.
 
 Exit codes: 0 all is well; 1 something is not (it says what); 2 wrong usage.
 """
@@ -16,6 +16,7 @@ from . import __version__
 from .base.errors import Refusal
 from .base.table import table
 from .host.handler import handle
+from .host.integrity import SOUND
 from .host.lease import LeaseFile, Run, exclusive
 from .host.places import Host, Places
 from .host.status import described_application
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, help_text in VERBS.items():
         sub = verbs.add_parser(verb, help=help_text, description=help_text)
+        if verb == "proof":
+            _add_proof(sub)
+            continue
         sub.add_argument("application", nargs="?", help="one application (default: all)")
         sub.add_argument("--json", action="store_true", help="plain data instead of a table")
         if verb == "recover":
@@ -39,9 +43,7 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
     here = host or Host()
     try:
         names = [options.application] if options.application else here.application_names()
-        return {"status": _status, "verify": _verify, "history": _history, "recover": _recover}[options.verb](
-            here, names, options
-        )
+        return DO[options.verb](here, names, options)
     except (Refusal, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -50,36 +52,46 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
 NOBODY = Run(run_id="", controller_id="", deployed_by="")
 VERBS = {
     "status": "show what each application serves",
-    "verify": "verify signatures, file list and every byte of what is active",
+    "verify": "verify signatures, file list and every byte of what is active, and the whole history",
     "history": "show the newest records",
+    "proof": "prove that the records of a run are in the history that this host signed",
     "recover": "settle what an interrupted run left open",
 }
 
 
 def _status(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
-    answers = [_inspect(host, name, verify=False) for name in names]
+    answers = [_inspect(host, name) for name in names]
     if options.json:
         print(json.dumps(answers, indent=2))
     else:
         rows = [
             (
                 answer["application"], answer["active"] or "-", answer["since"] or "-", answer["deployed_by"] or "-",
-                answer["health"]["outcome"], answer["previous"] or "-", ", ".join(answer["bad"]) or "-",
+                answer["health"]["outcome"], answer["previous"] or "-", ", ".join(answer["bad"]) or "-", answer["trust"]["outcome"],
+                answer["bytes_checked"] or "-",
             )
             for answer in answers
         ]  # fmt: skip
-        print(table(("application", "active", "since", "by", "health", "previous", "bad"), rows))
-    return int(any(answer["health"]["outcome"] == "failure" for answer in answers))
+        print(table(("application", "active", "since", "by", "health", "previous", "bad", "trust", "checked"), rows))
+    return int(
+        any(answer["health"]["outcome"] == "failure" or answer["trust"]["outcome"] not in SOUND for answer in answers)
+    )
 
 
 def _verify(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
-    answers = [{"application": name, **_inspect(host, name, verify=True)["integrity"]} for name in names]
+    answers = [_asked(host, {"operation": "verify", "application": {"name": name}, "bytes": True}) for name in names]
     if options.json:
         print(json.dumps(answers, indent=2))
     else:
-        rows = [(each["application"], each["release_id"] or "-", each["outcome"], each["detail"]) for each in answers]
-        print(table(("application", "active", "outcome", "detail"), rows))
-    return int(any(each["outcome"] not in ("intact", "nothing_active") for each in answers))
+        rows = [
+            (
+                each["application"], each["active"] or "-", each["release"]["outcome"], each["history"]["outcome"],
+                "; ".join(filter(None, (each["release"]["detail"], each["history"]["detail"]))),
+            )
+            for each in answers
+        ]  # fmt: skip
+        print(table(("application", "active", "release", "history", "detail"), rows))
+    return int(any(each[part]["outcome"] not in SOUND for each in answers for part in ("release", "history")))
 
 
 def _history(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
@@ -96,6 +108,23 @@ def _history(host: Host, names: Sequence[str], options: argparse.Namespace) -> i
     return 0
 
 
+def _add_proof(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("application", help="the application")
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--run", help="the records of this run")
+    chosen.add_argument("--transaction", help="the record of this transaction")
+    parser.add_argument(
+        "--size", type=int, help="prove them in the first so many records (default: all that are signed)"
+    )
+
+
+def _proof(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
+    request = {"operation": "proof", "application": {"name": options.application}, "run_id": options.run}
+    answer = _asked(host, {**request, "transaction": options.transaction, "size": options.size})
+    print(json.dumps({key: answer[key] for key in ("lines", "checkpoint", "key")}, indent=2))
+    return 0
+
+
 def _recover(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
     for name in names:
         places = Places(host, name)
@@ -103,15 +132,17 @@ def _recover(host: Host, names: Sequence[str], options: argparse.Namespace) -> i
         with exclusive(places.lock, host.clock):
             if not options.force:
                 LeaseFile(places.lease).require_free(NOBODY, host.clock.now())
-            record = Transactions(places).recover()
+            transactions = Transactions(places)
+            record = transactions.recover()
+            transactions.sign()
         found = f"{record['status']}: {record['message']}" if record else "nothing was open"
         print(json.dumps({"application": name, "found": found}) if options.json else f"{name}: {found}")
     return 0
 
 
-def _inspect(host: Host, name: str, *, verify: bool) -> dict[str, Any]:
+def _inspect(host: Host, name: str) -> dict[str, Any]:
     application = described_application(Places(host, name))
-    return _asked(host, {"operation": "inspect", "application": application, "health": True, "verify": verify})
+    return _asked(host, {"operation": "inspect", "application": application, "health": True})
 
 
 def _asked(host: Host, request: dict[str, Any]) -> dict[str, Any]:
@@ -120,6 +151,8 @@ def _asked(host: Host, request: dict[str, Any]) -> dict[str, Any]:
         raise Refusal(answer["reason"], expected=answer["expected"], found=answer["found"], remedy=answer["remedy"])
     return answer
 
+
+DO = {"status": _status, "verify": _verify, "history": _history, "proof": _proof, "recover": _recover}
 
 if __name__ == "__main__":
     sys.exit(main())

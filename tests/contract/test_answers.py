@@ -15,6 +15,7 @@ import signed
 from ansible.module_utils.slipway.controller import deployment, resident
 from ansible.module_utils.slipway.controller.memory import Process
 from ansible.module_utils.slipway.host import bootstrap
+from offices import Office
 from releases import ONCE
 from test_modules import CONTROLLER_ONLY, ON_HOSTS
 
@@ -87,11 +88,24 @@ def answers_of(name, site, tmp_path):
         return [site.ask("history", limit=2)]
     if name == "slipway_host":
         return bootstrapped(site)
+    if name == "slipway_trust_rotation":
+        return [
+            site.ask("rotate_policy", policies=[signed.policy_envelope().decode()]),
+            site.ask("rotate_policy", policies=[]),
+        ]
     if name == "slipway_unit":
         return units_written(site)
+    if name in ("slipway_approval", "slipway_approval_file", "slipway_approvals_info"):
+        return approved(name, tmp_path)
     if name in ("slipway_audit_bundle", "slipway_validation"):
         return audited(name, site, tmp_path)
-    if name in ("slipway_keypair", "slipway_key_info", "slipway_trust_policy", "slipway_bundle"):
+    if name in (
+        "slipway_keypair",
+        "slipway_key_info",
+        "slipway_trust_policy",
+        "slipway_trust_signature",
+        "slipway_bundle",
+    ):
         return made_on_a_controller(name, site, tmp_path)
     return planned(name, site, tmp_path)
 
@@ -135,12 +149,47 @@ def made_on_a_controller(name, site, tmp_path):
         doors.run("slipway_trust_policy", path=policy, keys=entries, environments=environments)
         for environments in ({"prod": environment}, {"prod": {**environment, "rollback_depth": 4}})
     ]
+    described = {
+        "path": policy,
+        "keys": entries,
+        "environments": {"prod": environment},
+        "state": "drafted",
+        "renew": True,
+    }
+    made["slipway_trust_policy"].append(doors.run("slipway_trust_policy", check=True, **described))
+    made["slipway_trust_policy"].append(doors.run("slipway_trust_policy", **{**described, "valid_days": 0}))
+    made["slipway_trust_signature"] = [
+        doors.run("slipway_trust_signature", trust_policy=policy, file=file)
+        for file in (policy, tmp_path / "none.json")
+    ]
     source = site.directory / f"sources/{site.application}-v1"
     options = {"source": source, "catalogue": tmp_path / "catalogue", "builder_key": builder, "trust_policy": policy}
     made["slipway_bundle"] = [doors.run("slipway_bundle", **options)]
     builder.chmod(0o644)
     made["slipway_keypair"].append(doors.run("slipway_keypair", path=builder))
     made["slipway_bundle"].append(doors.run("slipway_bundle", **options))
+    return made[name]
+
+
+def approved(name, tmp_path):
+    office = Office(tmp_path)
+    office.establish()
+    office.build()
+    sent = tmp_path / "sent.json"
+    made = {
+        "slipway_approval": [
+            office.approve(check=True),
+            office.approve(output=sent),
+            office.approve("ci", role="builder"),
+        ]
+    }
+    where = {"catalogue": office.catalogue, "trust_policy": office.policy}
+    made["slipway_approval_file"] = [
+        doors.run("slipway_approval_file", path=path, **where) for path in (sent, office.policy)
+    ]
+    made["slipway_approvals_info"] = [
+        doors.run("slipway_approvals_info", application="shop", release_id=release, **where) for release in ("v1", "v9")
+    ]
     return made[name]
 
 

@@ -132,3 +132,30 @@ def test_the_licence_is_whole():
     assert text.lstrip().startswith("GNU GENERAL PUBLIC LICENSE\n                       Version 3, 29 June 2007")
     assert "END OF TERMS AND CONDITIONS" in text
     assert PYPROJECT["project"]["license"] == "GPL-3.0-or-later"
+
+
+NAMED_TESTS = sorted(
+    {
+        (name, test)
+        for name, text in repository.texts(".md")
+        for test in re.findall(r"`(tests/[\w/.]+\.py::test_\w+)`", text)
+    }
+)
+
+
+@pytest.mark.parametrize(("page", "test"), NAMED_TESTS)
+def test_a_test_that_a_document_names_is_there(page, test):
+    path, _, name = test.partition("::")
+    source = (repository.ROOT / path).read_text(encoding="utf-8")
+    assert re.search(rf"^    ?def {name}\(|^def {name}\(", source, re.MULTILINE), page
+
+
+def test_each_line_of_who_may_do_what_names_its_test():
+    page = (repository.ROOT / "docs/howto/keys-and-people.md").read_text(encoding="utf-8")
+    rows = [
+        line for line in page.partition("## Who may do what")[2].partition("\n## ")[0].splitlines() if line[:2] == "| "
+    ]
+    assert [row.split("|")[1].strip() for row in rows[1:]] == [
+        "builder", "approver", "root holder", "operator", "controller", "host",
+    ]  # fmt: skip
+    assert [row for row in rows[1:] if not re.search(r"`tests/[\w/.]+\.py::test_\w+`", row.split("|")[5])] == []

@@ -10,7 +10,15 @@ import repository
 import runbooks
 from test_documents import GENERATE
 
-ALL = ["deploy.md", "lost-controller.md", "lost-host.md", "maintenance.md", "restore-by-hand.md", "rollback.md"]
+ALL = [
+    "deploy.md",
+    "lost-controller.md",
+    "lost-host.md",
+    "lost-key.md",
+    "maintenance.md",
+    "restore-by-hand.md",
+    "rollback.md",
+]
 WELL = "<!-- given: hello serves -->\n\n```console\n$ one \\\n  two\nsaid …\nprod-1# three\n$ echo $?\n1\n```\n"
 
 
@@ -81,7 +89,7 @@ def test_output_is_compared_in_order_and_without_the_breaks_of_lines(expected, m
 
 def test_every_reason_in_troubleshooting_is_one():
     text = (repository.ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-    in_playbooks = {"environments_mixed"}
+    in_playbooks = {"environments_mixed", "fleet_mixed"}
     known = set(GENERATE.reasons()) | set(GENERATE.FAILURES) | in_playbooks
     outcomes = {"unreachable", "stuck", "unverified", "unwell"}
     first_cells = re.findall(r"^\| ([^|]*) \|", text, re.MULTILINE)

@@ -20,8 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.controller import bundle
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.trust import dsse
+from ansible.module_utils.slipway.trust.approval import approval_statement
 from ansible.module_utils.slipway.trust.keys import load_private_key
 from ansible.module_utils.slipway.trust.policy import TrustPolicy
 
@@ -53,6 +56,27 @@ cd / && places="srv/$APPLICATION var/lib/slipway/$APPLICATION etc/slipway usr/li
 find $places ! -name lock -printf '%p %y %m %U:%G %s %l\\n' 2>/dev/null | sort
 find $places -type f -print0 2>/dev/null | sort -z | xargs -0 sha256sum
 """
+
+
+# Who approves for prod in a lab, and in which role (group_vars/all/trust.yml).
+APPROVERS = {"lead": "engineering-lead", "risk": "risk-manager"}
+
+
+def approve(state: Path, application: str, release_id: str, *holders: str, environment: str = "prod") -> None:
+    """Approve a release of the controller's catalogue, as playbooks/approve.yml does, by these holders or by all."""
+    catalogue, now = Catalogue(state / "catalogue"), int(time.time())
+    for holder in holders or APPROVERS:
+        payload = approval_statement(
+            manifest_digest=catalogue.manifest(application, release_id).digest,
+            application=application,
+            environment=environment,
+            role=APPROVERS[holder],
+            holder=holder,
+            created=timestamp(now),
+            expires=timestamp(now + 7 * 86400),
+        )
+        key = load_private_key(state / f"keys/{holder}.pem", None)
+        catalogue.add_approval(dsse.sign(dsse.IN_TOTO_TYPE, payload, key).encode(), check=False)
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 90) -> None:
@@ -240,8 +264,8 @@ class Application:
 
     # what an operator does
 
-    def make(self, release_id: str, files: Mapping[str, str | bytes] | None = None) -> str:
-        """Make a release, as playbooks/release.yml does; returns its id. A text that begins with `->` is a link."""
+    def make(self, release_id: str, files: Mapping[str, str | bytes] | None = None, *, approved: bool = True) -> str:
+        """Make a release, as playbooks/release.yml does, and approve it; returns its id. A text that begins with `->` is a link."""
         source = self.operator.state / "sources" / self.name / release_id
         members = {"VERSION": release_id, "slipway.yml": f"application: {self.name}\n", **(files or {})}
         for name, data in members.items():
@@ -261,7 +285,13 @@ class Application:
             release_id=release_id,
         )
         bundle.make(request, Catalogue(self.operator.catalogue))
+        if approved:
+            self.approve(release_id)
         return release_id
+
+    def approve(self, release_id: str, *holders: str) -> None:
+        """Let these holders, or all who must, approve the release for prod."""
+        approve(self.operator.state, self.name, release_id, *holders)
 
     def forget(self, release_id: str) -> None:
         """Take a release out of the catalogue."""

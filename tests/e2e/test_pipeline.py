@@ -88,6 +88,15 @@ class Pipeline:
         os.close(master)
         return Done(process.returncode, said.decode())
 
+    def approve(self, release_id: str) -> None:
+        """Have both who must approve the release for prod, one of whom sends it from elsewhere."""
+        keys, sent = self.operator.state / "keys", self.operator.state / f"{release_id}.json"
+        sign = ("approve", "ENVIRONMENT=prod", "CONFIRM=yes")
+        self.make(*sign, f"RELEASE_ID={release_id}", "ROLE=engineering-lead", f"KEY={keys}/lead.pem")
+        manifest = self.operator.catalogue / self.application.name / "manifests" / f"{release_id}.dsse.json"
+        self.make(*sign, f"MANIFEST={manifest}", "ROLE=risk-manager", f"KEY={keys}/risk.pem", f"OUTPUT={sent}")
+        self.make("approval-add", f"FILE={sent}")
+
     def page(self, release_id: str) -> dict[str, Any]:
         return dict(yaml.safe_load((self.directory / "manifests" / f"{release_id}.yaml").read_text()))
 
@@ -113,6 +122,8 @@ def pipeline(operator: Operator) -> Pipeline:
         fleet.command(*git, *words)
     operator.play("playbooks/release.yml", "-e", f"release_source={source}", "-e", "release_id=p1")
     pipeline = Pipeline(application, source)
+    assert pipeline.make("deploy-prod", "RELEASE_ID=p1", "CONFIRM=yes", code=2).says("approval_missing")
+    pipeline.approve("p1")
     done = pipeline.make("deploy-prod", "RELEASE_ID=p1", "CONFIRM=yes")
     assert application.actives(*PROD) == ["p1"] * 3, done.output
     return pipeline
@@ -120,10 +131,13 @@ def pipeline(operator: Operator) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def second(pipeline: Pipeline) -> Done:
-    """Return what the whole pipeline says while it brings p2 to prod."""
-    return pipeline.make(
-        "release-deploy", "RELEASE_ID=p2", "TYPE=hotfix", "BUILD_ID=build_12345", "TICKETS=SHOP-1 SHOP-2", "CONFIRM=yes"
-    )
+    """Return what the whole pipeline says while it brings p2 to prod, once it is approved."""
+    words = ("RELEASE_ID=p2", "TYPE=hotfix", "BUILD_ID=build_12345", "TICKETS=SHOP-1 SHOP-2", "CONFIRM=yes")
+    waiting = pipeline.make("release-deploy", *words, code=2)
+    assert pipeline.application.actives(*PROD) == ["p1"] * 3
+    pipeline.approve("p2")
+    done = pipeline.make("deploy-prod", "RELEASE_ID=p2", "CONFIRM=yes")
+    return Done(done.code, waiting.output + done.output)
 
 
 @pytest.mark.parametrize("target", ["release-deploy", "release-rollback", "deploy-prod", "rollback"])
@@ -156,7 +170,8 @@ def test_the_steps_come_in_order_and_the_end_says_what_to_watch_and_how_to_go_ba
 ) -> None:
     assert second.says(
         "PLAY [Audit a source]", "PLAY [Validate a source]", "deploy of e2e-pipeline candidate", "check mode: nothing was changed",
-        "PLAY [Make a release]", "deploying p2 on prod-1", "deploy of e2e-pipeline p2: done", "watch: until", "review: ", "playbooks/status.yml", "next: ansible-playbook rollback.yml",
+        "PLAY [Make a release]", "approval_missing", "make approve RELEASE_ID=p2 ENVIRONMENT=prod ROLE=engineering-lead",
+        "Then: make deploy-prod RELEASE_ID=p2", "deploying p2 on prod-1", "deploy of e2e-pipeline p2: done", "watch: until", "review: ", "playbooks/status.yml", "next: ansible-playbook rollback.yml",
     )  # fmt: skip
     assert pipeline.application.actives(*PROD) == ["p2"] * 3
 
@@ -182,6 +197,9 @@ def test_the_page_of_a_release_has_what_was_signed_and_what_was_recorded(pipelin
         "tickets": ["SHOP-1", "SHOP-2"],
     }  # fmt: skip
     assert set(page["hosts"]) == set(PROD)
+    assert [(each["role"], each["holder"]) for each in page["approvals"]] == [
+        ("engineering-lead", "lead"), ("risk-manager", "risk"),
+    ]  # fmt: skip
 
 
 def test_the_audit_bundle_is_the_one_that_was_signed(pipeline: Pipeline, second: Done) -> None:

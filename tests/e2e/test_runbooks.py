@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import runbooks
 import yaml
-from deployments import CLEAN, Done, Operator, until
+from deployments import CLEAN, Done, Operator, approve, until
 from door import Door
 from workplace import Shell, Workplace
 
@@ -65,7 +65,7 @@ class Stage:
             shutil.copytree(self.operator.state / name, self.controller.state / name)
         policy = base64.b64encode((self.controller.state / "trust/trust-policy.dsse.json").read_bytes()).decode()
         (self.directory / "backup").mkdir()
-        command = f"{NOTHING_DEPLOYED} echo {policy} | base64 -d > /etc/slipway/trust-policy.dsse.json"
+        command = f"{NOTHING_DEPLOYED} rm -rf /etc/slipway/policies; echo {policy} | base64 -d > /etc/slipway/trust-policy.dsse.json"
 
         def reset(host: Host) -> None:
             self.fleet.inside(host.name, command)
@@ -111,6 +111,7 @@ class Stage:
         self.source(version, files, **config)
         source = self.controller.root.parent / "hello"
         self.play("playbooks/release.yml", "-e", f"release_source={source}", "-e", f"release_id=v{version}")
+        approve(self.controller.state, "hello", f"v{version}")
 
     # what runbooks take for given
 
@@ -220,6 +221,9 @@ class Stage:
         self.close(runbooks.CONTROLLER)
         self.controller = self.new_controller("another/slipway")
 
+    def loses_a_key(self, name: str) -> None:
+        (self.controller.state / f"keys/{name}.pem").unlink()
+
     def slipway_is_broken(self, host: str) -> None:
         self.fleet.inside(host, "echo 'exit 2' > /usr/lib/slipway/slipway.pyz")
 
@@ -243,6 +247,7 @@ GIVEN: dict[str, Callable[..., None]] = {
     r"v(\S+) of hello lies in \.\./hello, with its checklist ticked": Stage.ticked,
     r"v(\S+) of hello gets ill when it serves, and is in the catalogue": Stage.gets_ill,
     r"(\S+) has booted again": Stage.has_booted,
+    r"the key (\S+) is lost": Stage.loses_a_key,
     r"slipway is broken on (\S+)": Stage.slipway_is_broken,
     r"v(\S+) is damaged on (\S+)": Stage.is_damaged,
     r"a run left a journal on (\S+)": Stage.a_journal,

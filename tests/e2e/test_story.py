@@ -41,6 +41,7 @@ def hello(operator: Operator) -> Application:
         (source / "config.json").write_text(json.dumps({**config, "version": f"{version}.0.0"}))
         made = operator.play("playbooks/release.yml", "-e", f"release_source={source}", "-e", f"release_id=v{version}")
         assert made.says("application: hello", f"release_id: v{version}")
+        hello.approve(f"v{version}")
         for group in ("staging", "prod"):
             words = ["-e", "release_id=v1"] if version == "1" else []
             done = operator.play("deploy.yml", "-l", group, *words, "-vvv")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The door to the first trust policy."""
+"""The door to the first trust policy and to the draft of the next."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def test_a_policy_is_signed_once(asked):
     again = doors.run(MODULE, **asked)
     policy = read_policy(asked["path"])
     assert signed["changed"] is True
-    assert again == {**signed, "changed": False}
+    assert again == {**signed, "changed": False, "differences": [], "words": "", "diff": {"prepared": ""}}
+    assert signed["words"].splitlines() == signed["differences"] == signed["described"]
+    assert signed["diff"]["prepared"].startswith("version: 1\n")
+    assert (signed["lacking"], signed["draft"]) == ([], None)
     assert (signed["version"], signed["digest"], signed["expires"]) == (1, policy.digest, policy.expires)
     assert signed["environments"] == ["prod", "staging"]
     assert doors.undocumented(MODULE, signed) == set()
@@ -48,7 +51,8 @@ def test_the_root_key_may_be_away_once_the_policy_is_signed(asked, tmp_path):
     signed = doors.run(MODULE, **asked)
     (tmp_path / "root.pem").unlink()
     asked["keys"][0] = {**asked["keys"][0], "public_key": root["public_key"]}
-    assert doors.run(MODULE, **asked) == {**signed, "changed": False}
+    again = doors.run(MODULE, **asked)
+    assert (again["changed"], again["digest"]) == (False, signed["digest"])
 
 
 def test_check_mode_keeps_nothing(asked):
@@ -58,13 +62,62 @@ def test_check_mode_keeps_nothing(asked):
     assert doors.run(MODULE, check=True, **asked)["changed"] is False
 
 
-def test_another_policy_is_refused_and_the_old_one_kept(asked):
+def test_another_description_is_told_and_the_policy_kept(asked):
     doors.run(MODULE, **asked)
     before = asked["path"].read_bytes()
-    refused = doors.run(MODULE, **{**asked, "environments": {"prod": PROD}})
-    assert refused["reason"] == "policy_exists"
+    told = doors.run(MODULE, **{**asked, "environments": {"prod": PROD}})
+    assert (told["changed"], told["version"]) == (False, 1)
+    assert "staging: taken out, nothing can be activated there any more" in told["differences"]
+    assert told["diff"]["prepared"].splitlines() == told["differences"]
     assert asked["path"].read_bytes() == before
-    assert doors.undocumented(MODULE, refused) == set()
+
+
+def test_the_next_version_is_made_at_once_where_the_root_keys_are(asked):
+    doors.run(MODULE, **asked)
+    changed = {**asked, "environments": {"prod": {**PROD, "rollback_depth": 3}}, "state": "drafted"}
+    told = doors.run(MODULE, check=True, **changed)
+    assert (told["changed"], told["version"], read_policy(asked["path"]).version) == (True, 2, 1)
+    drafted = doors.run(MODULE, **changed)
+    assert (drafted["version"], drafted["lacking"], drafted["draft"]) == (2, [], None)
+    assert read_policy(asked["path"]).digest == drafted["digest"]
+    assert doors.run(MODULE, **changed)["changed"] is False
+    assert doors.run(MODULE, **changed, renew=True)["version"] == 3
+
+
+def test_a_draft_that_others_must_sign_is_kept_beside_the_policy(asked, tmp_path):
+    root = doors.run("slipway_keypair", path=tmp_path / "root.pem")
+    doors.run(MODULE, **asked)
+    asked["keys"][0] = {"holder": "operator", "role": "root", "public_key": root["public_key"]}
+    drafted = doors.run(MODULE, **asked, state="drafted", renew=True)
+    assert drafted["draft"] == str(tmp_path / "trust/2.draft.dsse.json")
+    assert drafted["lacking"] == [
+        "1 more by the root of version 1, of operator",
+        "1 more by the root of itself, of operator",
+    ]
+    assert doors.undocumented(MODULE, drafted) == set()
+
+
+def test_keys_that_retire_or_are_revoked_releases_and_floors_go_into_the_next_version(asked):
+    doors.run(MODULE, **asked)
+    builder = asked["keys"][1]
+    spare = doors.run("slipway_keypair", path=asked["path"].parent / "spare.pem")
+    third = doors.run("slipway_keypair", path=asked["path"].parent / "third.pem")
+    keys = [
+        asked["keys"][0],
+        {**builder, "valid_until": "2099-01-01T00:00:00Z"},
+        {**builder, "holder": "ci-2", "public_key": spare["public_key"]},
+        {**builder, "holder": "ci-3", "public_key": third["public_key"]},
+    ]
+    changes = {
+        "keys": keys, "revoked_keys": [spare["public_key"]], "revoked_releases": ["a" * 64],
+        "floors": {"hello": "2026-11-01T00:00:00Z", "shop": 7},
+    }  # fmt: skip
+    drafted = doors.run(MODULE, **{**asked, **changes, "state": "drafted"})
+    assert drafted["version"] == 2, drafted
+    policy = read_policy(asked["path"])
+    assert policy.revoked_keys == {spare["keyid"]}
+    assert policy.revoked_payloads == {"a" * 64}
+    assert policy.min_safe_sequence == {"hello": 1793491200, "shop": 7}
 
 
 def test_a_key_needs_a_public_half_or_a_path(asked):

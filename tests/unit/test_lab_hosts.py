@@ -69,9 +69,10 @@ def test_a_path_with_blanks_is_quoted_for_ssh() -> None:
 
 
 def test_the_demo_numbers_its_steps_and_ends_with_the_status() -> None:
-    steps = demo.steps()
+    steps = demo.steps("v1")
     assert [step.place for step in steps][:2] == [f"[1/{len(steps)}]", f"[2/{len(steps)}]"]
     assert steps[-1].command == "ansible-playbook playbooks/status.yml"
+    assert [step.command for step in steps if "{" in step.command] == []
 
 
 def test_the_demo_uses_the_clones_own_environment_first(tmp_path: Path) -> None:

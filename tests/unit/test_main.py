@@ -37,9 +37,9 @@ def test_status_is_a_table_of_applications(deployed, slipway):
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
     assert lines == [
-        ["application", "active", "since", "by", "health", "previous", "bad"],
-        ["empty", "-", "-", "-", "inconclusive", "-", "-"],
-        ["shop", "v1", since, "alice", "success", "-", "-"],
+        ["application", "active", "since", "by", "health", "previous", "bad", "trust", "checked"],
+        ["empty", "-", "-", "-", "inconclusive", "-", "-", "nothing_active", "-"],
+        ["shop", "v1", since, "alice", "success", "-", "-", "intact", since],
     ]
 
 
@@ -54,7 +54,13 @@ def test_status_names_bad_releases(deployed, slipway):
     deployed.build("v2", V2)
     deployed.stage("v2", run=deployed.run("run-2"))
     deployed.activate("v2", run=deployed.run("run-2"))
-    assert slipway("status")[1].splitlines()[1].split()[-1] == "v2"
+    assert slipway("status")[1].splitlines()[1].split()[6] == "v2"
+
+
+def test_status_of_what_cannot_be_trusted_any_more_ends_with_one(deployed, slipway):
+    (deployed.places.manifests / "v1" / "file-list.json").write_bytes(b"{}")
+    code, out, _ = slipway("status")
+    assert (code, out.splitlines()[1].split()[7]) == (1, "file_list_altered")
 
 
 def test_status_as_json(deployed, slipway):
@@ -64,7 +70,8 @@ def test_status_as_json(deployed, slipway):
 
 def test_verify_reads_every_byte(deployed, slipway):
     code, out, _ = slipway("verify")
-    assert (code, out.splitlines()[1].split()[:3]) == (0, ["shop", "v1", "intact"])
+    assert (code, out.splitlines()[1].split()[:4]) == (0, ["shop", "v1", "intact", "intact"])
+    assert out.endswith(" bytes; 1 records\n")
     (deployed.release("v1") / "config.json").chmod(0o755)
     code, out, _ = slipway("verify", "shop")
     assert (code, "release_altered" in out) == (1, True)
@@ -72,10 +79,37 @@ def test_verify_reads_every_byte(deployed, slipway):
 
 def test_verify_as_json_where_nothing_is_active(site, slipway):
     code, out, _ = slipway("verify", "--json")
-    assert (code, json.loads(out)) == (
-        0,
-        [{"application": "shop", "release_id": None, "outcome": "nothing_active", "detail": ""}],
-    )
+    (answer,) = json.loads(out)
+    assert (code, answer["application"], answer["active"]) == (0, "shop", None)
+    assert answer["release"] == {"release_id": None, "outcome": "nothing_active", "detail": ""}
+    assert answer["history"]["outcome"] == "intact"
+
+
+@pytest.mark.parametrize(("change", "outcome", "code"), [
+    (lambda data: data.replace(b"alice", b"mallo"), "altered", 1),
+    (lambda data: b"", "truncated", 1),
+    (lambda data: data + b'{"torn', "torn", 0),
+])  # fmt: skip
+def test_verify_follows_the_whole_history(deployed, slipway, change, outcome, code):
+    deployed.places.history.write_bytes(change(deployed.places.history.read_bytes()))
+    found, out, _ = slipway("verify")
+    assert (found, out.splitlines()[1].split()[:4]) == (code, ["shop", "v1", "intact", outcome])
+
+
+def test_proof_proves_the_record_of_a_run(deployed, slipway):
+    code, out, _ = slipway("proof", "shop", "--run", "run-1")
+    proof = json.loads(out)
+    assert (code, set(proof), [line["seq"] for line in proof["lines"]]) == (0, {"lines", "checkpoint", "key"}, [0])
+    transaction = deployed.records[0]["transaction"]
+    assert slipway("proof", "shop", "--transaction", transaction, "--size", "1") == (0, out, "")
+    code, out, error = slipway("proof", "shop", "--run", "run-9")
+    assert (code, out, error.partition(":")[0]) == (1, "", "record_unknown")
+
+
+def test_recover_signs_what_is_not_signed_yet(deployed, slipway):
+    deployed.places.checkpoint.unlink()
+    assert slipway("recover")[0] == 0
+    assert deployed.places.checkpoint.exists()
 
 
 def test_history_is_limited_and_newest_first(deployed, slipway):
@@ -116,7 +150,7 @@ def test_an_error_of_the_host_is_said_in_one_line(deployed, slipway):
 
 
 def test_wrong_usage_ends_with_two(slipway, capsys):
-    for arguments in ((), ("explode",), ("history", "--limit", "many")):
+    for arguments in ((), ("explode",), ("history", "--limit", "many"), ("proof",), ("proof", "shop")):
         with pytest.raises(SystemExit) as ended:
             slipway(*arguments)
         assert ended.value.code == 2

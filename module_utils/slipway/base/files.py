@@ -14,7 +14,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -125,14 +125,33 @@ def read_link(link: Path) -> str | None:
         ) from None
 
 
-def open_regular(path: Path, *, what: str, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+@contextmanager
+def opened_directory(directory: Path, *, what: str) -> Iterator[int]:
+    """A descriptor of a directory that is itself no link; Refusal ``<what>_missing`` where there is none, or no directory."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        raise _missing(directory, what, error.strerror or "no directory") from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_regular(
+    path: Path, *, what: str, flags: int = os.O_RDONLY, mode: int = 0o600, directory: int | None = None
+) -> int:
     """A descriptor of a regular file; never follows a link, never blocks on a FIFO.
 
     FileNotFoundError where there is no such name (``flags`` may create it, then with ``mode``); Refusal
-    ``<what>_not_regular`` for a link, a directory or a special file.
+    ``<what>_not_regular`` for a link, a directory or a special file. With the descriptor of an open ``directory`` the name is
+    looked up in that, whatever the rest of the path has become.
     """
+    name = path if directory is None else path.name
     try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+        descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, mode, dir_fd=directory)
     except OSError as error:
         found = NOT_REGULAR.get(error.errno or 0)
         if found is None:
@@ -144,26 +163,39 @@ def open_regular(path: Path, *, what: str, flags: int = os.O_RDONLY, mode: int =
     return descriptor
 
 
-def read_regular(path: Path, *, limit: int, what: str) -> bytes:
-    """The bytes of a regular file of at most ``limit`` bytes; Refusal ``<what>_missing`` where there is none."""
-    data = read_if_there(path, limit=limit, what=what)
+def read_regular(
+    path: Path,
+    *,
+    limit: int,
+    what: str,
+    directory: int | None = None,
+    judge: Callable[[int], None] = lambda _file: None,
+) -> bytes:
+    """The bytes of a regular file of at most ``limit`` bytes; Refusal ``<what>_missing`` where there is none.
+
+    ``judge`` is shown the descriptor that is read from, and may refuse it.
+    """
+    data = read_if_there(path, limit=limit, what=what, directory=directory, judge=judge)
     if data is None:
-        raise Refusal(
-            f"{_code(what)}_missing",
-            expected=f"a {what} at {path}",
-            found="no such file",
-            remedy="Run playbooks/bootstrap.yml for this host, or give the right name.",
-        )
+        raise _missing(path, what, "no such file")
     return data
 
 
-def read_if_there(path: Path, *, limit: int, what: str) -> bytes | None:
-    """The bytes of a regular file of at most ``limit`` bytes, None where there is none."""
+def read_if_there(
+    path: Path,
+    *,
+    limit: int,
+    what: str,
+    directory: int | None = None,
+    judge: Callable[[int], None] = lambda _file: None,
+) -> bytes | None:
+    """The same, and None where there is no such file."""
     try:
-        descriptor = open_regular(path, what=what)
+        descriptor = open_regular(path, what=what, directory=directory)
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor, "rb") as stream:
+        judge(descriptor)
         data = stream.read(limit + 1)
     if len(data) > limit:
         raise Refusal(
@@ -173,6 +205,15 @@ def read_if_there(path: Path, *, limit: int, what: str) -> bytes | None:
             remedy="Replace it by the file that Slipway wrote.",
         )
     return data
+
+
+def _missing(path: Path, what: str, found: str) -> Refusal:
+    return Refusal(
+        f"{_code(what)}_missing",
+        expected=f"a {what} at {path}",
+        found=found,
+        remedy="Run playbooks/bootstrap.yml for this host, or give the right name.",
+    )
 
 
 def _not_regular(path: Path, what: str, found: str) -> Refusal:

@@ -33,7 +33,7 @@ class Holders:
 
     @classmethod
     def parse(cls, description: Mapping[str, Any]) -> Holders:
-        """Read `{id: {name, email}}` (group_vars/all/holders.yml), or raise Refusal("holders_invalid")."""
+        """Read `{id: {name, email}}` (group_vars/all/holders.yml); anything else is refused (`holders_invalid`)."""
         remedy = "Correct trust_holders (group_vars/all/holders.yml)."
         fields = Fields({"trust_holders": dict(description)}, "variables", "holders_invalid", remedy)
         people: dict[str, Person] = {}

@@ -28,7 +28,7 @@ LIMIT = 16 << 20
 # The newest record of each operation that says something of the release, by host: a rollback may be one to it or away from it.
 ENTRIES = ("deploy", "rollback")
 OF_HOST = (
-    "environment", "run_id", "status", "reason", "previous_release_id", "active_release_id", "smoke_test_passed", "approvals", "window", "backups",
+    "environment", "run_id", "status", "reason", "previous_release_id", "active_release_id", "smoke_test_passed", "approvals", "authorizations", "window", "backups",
     "verification",
 )  # fmt: skip
 

@@ -113,11 +113,10 @@ def _of_deployment(records: Sequence[Record], now: int, holders: Holders) -> lis
     smoke = {True: "smoke test passed", False: "smoke test failed", None: "no smoke test"}[newest["smoke_test_passed"]]
     lines = [
         (verb, f"{newest['timestamp']} by {newest['deployed_by']} ({newest['run_id']}), {smoke}"),
-        (
-            "approvals",
-            "; ".join(holders.acting(each["holder"], each["role"]) for each in newest.get("approvals", ())) or "none",
-        ),
+        ("approvals", _acting(newest, "approvals", holders) or "none"),
     ]
+    if authorized := _acting(newest, "authorizations", holders):
+        lines.append(("authorized", authorized))
     if newest.get("verification"):
         passed = sum(step["passed"] for step in newest["verification"])
         told = f"{passed} of {len(newest['verification'])} steps of the rollback plan passed"
@@ -126,6 +125,10 @@ def _of_deployment(records: Sequence[Record], now: int, holders: Holders) -> lis
     ends = [str(record["window"]["end"]) for record in records if record.get("window")]
     lines.append(("watch", _watch(max(ends), now) if ends else "none"))
     return lines
+
+
+def _acting(record: Record, kind: str, holders: Holders) -> str:
+    return "; ".join(holders.acting(each["holder"], each["role"]) for each in record.get(kind, ()))
 
 
 def _watch(end: str, now: int) -> str:

@@ -137,6 +137,11 @@ class TrustChain:
             envelope = _united(envelope, here)
         return self._proceed(current, _signed_also(envelope, keys), file, now=now, check=check)
 
+    def signers_of(self, file: Path) -> frozenset[PublicKey]:
+        """The keys whose signature counts for the draft in `file`."""
+        current = read_policy(self.path)
+        return _root_keys(current, TrustPolicy.from_payload(self._drafted(self._bytes(file), current).payload))
+
     def _wanted(self, draft: Draft, policy: TrustPolicy, now: int) -> tuple[str, ...]:
         """What the next version would change, nothing where the description says what `policy` says."""
         if not draft.changes(policy):

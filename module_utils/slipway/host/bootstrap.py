@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a machine a host of Slipway: identity, trust policy, resident package.
+"""Make a machine a host of Slipway: identity, trust policy, resident package, and the key that signs its histories.
 
-A second time changes nothing but an outdated resident package. An identity or a trust policy is never replaced here: the
-first would move the host to another environment, the second is rotated by its own rules.
+A second time changes nothing but an outdated resident package. An identity, a trust policy or a history key is never
+replaced here: the first would move the host to another environment, the second is rotated by its own rules, and with
+another key the host would contradict what it signed.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any
 from ..base import canonical
 from ..base.errors import Refusal
 from ..base.files import fsync_directory, point_link, read_link, read_regular, write_durable
+from ..trust.keys import PublicKey
 from ..trust.policy import TrustPolicy
 from ..trust.rotation import version_older
+from .log import ensure_history_key, load_history_key
 from .pack import RESIDENT_LIMIT
 from .places import FORMAT, POLICY_LIMIT, Host
 
@@ -28,9 +31,10 @@ def bootstrap(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[st
     """Install what is missing.
 
     request: name, environment, trust_policy (the envelope's text), resident (path of the package on this host).
-    answer: changed, installed (what was, or would be, written), host {id, name, environment}.
-    Refusals: ``host_is_another``, those of a trust policy that does not hold, and of one that is not the host's own:
-    ``trust_policy_differs``, ``trust_policy_outdated``, ``policy_version_older``.
+    answer: changed, installed (what was, or would be, written), host {id, name, environment}, history_key (the public key
+    in hex that a controller pins; null in check mode where none is made yet).
+    Refusals: ``host_is_another``, those of a trust policy that does not hold, of a key that is damaged, and of a policy that is
+    not the host's own: ``trust_policy_differs``, ``trust_policy_outdated``, ``policy_version_older``.
     """
     policy = request["trust_policy"].encode()
     offered = TrustPolicy.parse(policy)
@@ -40,6 +44,7 @@ def bootstrap(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[st
     identity = _identity(request, host) if identity_path.exists() else None
     if policy_path.exists():
         _require_same_policy(policy_path, offered)
+    history_key = load_history_key(host)
     package = read_regular(Path(request["resident"]), limit=RESIDENT_LIMIT, what="resident package")
     if identity is None:
         installed.append("identity")
@@ -48,12 +53,18 @@ def bootstrap(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[st
         installed.append("trust policy")
     if not host.resident.is_file() or host.resident.read_bytes() != package:
         installed.append("resident package")
+    if history_key is None:
+        installed.append("history key")
     command = host.root / COMMAND
     if read_link(command) != "/usr/lib/slipway/slipway.pyz":
         installed.append("command")
     if not check:
         _install(host, installed, identity, policy, package)
-    return {"changed": bool(installed), "installed": installed, "host": identity}
+        history_key = load_history_key(host)
+    return {
+        "changed": bool(installed), "installed": installed, "host": identity,
+        "history_key": PublicKey.of(history_key).hex if history_key else None,
+    }  # fmt: skip
 
 
 def _install(host: Host, installed: list[str], identity: Mapping[str, str], policy: bytes, package: bytes) -> None:
@@ -67,6 +78,7 @@ def _install(host: Host, installed: list[str], identity: Mapping[str, str], poli
         point_link(host.root / COMMAND, "/usr/lib/slipway/slipway.pyz")
     if "trust policy" in installed:
         write_durable(host.configuration / "trust-policy.dsse.json", policy, mode=0o644)
+    ensure_history_key(host)
     if "identity" in installed:
         data = canonical.encode({"format": FORMAT, **identity}) + b"\n"
         write_durable(host.configuration / "host.json", data, mode=0o644)

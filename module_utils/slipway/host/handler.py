@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..base.errors import Refusal
-from . import bootstrap, release, status, trust_update, unit_file
+from . import bootstrap, integrity, release, status, trust_update, unit_file
 from .places import Host
 
 Operation = Callable[..., dict[str, Any]]
@@ -25,6 +25,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "confirm": release.confirm,
     "revert": release.revert,
     "recover": release.recover,
+    "verify": integrity.verify,
+    "proof": integrity.prove,
     "bootstrap": bootstrap.bootstrap,
     "rotate_policy": trust_update.rotate_policy,
     "write_unit": unit_file.write,

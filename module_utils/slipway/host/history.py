@@ -3,7 +3,7 @@
 
 A line is canonical JSON (RFC 8785) and LF. ``seq`` counts from 0; ``prev_hash`` is the RFC 6962 leaf hash of the line
 before (its bytes without the LF), and for the first line the RFC 6962 hash of an empty tree. So the lines are ready to
-become the leaves of a Merkle tree, and a changed, dropped or swapped line breaks the chain.
+be the leaves of a Merkle tree (`log`), and a changed, dropped or swapped line breaks the chain.
 
 A record: seq, prev_hash, application, environment, host_id, timestamp (RFC 3339 Z), transaction, run_id, controller_id,
 deployed_by, operation (deploy | rollback), release_id, previous_release_id, active_release_id (what the link said afterwards), manifest_digest, status
@@ -17,7 +17,7 @@ took back, or null). A reader takes members that came later (sequence, policy, a
 
 from __future__ import annotations
 
-import hashlib
+import gc
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,9 +27,10 @@ from typing import Any
 from ..base import canonical
 from ..base.errors import Refusal
 from ..base.files import fsync_directory, open_regular, read_if_there, write_all, write_durable
+from ..trust import merkle
 from ..trust.verify import Highest, Past
 
-EMPTY_TREE = hashlib.sha256(b"").hexdigest()
+EMPTY_TREE = merkle.EMPTY_ROOT.hex()
 LINE_LIMIT = 4 << 20
 HISTORY_LIMIT = 256 << 20
 TAIL_BYTES = 64 * 1024
@@ -39,7 +40,7 @@ Record = Mapping[str, Any]
 
 def leaf_hash(line: bytes) -> str:
     """RFC 6962 section 2.1: SHA-256 over 0x00 and the leaf."""
-    return hashlib.sha256(b"\0" + line).hexdigest()
+    return merkle.leaf_hash(line).hex()
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,23 @@ class History:
 
         Refusal ``history_altered`` when a line is not canonical JSON or does not continue the one before.
         """
-        data = read_if_there(self.path, limit=HISTORY_LIMIT, what="history") or b""
-        return list(self._checked(data.split(b"\n")[:-1]))
+        lines = self.lines()[0]
+        was_enabled = gc.isenabled()
+        gc.disable()  # records are plain data without cycles: looking for some doubles the time of a long history
+        try:
+            return list(self.parsed(lines))
+        finally:
+            if was_enabled:
+                gc.enable()
 
-    def _checked(self, lines: Iterable[bytes]) -> Iterator[Record]:
+    def lines(self) -> tuple[list[bytes], bytes]:
+        """Every whole line without its LF, oldest first and unchecked, and the bytes of a torn last one."""
+        data = read_if_there(self.path, limit=HISTORY_LIMIT, what="history") or b""
+        *whole, torn = data.split(b"\n")
+        return whole, torn
+
+    def parsed(self, lines: Iterable[bytes]) -> Iterator[Record]:
+        """The records in ``lines``, each checked when its turn comes; Refusal ``history_altered`` as for `records`."""
         expected = EMPTY_TREE
         for number, line in enumerate(lines):
             where = f"line {number + 1}"

@@ -15,7 +15,7 @@ from ..base.clock import Clock, SystemClock
 from ..base.command import Runner, run
 from ..base.errors import Refusal, shown
 from ..base.fields import NAME, ONE_LINE, Fields
-from ..base.files import read_regular
+from ..base.files import opened_directory, read_regular
 from ..trust.policy import TrustPolicy
 
 FORMAT = 1
@@ -55,6 +55,11 @@ class Host:
         """The directory with one state directory for each application."""
         return self.root / "var/lib/slipway"
 
+    @property
+    def history_key(self) -> Path:
+        """The private key that this host signs its histories with."""
+        return self.states / "history-key.pem"
+
     def application_names(self) -> list[str]:
         """Every application that ever had a release staged here."""
         if not self.states.is_dir():
@@ -64,8 +69,7 @@ class Host:
     def identity(self) -> Identity:
         """Who this host is; refused when others could have written it, since a host's environment decides what it requires."""
         path = self.configuration / "host.json"
-        self._require_owned(path)
-        data = read_regular(path, limit=IDENTITY_LIMIT, what="host identity")
+        data = self._read_owned(path, limit=IDENTITY_LIMIT, what="host identity")
         fields = Fields(canonical.parse(data, what="host identity"), "host identity", "host_identity_invalid", _REMEDY)
         refuse_newer_format(fields.take("format"), path)
         identity = Identity(*(fields.text(name, ONE_LINE) for name in ("id", "name", "environment")))
@@ -75,19 +79,28 @@ class Host:
     def policy(self) -> TrustPolicy:
         """The trust policy that holds on this host; no request can bring another."""
         path = self.configuration / "trust-policy.dsse.json"
-        self._require_owned(path)
-        return TrustPolicy.parse(read_regular(path, limit=POLICY_LIMIT, what="trust policy"))
+        return TrustPolicy.parse(self._read_owned(path, limit=POLICY_LIMIT, what="trust policy"))
 
-    def _require_owned(self, path: Path) -> None:
-        for place in (path, path.parent):
-            status = os.lstat(place) if place.exists() else None
-            if status is not None and (status.st_uid != self.uid or status.st_mode & 0o022):
-                raise Refusal(
-                    "trust_directory_writable",
-                    expected=f"{place} owned by uid {self.uid} and writable by nobody else",
-                    found=f"uid {status.st_uid}, mode {status.st_mode & 0o7777:04o}",
-                    remedy="Find out who changed it, then run playbooks/bootstrap.yml for this host.",
-                )
+    def _read_owned(self, path: Path, *, limit: int, what: str) -> bytes:
+        """The bytes of a file that nobody else can write, in a directory that nobody else can write.
+
+        Directory and file are judged by the descriptors that are read from, so nothing can be put in between.
+        """
+        with opened_directory(path.parent, what=what) as directory:
+            self._require_owned(directory, path.parent)
+            return read_regular(
+                path, limit=limit, what=what, directory=directory, judge=lambda file: self._require_owned(file, path)
+            )
+
+    def _require_owned(self, descriptor: int, place: Path) -> None:
+        status = os.fstat(descriptor)
+        if status.st_uid != self.uid or status.st_mode & 0o022:
+            raise Refusal(
+                "trust_directory_writable",
+                expected=f"{place} owned by uid {self.uid} and writable by nobody else",
+                found=f"uid {status.st_uid}, mode {status.st_mode & 0o7777:04o}",
+                remedy="Find out who changed it, then run playbooks/bootstrap.yml for this host.",
+            )
 
 
 def require_environment(identity: Identity, requested: str) -> None:
@@ -164,6 +177,21 @@ class Places:
     @property
     def history(self) -> Path:
         return self.state / "history.jsonl"
+
+    @property
+    def history_tree(self) -> Path:
+        """What `log` remembers of the history's tree: not trusted, and made anew when it is lost."""
+        return self.state / "history.tree"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest checkpoint of the history that this host signed."""
+        return self.state / "checkpoint"
+
+    @property
+    def checked(self) -> Path:
+        """When every byte of the active release was last verified by request; gone after a reboot."""
+        return self.host.root / "run/slipway" / self.application / "checked.json"
 
     @property
     def journal(self) -> Path:

@@ -29,6 +29,7 @@ from .history import History, View
 from .journal import Transaction
 from .judgement import Passed, require_passed
 from .lease import Run, exclusive
+from .log import witnessed_size
 from .pack import Pack
 from .places import Host, Identity, Places, require_environment
 from .store import Store, expendable
@@ -50,6 +51,7 @@ class Exchange:
     places: Places
     run: Run
     check: bool
+    witnessed: int | None = None
 
     @classmethod
     def begin(cls, request: Request, host: Host, *, check: bool) -> Exchange:
@@ -61,7 +63,8 @@ class Exchange:
         application = Application.parse(request["application"]["name"], request["application"]["description"])
         places = Places(host, application.name)
         places.require_bootstrapped()
-        return cls(host, identity, application, places, Run.parse(request["run"]), check)
+        run = Run.parse(request["run"])
+        return cls(host, identity, application, places, run, check, witnessed_size(request))
 
     @property
     def store(self) -> Store:
@@ -74,6 +77,12 @@ class Exchange:
     @property
     def history(self) -> History:
         return History(self.places.history)
+
+    def with_log(self, answer: Answer) -> Answer:
+        """The answer with its part ``log``; what is not signed yet is signed first."""
+        if not self.check:
+            self.transactions.sign()
+        return {**answer, "log": self.transactions.log.answer(self.witnessed)}
 
     @property
     def transactions(self) -> Transactions:
@@ -386,7 +395,7 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
     takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does), approvals and
     authorizations (envelopes as text, beside those that are kept).
     answer: changed, outcome (``switched`` waits for confirm or revert, ``confirmed``, ``unchanged``, ``reverted``), release_id,
-    previous_release_id, active_release_id, health {outcome, attempts, detail}, diff.
+    previous_release_id, active_release_id, health {outcome, attempts, detail}, diff, log.
     """
     exchange = Exchange.begin(request, host, check=check)
     with exchange.locked():
@@ -396,7 +405,7 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
             exchange.require_sane_clock()
         current = exchange.current()
         _require_as_planned(request, current)
-        answer = _activate(exchange, request, current)
+        answer = exchange.with_log(_activate(exchange, request, current))
     return {**answer, "recovered": recovered, "changed": answer["changed"] or recovered}
 
 
@@ -559,28 +568,31 @@ def confirm(request: Request, host: Host, *, check: bool) -> Answer:
     """Keep the release that this run switched to: one record of success, then prune.
 
     request: application, environment, run, release_id, smoke_test_passed (true, false or null), keep_count.
-    answer: changed, outcome (``confirmed``, ``unchanged``), release_id, active_release_id, pruned, prune_error, record.
+    answer: changed, outcome (``confirmed``, ``unchanged``), release_id, active_release_id, pruned, prune_error, record, log.
     """
     exchange = Exchange.begin(request, host, check=check)
-    release_id = request["release_id"]
     with exchange.locked():
-        transactions = exchange.transactions
-        transaction = transactions.journal.read()
-        if check:
-            changed = exchange.current() != release_id
-            return {
-                "changed": changed, "outcome": "confirmed" if changed else "unchanged", "release_id": release_id,
-                "active_release_id": release_id, "pruned": [],
-            }  # fmt: skip
-        if transaction is None:
-            return _confirmed_before(exchange, release_id)
-        is_ours = transaction.run_id == exchange.run.run_id and _awaits_confirmation(transaction)
-        if not is_ours or exchange.store.current() != release_id:
-            raise _nothing_to_confirm(exchange, release_id)
-        record = transactions.confirm(
-            transaction, smoke_test_passed=request.get("smoke_test_passed"), confirmed_by=exchange.run.deployed_by
-        )
-        pruned = _prune(exchange, int(request["keep_count"]))
+        return exchange.with_log(_confirm(exchange, request))
+
+
+def _confirm(exchange: Exchange, request: Request) -> Answer:
+    release_id, transactions = request["release_id"], exchange.transactions
+    transaction = transactions.journal.read()
+    if exchange.check:
+        changed = exchange.current() != release_id
+        return {
+            "changed": changed, "outcome": "confirmed" if changed else "unchanged", "release_id": release_id,
+            "active_release_id": release_id, "pruned": [],
+        }  # fmt: skip
+    if transaction is None:
+        return _confirmed_before(exchange, release_id)
+    is_ours = transaction.run_id == exchange.run.run_id and _awaits_confirmation(transaction)
+    if not is_ours or exchange.store.current() != release_id:
+        raise _nothing_to_confirm(exchange, release_id)
+    record = transactions.confirm(
+        transaction, smoke_test_passed=request.get("smoke_test_passed"), confirmed_by=exchange.run.deployed_by
+    )
+    pruned = _prune(exchange, int(request["keep_count"]))
     return {
         "changed": True, "outcome": "confirmed", "release_id": release_id, "active_release_id": exchange.store.current(),
         **pruned, "record": dict(record),
@@ -635,41 +647,45 @@ def _prune(exchange: Exchange, keep_count: int) -> Answer:
 def recover(request: Request, host: Host, *, check: bool) -> Answer:
     """Settle what a dead or expired run left open; refused while a live run holds the lease.
 
-    request: application, environment, run. answer: changed, outcome (``recovered``, ``unchanged``), active_release_id, record.
+    request: application, environment, run. answer: changed, outcome (``recovered``, ``unchanged``), active_release_id, log.
     """
     exchange = Exchange.begin(request, host, check=check)
     with exchange.locked():
         exchange.transactions.leases.require_free(exchange.run, host.clock.now())
         recovered = exchange.recover()
-        return {
+        return exchange.with_log({
             "changed": recovered, "outcome": "recovered" if recovered else "unchanged", "active_release_id": exchange.current(),
-        }  # fmt: skip
+        })  # fmt: skip
 
 
 def revert(request: Request, host: Host, *, check: bool) -> Answer:
     """Take back what this run switched to; unchanged when the host is back already or never switched.
 
     request: application, environment, run, release_id, reason, message.
-    answer: changed, outcome (``reverted``, ``stuck``, ``unchanged``), release_id, active_release_id, healthy, record, msg.
+    answer: changed, outcome (``reverted``, ``stuck``, ``unchanged``), release_id, active_release_id, healthy, record, msg, log.
     """
     exchange = Exchange.begin(request, host, check=check)
-    release_id = request["release_id"]
     with exchange.locked():
-        transaction = exchange.transactions.journal.read()
-        if check or transaction is None or transaction.run_id != exchange.run.run_id:
-            current = exchange.current()
-            return {
-                "changed": False, "outcome": "unchanged", "release_id": release_id, "active_release_id": current,
-                "msg": f"{exchange.identity.name} has nothing of this run to take back; {current or 'nothing'} is active.",
-            }  # fmt: skip
-        if transaction.reached("confirmed") or transaction.reached("reverted"):
-            record = exchange.transactions.recover() or {"status": "nothing was open"}
-            return {
-                "changed": True, "outcome": "unchanged", "release_id": release_id, "active_release_id": exchange.store.current(),
-                "record": dict(record), "msg": f"{exchange.identity.name} had its outcome already: {record['status']}.",
-            }  # fmt: skip
-        status = _status_of_failure(transaction)
-        answer = _taken_back(exchange, transaction, status, request["reason"], request["message"])
+        return exchange.with_log(_revert(exchange, request))
+
+
+def _revert(exchange: Exchange, request: Request) -> Answer:
+    release_id = request["release_id"]
+    transaction = exchange.transactions.journal.read()
+    if exchange.check or transaction is None or transaction.run_id != exchange.run.run_id:
+        current = exchange.current()
+        return {
+            "changed": False, "outcome": "unchanged", "release_id": release_id, "active_release_id": current,
+            "msg": f"{exchange.identity.name} has nothing of this run to take back; {current or 'nothing'} is active.",
+        }  # fmt: skip
+    if transaction.reached("confirmed") or transaction.reached("reverted"):
+        record = exchange.transactions.recover() or {"status": "nothing was open"}
+        return {
+            "changed": True, "outcome": "unchanged", "release_id": release_id, "active_release_id": exchange.store.current(),
+            "record": dict(record), "msg": f"{exchange.identity.name} had its outcome already: {record['status']}.",
+        }  # fmt: skip
+    status = _status_of_failure(transaction)
+    answer = _taken_back(exchange, transaction, status, request["reason"], request["message"])
     if answer["outcome"] == "stuck" or not answer["healthy"]:
         return {**answer, "failed": True, "reason": request["reason"]}
     return answer

@@ -17,11 +17,12 @@ from ..application.service import Service
 from ..base.clock import timestamp
 from ..base.errors import Refusal
 from ..base.files import sha256_of
-from . import readiness, trust_update
+from . import integrity, readiness, trust_update
 from .evidence import Evidence
 from .history import History, Record, View
 from .journal import Journal, Transaction
 from .lease import LeaseFile
+from .log import Log, witnessed_size
 from .places import Host, Identity, Places, require_environment
 from .release import ONCE
 from .store import Store
@@ -38,15 +39,18 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     """Everything that a plan or a status table needs from this host, in one exchange.
 
     request: application {name, description}, environment, health (bool), manifest (bool), verify (bool: all bytes),
-    preflight (bool: is all ready for a deployment; with health a row for each probe too).
+    preflight (bool: is all ready for a deployment; with health a row for each probe too), witnessed ({size} or null).
     answer: changed (never), host {id, name, environment}, policy {version, digest, expires, problem},
-    application, resident_digest, active, settled (active once the open transaction is settled), since, deployed_by, previous, bad {release: why}, last_success, last_good,
-    high_water {sequence, manifest_digest} of the newest release that was deployed here with success (null before the first), reach
-    (digests of the manifests that the policy lets this host go back to by itself, newest first; null where the policy cannot be
-    read), releases [{release_id, tree, manifest_digest, sequence, was_active}], transaction, lease, runs (newest first), health, manifest (the
-    predicate of the active release's, for showing), integrity, preflight {results, room, schema_revision}.
+    application, resident_digest, active, settled (active once the open transaction is settled), since, deployed_by, previous,
+    bad {release: why}, last_success, last_good, high_water {sequence, manifest_digest} of the newest release that was deployed
+    here with success (null before the first), reach (digests of the manifests that the policy lets this host go back to by itself,
+    newest first; null where the policy cannot be read), releases [{release_id, tree, manifest_digest, sequence, was_active}],
+    transaction, lease, runs (newest first), health, manifest (the predicate of the active release's, for showing),
+    trust {release_id, outcome, detail} (signatures and file list of the active release, now), integrity (and every byte),
+    bytes_checked (when every byte was last verified), preflight {results, room, schema_revision}, log (what the history is beside
+    what was signed of it; see `Log.judge`).
     """
-    identity = host.identity()
+    identity, since = host.identity(), witnessed_size(request)
     if request.get("environment"):
         require_environment(identity, request["environment"])
     application = Application.parse(request["application"]["name"], request["application"]["description"])
@@ -55,6 +59,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     history, store = History(places.history), Store(places)
     records = history.records()
     view, active, here = View.of(records), store.current(), store.release_ids()
+    told = Log(places).answer(since)
     transaction = Journal(places.journal).read()
     after = settled(active, transaction)
     lease = LeaseFile(places.lease).read()
@@ -84,10 +89,13 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         ],
         "health": _health(application, host, active) if request.get("health") else None,
         "manifest": _manifest(places, active) if request.get("manifest") else None,
-        "integrity": _integrity(places, active) if request.get("verify") else None,
+        "trust": integrity.trust(places, active),
+        "integrity": integrity.integrity(places, active) if request.get("verify") else None,
+        "bytes_checked": integrity.bytes_checked(places, active, brought["timestamp"] if brought else None),
         "preflight": readiness.inspect(application, places, active=active, health=bool(request.get("health")))
         if request.get("preflight")
         else None,
+        "log": told,
     }
 
 
@@ -173,29 +181,13 @@ def _manifest(places: Places, active: str | None) -> dict[str, Any] | None:
         return None
 
 
-def _integrity(places: Places, active: str | None) -> dict[str, Any]:
-    """Signatures, file list and every byte of the active release."""
-    if active is None:
-        return {"release_id": None, "outcome": "nothing_active", "detail": ""}
-    evidence = Evidence(places)
-    try:
-        verified = evidence.verify(active)
-        evidence.verify_tree(verified)
-    except Refusal as refusal:
-        return {"release_id": active, "outcome": refusal.reason, "detail": str(refusal)}
-    files = verified.file_list.files
-    return {
-        "release_id": active,
-        "outcome": "intact",
-        "detail": f"{len(files)} files, {verified.file_list.total_bytes} bytes",
-    }
-
-
 def history(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, Any]:
     """The newest ``limit`` records, newest first, and the three answers.
 
-    request: application {name}, limit. answer: changed (never), records, active, last_success, last_good.
+    request: application {name}, limit, witnessed ({size} or null).
+    answer: changed (never), records, active, last_success, last_good, log.
     """
+    since = witnessed_size(request)
     places = Places(host, request["application"]["name"])
     places.require_bootstrapped()
     records = History(places.history).records()
@@ -206,6 +198,7 @@ def history(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "active": Store(places).current(),
         "last_success": dict(view.last_success) if view.last_success else None,
         "last_good": view.last_good,
+        "log": Log(places).answer(since),
     }
 
 

@@ -3,7 +3,8 @@
 
 1. *intent*: room is reserved, replaced files are kept, the link back is made, the lease is taken, the intent is durable.
 2. *switched*: one rename of ``current``; then files outside the tree; then the unit restarts and is asked for its health.
-3. *confirmed* or *reverted*: noted in the journal, then one record in the history, then the journal is removed.
+3. *confirmed* or *reverted*: noted in the journal, then one record in the history and a checkpoint over it, then the
+   journal is removed.
 
 Whoever comes next finds either no journal, or one that says what to finish: an outcome that was noted is completed, and
 anything else goes back. Recovery does the same things again in the same order, so it may itself be interrupted.
@@ -17,6 +18,7 @@ import glob
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -43,6 +45,7 @@ from .evidence import Evidence
 from .history import History, Record
 from .journal import Journal, Transaction
 from .lease import LeaseFile, Run
+from .log import Log
 from .places import FORMAT, Identity, Places
 from .store import RELEASES, Store
 
@@ -112,6 +115,7 @@ class Transactions:
         self.clock = places.host.clock
         self.store = Store(places)
         self.history = History(places.history)
+        self.log = Log(places)
         self.journal = Journal(places.journal)
         self.leases = LeaseFile(places.lease)
         self.backups = Backups(places)
@@ -130,6 +134,8 @@ class Transactions:
         try:
             with full_disk_is_a_refusal(self.places.state, what="journal a transaction and keep its history"):
                 self._reserve_room()
+                if not intent.rollback:  # a history that is not as it was signed must not stand in the way back
+                    self.log.require_sound()
                 lease = self.leases.take(run, reason=f"{reason} of {intent.release_id}", now=self.clock.now())
                 kept = self.backups.keep(replacements, transaction)
             with full_disk_is_a_refusal(self.places.base, what="make the link back"):
@@ -334,6 +340,7 @@ class Transactions:
         last = self.history.last()
         if last is None or last["transaction"] != transaction.id:
             last = self._with_reserve(lambda: self.history.append(self._record(transaction)))
+        self.sign()
         remove_durable(self.places.way_back)
         self.leases.release(transaction.run_id)
         self.journal.close()
@@ -377,7 +384,7 @@ class Transactions:
     ) -> Record:  # fmt: skip
         """A deployment that ended before its switch: nothing had changed, and the history says why."""
         current = self.store.current()
-        return self.history.append(
+        record = self.history.append(
             {
                 **self._common(run.identity(), identity.environment, identity.id, application),
                 "transaction": uuid.uuid4().hex,
@@ -400,6 +407,13 @@ class Transactions:
                 "durations": {},
             }
         )
+        self.sign()
+        return record
+
+    def sign(self) -> None:
+        """Sign what the history has now. What stands against that cannot undo what was recorded: the next exchange tries again."""
+        with suppress(Refusal, OSError):
+            self._with_reserve(self.log.sign)
 
     def _common(self, run: Mapping[str, Any], environment: str, host_id: str, application: str) -> dict[str, Any]:
         return {

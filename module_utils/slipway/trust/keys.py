@@ -129,12 +129,8 @@ class PublicKey:
         return True
 
 
-def generate_private_key(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:
-    """Make a key pair and keep it at `path` (PKCS 8 PEM, mode 0600, its directory 0700); never overwrite one.
-
-    With a passphrase the PEM is encrypted. Raises Refusal("key_exists") when something is there already, also when it
-    came between our look and our write.
-    """
+def new_private_key(passphrase: bytes | None = None) -> tuple[Ed25519PrivateKey, bytes]:
+    """Return a new private key and its PKCS 8 PEM, which is encrypted when there is a passphrase."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (
         BestAvailableEncryption,
@@ -146,12 +142,22 @@ def generate_private_key(path: Path, passphrase: bytes | None = None) -> Ed25519
 
     private = Ed25519PrivateKey.generate()
     encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return private, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def generate_private_key(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:
+    """Make a key pair and keep it at `path` (PKCS 8 PEM, mode 0600, its directory 0700); never overwrite one.
+
+    With a passphrase the PEM is encrypted. Raises Refusal("key_exists") when something is there already, also when it
+    came between our look and our write.
+    """
+    private, pem = new_private_key(passphrase)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+            stream.write(pem)
             stream.flush()
             os.fsync(stream.fileno())
         os.link(draft, path)  # unlike rename, link fails when the name is taken

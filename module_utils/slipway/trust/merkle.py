@@ -191,7 +191,7 @@ def verify_consistency(*, old_size: int, old_root: bytes, size: int, root: bytes
     what = f"a proof that a history of {size} records goes on from the {old_size} seen before"
     _require_hashes(what, old_root, root, *proof)
     if not 0 <= old_size <= size <= MAX_SIZE:
-        _refuse(what, "fewer records than before")
+        _refuse(what, "fewer records than before, or more than any history has")
     if old_size in (0, size):
         if proof:
             _refuse(what, f"{len(proof)} hashes where none is needed")

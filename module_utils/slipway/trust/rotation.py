@@ -217,9 +217,13 @@ def described(policy: TrustPolicy) -> list[str]:
 
 
 def _keys(policy: TrustPolicy) -> dict[str, tuple[str, Key]]:
-    """Every key that has a role, with that role, by key id; sorted by role and holder."""
+    """Every key that has a role, with that role, by key id; sorted by role, holder and beginning."""
     found = [(name, key) for name, role in policy.roles.items() for key in role.keys]
-    return {key.public.keyid: (name, key) for name, key in sorted(found, key=lambda each: (each[0], each[1].holder))}
+    return {key.public.keyid: (name, key) for name, key in sorted(found, key=_age)}
+
+
+def _age(found: tuple[str, Key]) -> tuple[str, str, int]:
+    return found[0], found[1].holder, found[1].not_before
 
 
 def _named(role: str, key: Key) -> str:
@@ -245,9 +249,12 @@ def _key_differences(before: TrustPolicy, after: TrustPolicy) -> Iterable[str]:
         yield f"key {keyid[:KEYID_SHOWN]}: revoked"
 
 
-def _order(were: Mapping[str, tuple[str, Key]], are: Mapping[str, tuple[str, Key]], keyid: str) -> tuple[str, str, str]:
+def _order(
+    were: Mapping[str, tuple[str, Key]], are: Mapping[str, tuple[str, Key]], keyid: str
+) -> tuple[str, str, bool, bool, str]:
+    """By role and holder; of a holder's keys those that stay first, then those that go, then those that come."""
     role, key = are.get(keyid) or were[keyid]
-    return role, key.holder, keyid
+    return role, key.holder, keyid not in were, keyid not in are, keyid
 
 
 def _changes_of_key(

@@ -171,3 +171,36 @@ def test_what_is_written_is_read_back_unless_members_differ_only_in_case(value):
 def test_what_is_read_at_all_is_read_the_same_from_its_canonical_spelling(data):
     value = outcome(canonical.parse, data)
     assert canonical.parse_canonical(canonical.encode(value), what="a test") == value
+
+
+SPELLED = st.sampled_from(
+    [b'{"a":1}', b'{"a":1,"a":1}', b'{"a":1,"A":2}', b'{"b":1,"a":2}', b'{"a": 1}', b"[1.0]", b"[1e3]", b"[-0]", b"[NaN]", b"null",
+     b"9007199254740991", b"9007199254740992", b"[" * 33 + b"]" * 33, b"[" * 32 + b"]" * 32, b'{"a":"[[[[["}', b'"\\ud800"', b'"\\u0061"',
+     '{"\U0001f600":1,"\ufb33":2}'.encode(), '{"\ufb33":2,"\U0001f600":1}'.encode(), '{"\u00f6":1}'.encode(), b"\xff", b""],
+)  # fmt: skip
+
+
+def the_longer_look(data, *, what):
+    value = canonical.parse(data, what=what)
+    if canonical.encode(value) != data:
+        raise Refusal("json_not_canonical", expected="", found="", remedy="")
+    return value
+
+
+@given(st.one_of(SPELLED, st.binary(max_size=60), VALUES.map(rfc8785.dumps)))
+def test_the_short_look_at_plain_documents_never_differs_from_the_longer_one(data):
+    assert outcome(canonical.parse_canonical, data) == outcome(the_longer_look, data)
+
+
+@pytest.mark.parametrize("data", [case for case, _reason in REFUSED.values()])
+def test_the_short_look_accepts_nothing_that_is_refused(data):
+    assert len(data) > canonical.DEFAULT_LIMIT or canonical._plain(data) is None
+
+
+def test_the_names_that_are_remembered_stay_few_and_short():
+    for number in range(2000):
+        canonical.parse_canonical(canonical.encode({f"{number}": 1, "x" * number: 2}), what="it")
+    assert len(canonical._plain_names) <= canonical._NAMES_REMEMBERED
+    assert max(sum(map(len, names)) for names in canonical._plain_names) <= canonical._NAMES_LENGTH
+    for _ in range(2):
+        assert outcome(canonical.parse_canonical, b'{"Payload":2,"payload":1}') == "json_case_twin"

@@ -9,6 +9,7 @@ import stat
 
 import pytest
 import signed
+from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller.policy_draft import Draft
 from ansible.module_utils.slipway.controller.trust_chain import TrustChain
@@ -46,9 +47,9 @@ DEEPER = described(environments={"prod": {**PROD, "rollback_depth": 11}})
 
 
 @pytest.fixture
-def chain(tmp_path):
+def chain(in_memory):
     """A controller that has version 1, and no private key."""
-    made = TrustChain(tmp_path / "trust/trust-policy.dsse.json")
+    made = TrustChain(in_memory / "trust/trust-policy.dsse.json")
     made.establish(described(), [ALICE, BOB], now=signed.NOW)
     return made
 
@@ -61,6 +62,10 @@ def refusal_of(call, *arguments, **options):
     with pytest.raises(Refusal) as refusal:
         call(*arguments, **{"now": signed.NOW, **options})
     return refusal.value.reason
+
+
+def payload_of(path):
+    return dsse.Envelope.parse(path.read_bytes(), payload_type=dsse.TRUST_POLICY_TYPE, what="", is_draft=True).payload
 
 
 # the first version
@@ -98,8 +103,8 @@ def test_a_description_that_says_something_else_is_told_and_replaces_nothing(cha
     assert chain.path.read_bytes() == before
 
 
-def test_check_mode_signs_and_keeps_nothing(tmp_path):
-    chain = TrustChain(tmp_path / "trust/trust-policy.dsse.json")
+def test_check_mode_signs_and_keeps_nothing(in_memory):
+    chain = TrustChain(in_memory / "trust/trust-policy.dsse.json")
     step = chain.establish(described(), [ALICE, BOB], now=signed.NOW, check=True)
     assert step.changed
     assert "role root: 2 of 3 holders" in step.differences
@@ -110,10 +115,10 @@ def test_check_mode_signs_and_keeps_nothing(tmp_path):
     ("keys", "reason"),
     [((), "envelope_unsigned"), ((signed.BUILDER_KEY,), "signature_unknown"), ((ALICE,), "signature_threshold")],
 )
-def test_the_first_version_is_signed_by_its_own_root(tmp_path, keys, reason):
-    chain = TrustChain(tmp_path / "trust-policy.dsse.json")
+def test_the_first_version_is_signed_by_its_own_root(in_memory, keys, reason):
+    chain = TrustChain(in_memory / "trust-policy.dsse.json")
     assert refusal_of(chain.establish, described(), keys) == reason
-    assert list(tmp_path.iterdir()) == []
+    assert list(in_memory.iterdir()) == []
 
 
 # the next version
@@ -147,16 +152,16 @@ def test_check_mode_drafts_nothing(chain):
     assert read_policy(chain.path).version == 1
 
 
-def test_a_draft_is_signed_by_one_holder_after_the_other(chain, tmp_path):
+def test_a_draft_is_signed_by_one_holder_after_the_other(chain, in_memory):
     """Each on a machine of their own, with a copy of the policy in force and of the draft."""
     step = chain.draft(DEEPER, [], now=signed.NOW)
     assert step.draft == chain.draft_path(2)
     assert step.lacking[0] == "2 more by the root of version 1, of alice, bob, carol"
     assert read_policy(chain.path).version == 1
-    away = TrustChain(tmp_path / "away/trust-policy.dsse.json")
+    away = TrustChain(in_memory / "away/trust-policy.dsse.json")
     away.path.parent.mkdir()
     shutil.copy(chain.path, away.path)
-    file = tmp_path / "away/mailed.json"
+    file = in_memory / "away/mailed.json"
     shutil.copy(step.draft, file)
     told = away.sign(file, [], now=signed.NOW, check=True)
     assert "prod: rollback over 10 releases -> rollback over 11 releases" in told.differences
@@ -175,9 +180,9 @@ def test_a_draft_is_signed_by_one_holder_after_the_other(chain, tmp_path):
     assert chain.sign(file, [], now=signed.NOW).changed is False
 
 
-def test_copies_that_several_have_signed_are_put_together(chain, tmp_path):
+def test_copies_that_several_have_signed_are_put_together(chain, in_memory):
     draft = chain.draft(DEEPER, [], now=signed.NOW).draft
-    files = {name: tmp_path / f"{name}.json" for name in ("alice", "bob")}
+    files = {name: in_memory / f"{name}.json" for name in ("alice", "bob")}
     for name, file in files.items():
         envelope = dsse.Envelope.parse(draft.read_bytes(), payload_type=dsse.TRUST_POLICY_TYPE, what="", is_draft=True)
         file.write_bytes(dsse.sign(envelope.payload_type, envelope.payload, ROOT[name]).encode())
@@ -259,8 +264,8 @@ def test_signatures_that_count_for_nobody_are_left_out(chain):
     assert len(json.loads(file.read_bytes())["signatures"]) == 1
 
 
-def test_a_draft_of_another_version_is_refused(chain, tmp_path):
-    ahead = TrustChain(tmp_path / "ahead/trust-policy.dsse.json")
+def test_a_draft_of_another_version_is_refused(chain, in_memory):
+    ahead = TrustChain(in_memory / "ahead/trust-policy.dsse.json")
     shutil.copytree(chain.path.parent, ahead.path.parent)
     ahead.draft(DEEPER, [ALICE, BOB], now=signed.NOW)
     file = ahead.draft(described(), [], now=signed.NOW).draft
@@ -268,14 +273,14 @@ def test_a_draft_of_another_version_is_refused(chain, tmp_path):
     assert refusal_of(ahead.sign, chain.path, [ALICE]) == "policy_draft_version"
 
 
-def test_a_draft_that_is_softer_is_refused_before_it_is_signed(chain, tmp_path):
+def test_a_draft_that_is_softer_is_refused_before_it_is_signed(chain, in_memory):
     chain.draft(described(floors={"hello": 7}), [ALICE, BOB], now=signed.NOW)
-    document = json.loads(
-        dsse.Envelope.parse(chain.path.read_bytes(), payload_type=dsse.TRUST_POLICY_TYPE, what="").payload
-    )
-    file = tmp_path / "softer.json"
-    file.write_bytes(sign_policy({**document, "version": 3, "minSafeSequence": {}}, ALICE, BOB))
-    assert refusal_of(chain.sign, file, []) == "policy_floor_lowered"
+    document = json.loads(payload_of(chain.path))
+    file = in_memory / "softer.json"
+    softer = canonical.encode({**document, "version": 3, "minSafeSequence": {}})
+    file.write_bytes(dsse.Envelope(dsse.TRUST_POLICY_TYPE, softer, ()).encode())
+    assert refusal_of(chain.sign, file, [ALICE]) == "policy_floor_lowered"
+    assert json.loads(file.read_bytes())["signatures"] == []
 
 
 def test_a_next_version_that_has_expired_is_not_taken(chain):
@@ -285,8 +290,8 @@ def test_a_next_version_that_has_expired_is_not_taken(chain):
     assert read_policy(chain.path).version == 1
 
 
-def test_a_draft_needs_a_policy_before_it(tmp_path):
-    assert refusal_of(TrustChain(tmp_path / "none.json").draft, DEEPER, []) == "trust_policy_missing"
+def test_a_draft_needs_a_policy_before_it(in_memory):
+    assert refusal_of(TrustChain(in_memory / "none.json").draft, DEEPER, []) == "trust_policy_missing"
 
 
 # the chain

@@ -10,9 +10,11 @@ import pytest
 import signed
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.host.bootstrap import COMMAND, bootstrap
+from ansible.module_utils.slipway.host.log import load_history_key
 from ansible.module_utils.slipway.host.places import Host
+from ansible.module_utils.slipway.trust.keys import PublicKey
 
-EVERYTHING = ["identity", "trust policy", "resident package", "command"]
+EVERYTHING = ["identity", "trust policy", "resident package", "history key", "command"]
 
 
 @pytest.fixture
@@ -62,8 +64,29 @@ def test_a_new_machine_gets_everything(machine, request_, signing):
     assert machine.resident.read_bytes() == b"#!package 1"
     assert machine.states.is_dir()
     assert os.readlink(machine.root / COMMAND) == "/usr/lib/slipway/slipway.pyz"
-    modes = {path.name: path.stat().st_mode & 0o777 for path in (*machine.configuration.iterdir(), machine.resident)}
-    assert modes == {"host.json": 0o644, "trust-policy.dsse.json": 0o644, "slipway.pyz": 0o755}
+    paths = (*machine.configuration.iterdir(), machine.resident, *machine.states.iterdir())
+    assert {path.name: path.stat().st_mode & 0o777 for path in paths} == {
+        "host.json": 0o644, "trust-policy.dsse.json": 0o644, "slipway.pyz": 0o755, "history-key.pem": 0o600,
+    }  # fmt: skip
+    assert answer["history_key"] == PublicKey.of(load_history_key(machine)).hex
+
+
+def test_a_history_key_is_never_replaced_and_its_public_half_told_again(machine, request_):
+    first = bootstrap(request_, machine, check=False)["history_key"]
+    assert bootstrap(request_, machine, check=False)["history_key"] == first
+    assert bootstrap(request_, machine, check=True)["history_key"] == first
+    machine.history_key.write_bytes(b"damaged")
+    assert refused(request_, machine).reason == "key_invalid"
+
+
+def test_what_the_key_signs_never_comes_with_the_key(machine, request_):
+    secret = load_history_key_text(machine, request_)
+    assert secret not in str(bootstrap(request_, machine, check=False))
+
+
+def load_history_key_text(machine, request_) -> str:
+    bootstrap(request_, machine, check=False)
+    return machine.history_key.read_text().splitlines()[1]
 
 
 def test_a_strict_umask_hides_nothing_that_applications_may_read(machine, request_):
@@ -95,6 +118,7 @@ def test_two_machines_are_two_hosts(machine, request_, tmp_path):
 def test_check_mode_says_what_would_be_installed_and_installs_nothing(machine, request_):
     answer = bootstrap(request_, machine, check=True)
     assert (answer["changed"], answer["installed"]) == (True, EVERYTHING)
+    assert answer["history_key"] is None
     assert tree(machine) == {}
 
 
@@ -114,6 +138,7 @@ def test_an_outdated_package_is_renewed_and_nothing_else(machine, request_, tmp_
         ("usr/lib/slipway/slipway.pyz", ["resident package"]),
         (COMMAND, ["command"]),
         ("etc/slipway/host.json", ["identity"]),
+        ("var/lib/slipway/history-key.pem", ["history key"]),
     ],
 )
 def test_what_is_lost_is_installed_again(machine, request_, lost, installed):
@@ -134,7 +159,7 @@ def test_a_command_that_leads_elsewhere_is_set_right(machine, request_):
 def test_a_machine_is_a_host_only_when_all_else_is_there(machine, request_, syscalls):
     bootstrap(request_, machine, check=False)
     assert [name for call, name in syscalls.calls if call == "rename"] == [
-        "slipway.pyz", "slipway", "trust-policy.dsse.json", "host.json",
+        "slipway.pyz", "slipway", "trust-policy.dsse.json", "history-key.pem", "host.json",
     ]  # fmt: skip
 
 

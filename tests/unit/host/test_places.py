@@ -128,8 +128,41 @@ def test_trust_is_not_read_through_a_link(host, name):
     path = host.configuration / name
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
-    ask = host.identity if name == "host.json" else host.policy
-    assert reason_of(ask) == "trust_directory_writable"
+    ask, what = (host.identity, "host_identity") if name == "host.json" else (host.policy, "trust_policy")
+    assert reason_of(ask) == f"{what}_not_regular"
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "nothing"])
+def test_trust_is_not_looked_for_where_its_directory_leads(host, kind):
+    host.configuration.rename(host.root / "elsewhere")
+    if kind == "link":
+        host.configuration.symlink_to(host.root / "elsewhere")
+    elif kind == "file":
+        host.configuration.touch()
+    assert reason_of(host.policy) == "trust_policy_missing"
+    assert reason_of(host.identity) == "host_identity_missing"
+
+
+@pytest.mark.parametrize("swapped", ["etc/slipway/host.json", "etc/slipway"])
+def test_what_was_judged_is_what_is_read(host, monkeypatch, swapped):
+    """As soon as something was judged, something else that anybody can write has its name."""
+    place, judged = host.root / swapped, []
+
+    def swaps(descriptor, real=os.fstat):
+        judged.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if judged[-1] == str(place):
+            place.rename(host.root / "judged")
+            hostile = place / "host.json" if swapped == "etc/slipway" else place
+            hostile.parent.mkdir(exist_ok=True)
+            hostile.write_bytes(canonical.encode({**IDENTITY, "environment": "staging"}))
+            hostile.chmod(0o666)
+        return real(descriptor)
+
+    monkeypatch.setattr(os, "fstat", swaps)
+    assert host.identity().environment == "prod"
+    assert str(place) in judged
+    monkeypatch.undo()
+    assert reason_of(host.identity) in ("trust_directory_writable", "host_identity_missing")
 
 
 def test_a_link_that_leads_nowhere_is_no_missing_policy(host, policy_path):
@@ -177,6 +210,9 @@ def test_an_applications_things_have_their_places():
         "state": "/var/lib/slipway/shop",
         "manifests": "/var/lib/slipway/shop/manifests",
         "history": "/var/lib/slipway/shop/history.jsonl",
+        "history_tree": "/var/lib/slipway/shop/history.tree",
+        "checkpoint": "/var/lib/slipway/shop/checkpoint",
+        "checked": "/run/slipway/shop/checked.json",
         "journal": "/var/lib/slipway/shop/journal.jsonl",
         "lease": "/var/lib/slipway/shop/lease.json",
         "lock": "/var/lib/slipway/shop/lock",

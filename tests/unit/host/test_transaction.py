@@ -357,7 +357,7 @@ def test_an_outcome_is_noted_before_it_is_recorded_and_forgotten_after(stand, sy
     assert not in_this_order(
         syscalls.calls,
         ("write", "journal.jsonl"), ("fsync", "journal.jsonl"), ("write", "history.jsonl"), ("fsync", "history.jsonl"),
-        ("unlink", ".way-back"), ("unlink", "lease.json"), ("unlink", "journal.jsonl"), ("fsync", "shop"),
+        ("rename", "checkpoint"), ("fsync", "shop"), ("unlink", ".way-back"), ("unlink", "lease.json"), ("unlink", "journal.jsonl"), ("fsync", "shop"),
     )  # fmt: skip
 
 

@@ -145,3 +145,15 @@ def test_an_older_policy_that_is_kept_decides_nothing(host, application):
     assert rotate(host, version(2, minSafeSequence={application: 7}), version(3, minSafeSequence={application: 8}))[
         "changed"
     ]
+
+
+def test_what_a_crash_left_half_written_is_removed_by_the_next(host):
+    rotate(host, version(2))
+    left = [
+        host.configuration / f".trust-policy.dsse.json.{'a' * 16}",
+        host.configuration / f"policies/.3.dsse.json.{'b' * 16}",
+    ]
+    for path in left:
+        path.write_bytes(b"{")
+    rotate(host, version(3))
+    assert [path for path in left if path.exists()] == []

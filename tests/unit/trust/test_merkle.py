@@ -143,6 +143,11 @@ def test_every_inclusion_proof_is_that_of_the_definition_and_holds_for_its_place
             assert is_refused(verify_inclusion, **{**arguments, "proof": [*proof, root]})
             assert is_refused(verify_inclusion, **{**arguments, "index": size})
             assert is_refused(verify_inclusion, **{**arguments, "index": -1})
+            assert is_refused(
+                verify_inclusion, **{**arguments, "size": 4 * size}
+            )  # the root is right, its height is not
+            if proof:
+                assert is_refused(verify_inclusion, **{**arguments, "index": 0, "size": 1})
             if proof:
                 assert is_refused(verify_inclusion, **{**arguments, "proof": proof[:-1]})
                 assert is_refused(verify_inclusion, **{**arguments, "proof": [*proof[:-1], root]})
@@ -169,6 +174,27 @@ def test_every_consistency_proof_is_that_of_the_definition_and_holds_for_its_tre
                     assert is_refused(verify_consistency, **{**arguments, "proof": bent})
 
 
+def found_in(check, **arguments) -> str:
+    with pytest.raises(Refusal) as refused:
+        check(**arguments)
+    return refused.value.found
+
+
+def test_a_tree_of_another_height_is_refused_though_the_roots_are_right():
+    """The way up from a subtree that both trees have leads to the right roots before, or after, the proof ends."""
+    proof = TREE.inclusion_proof(0, 4)
+    for size in (5, 8, 64):
+        arguments = {"leaf": LEAVES[0], "index": 0, "size": size, "proof": proof, "root": TREE.root(4)}
+        assert found_in(verify_inclusion, **arguments) == "fewer hashes than such a tree is high"
+    arguments = {"leaf": LEAVES[0], "index": 0, "size": 2, "proof": proof, "root": TREE.root(4)}
+    assert found_in(verify_inclusion, **arguments) == "more hashes than such a tree is high"
+    same = {"old_size": 2, "old_root": TREE.root(2), "proof": TREE.consistency_proof(2, 4), "root": TREE.root(4)}
+    assert found_in(verify_consistency, **same, size=8) == "fewer hashes than such a tree is high"
+    assert found_in(verify_consistency, **{**same, "proof": TREE.consistency_proof(2, 8)}, size=4) == (
+        "more hashes than such a tree is high"
+    )
+
+
 def test_a_history_that_shrank_is_not_consistent_with_itself():
     assert is_refused(
         verify_consistency,
@@ -178,7 +204,15 @@ def test_a_history_that_shrank_is_not_consistent_with_itself():
         root=TREE.root(4),
         proof=TREE.consistency_proof(4, 5),
     )
-    assert is_refused(verify_consistency, old_size=-1, old_root=TREE.root(5), size=4, root=TREE.root(4), proof=[])
+    for old_size, size in ((5, 4), (-1, 4), (1, 2**53)):
+        arguments = {
+            "old_size": old_size,
+            "old_root": TREE.root(5),
+            "size": size,
+            "root": TREE.root(4),
+            "proof": LEAVES[:1],
+        }
+        assert found_in(verify_consistency, **arguments) == "fewer records than before, or more than any history has"
 
 
 def test_a_fork_has_no_proof_that_holds():
@@ -202,7 +236,8 @@ def test_sizes_beyond_any_history_end_soon(index, size):
 def test_proofs_of_a_million_hashes_are_refused_by_their_length():
     proof = [LEAVES[0]] * 1_000_000
     assert is_refused(verify_inclusion, leaf=LEAVES[0], index=0, size=2**53 - 1, proof=proof, root=LEAVES[0])
-    assert is_refused(verify_consistency, old_size=1, old_root=LEAVES[0], size=9, root=LEAVES[0], proof=proof)
+    arguments = {"old_size": 1, "old_root": LEAVES[0], "size": 2**53 - 1, "root": LEAVES[0], "proof": proof}
+    assert found_in(verify_consistency, **arguments) == "1000000 hashes"
     assert is_refused(merkle.from_hex, value=["00" * 32] * 65, what="a proof")
 
 

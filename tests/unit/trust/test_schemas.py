@@ -10,9 +10,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 import signed
+import test_approval
+import test_authorization
 import test_dsse
 import test_manifest
 import test_policy
+import test_statement
 import test_tree
 from ansible.module_utils.slipway.controller import bundle
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
@@ -29,7 +32,14 @@ def is_valid(name, document):
 
 
 def test_there_is_a_schema_for_each_format():
-    assert set(SCHEMAS) == {"envelope", "release-manifest", "file-list", "trust-policy"}
+    assert set(SCHEMAS) == {
+        "envelope",
+        "release-manifest",
+        "file-list",
+        "trust-policy",
+        "approval",
+        "rollback-authorization",
+    }
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -158,6 +168,24 @@ def test_the_list_schema_refuses_the_links_that_the_code_refuses(link, refused):
 @pytest.mark.parametrize("mode", [0o600, 0o666, 0o777, 0o4755, 0])
 def test_the_list_schema_refuses_the_modes_that_the_code_refuses(mode):
     assert not is_valid("file-list", test_tree.bent(mode=mode))
+
+
+OF_CONSENTS = {"approval": test_approval, "rollback-authorization": test_authorization}
+BEYOND_A_CONSENT_SCHEMA = {"an end before its beginning", "hosts that are not sorted"}
+
+
+@pytest.mark.parametrize("name", OF_CONSENTS)
+def test_the_schemas_of_what_holders_sign_refuse_what_the_code_refuses(name):
+    tests = OF_CONSENTS[name]
+    assert is_valid(name, tests.DOCUMENT)
+    for case, changes in tests.WRONG.items():
+        document = {**tests.DOCUMENT, "predicate": {**tests.PREDICATE, **changes}}
+        assert is_valid(name, document) is (case in BEYOND_A_CONSENT_SCHEMA), case
+    for case, changes in test_statement.WRONG.items():
+        assert not is_valid(name, {**tests.DOCUMENT, **changes}), case
+    for missing in tests.PREDICATE:
+        left = {key: value for key, value in tests.PREDICATE.items() if key != missing}
+        assert not is_valid(name, {**tests.DOCUMENT, "predicate": left}), missing
 
 
 # JSON Schema has no exact notion of canonical base64: stray bits and mixed alphabets need a decoder.

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Is what is here what was signed: the active release, by its envelope or by every byte, and the history.
+
+Nothing here decides what may be trusted (that is `verify`) nor changes what it looks at. The one thing written is a note
+below /run of when every byte was last looked at.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from ..base import canonical
+from ..base.clock import seconds_of, timestamp
+from ..base.errors import Refusal
+from ..base.fields import RELEASE_ID, Fields
+from ..base.files import read_if_there, write_durable
+from .evidence import Evidence
+from .history import Record
+from .log import Log, sizes_of, witnessed_size
+from .places import Host, Places, require_environment
+from .store import Store
+
+CHECKED_LIMIT: Final = 4096
+RUNS_TOLD: Final = 1000
+SOUND: Final = ("intact", "torn", "nothing_active")
+
+
+def verify(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, Any]:
+    """Verify the active release and the whole history of one application.
+
+    request: application {name}, environment (or null), bytes (bool: also every byte of the release, else its signatures and
+    file list only), witnessed ({size} or null) and sizes (of the checkpoints that the controller keeps, the newest and all).
+    answer: changed (never), host {id, name, environment}, application, active, release {release_id, outcome, detail}, trust
+    (the same by signatures and file list alone), history (as `Log.judge` says, with the roots for those sizes that exist),
+    runs [{run_id, controller_id, status, seq}] (of the newest 1,000 records that can be read, oldest first).
+    What it finds is its answer; only a request that is not for this host is refused.
+    """
+    identity = host.identity()
+    if request.get("environment"):
+        require_environment(identity, request["environment"])
+    places = Places(host, request["application"]["name"])
+    places.require_bootstrapped()
+    since, sizes = witnessed_size(request), sizes_of(request.get("sizes") or [])
+    active, trusted = _trust(places)
+    release = integrity(places, active) if request.get("bytes") and trusted["outcome"] == "intact" else trusted
+    if request.get("bytes") and release["outcome"] == "intact" and not check:
+        _note(places, release["release_id"])
+    runs = deque[dict[str, Any]](maxlen=RUNS_TOLD)
+    return {
+        "changed": False,
+        "host": {"id": identity.id, "name": identity.name, "environment": identity.environment},
+        "application": places.application,
+        "active": active,
+        "release": release,
+        "trust": trusted,
+        "history": Log(places).judge(since=since, sizes=sizes, each=lambda record: runs.append(_run(record))),
+        "runs": list(runs),
+    }
+
+
+def _trust(places: Places) -> tuple[str | None, dict[str, Any]]:
+    try:
+        active = Store(places).current()
+    except Refusal as refusal:
+        return None, {"release_id": None, "outcome": refusal.reason, "detail": str(refusal)}
+    return active, trust(places, active)
+
+
+def trust(places: Places, active: str | None) -> dict[str, Any]:
+    """Signatures, scope and file list of the active release: {release_id, outcome, detail}, ``intact`` when they hold."""
+    return _judged(places, active, all_bytes=False)
+
+
+def integrity(places: Places, active: str | None) -> dict[str, Any]:
+    """The same and every byte of it."""
+    return _judged(places, active, all_bytes=True)
+
+
+def _judged(places: Places, active: str | None, *, all_bytes: bool) -> dict[str, Any]:
+    if active is None:
+        return {"release_id": None, "outcome": "nothing_active", "detail": ""}
+    evidence = Evidence(places)
+    try:
+        verified = evidence.verify(active)
+        if all_bytes:
+            evidence.verify_tree(verified)
+    except Refusal as refusal:
+        return {"release_id": active, "outcome": refusal.reason, "detail": str(refusal)}
+    files, size = len(verified.file_list.files), verified.file_list.total_bytes
+    return {"release_id": active, "outcome": "intact", "detail": f"{files} files, {size} bytes"}
+
+
+def _run(record: Record) -> dict[str, Any]:
+    """A record as the controller compares it with its own list of runs."""
+    return {key: record.get(key) for key in ("run_id", "controller_id", "status", "seq")}
+
+
+def _note(places: Places, release_id: str) -> None:
+    """Note when every byte was verified. A /run that cannot be written is no reason to doubt the bytes."""
+    note = canonical.encode({"checked": timestamp(places.host.clock.now()), "release_id": release_id})
+    with suppress(OSError):
+        places.checked.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        write_durable(places.checked, note, mode=0o644)
+
+
+def bytes_checked(places: Places, active: str | None, since: str | None) -> str | None:
+    """When every byte of the active release was last verified: at its activation (``since``), or by request after that."""
+    if active is None:
+        return None
+    try:
+        data = read_if_there(places.checked, limit=CHECKED_LIMIT, what="check note")
+        fields = Fields(canonical.parse(data or b"", what="check note"), "check note", "check_note_invalid")
+        checked, release_id = fields.time("checked"), fields.text("release_id", RELEASE_ID)
+    except (Refusal, OSError):
+        return since
+    if release_id != active or seconds_of(checked) > places.host.clock.now():
+        return since
+    return max(checked, since, key=seconds_of) if since else checked
+
+
+def prove(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, Any]:
+    """The records of a run or a transaction, each with the proof that it is in the history that this host signed.
+
+    request: application {name}, run_id or transaction, size (of the checkpoint that they are proven against; by default that
+    of the host's own). answer: changed (never), lines [{seq, line, inclusion [hex], size}], checkpoint, key.
+    Refusals: ``record_unknown``, ``history_unsigned``, ``history_truncated``, ``history_altered``.
+    """
+    places = Places(host, request["application"]["name"])
+    places.require_bootstrapped()
+    wanted = {key: request[key] for key in ("run_id", "transaction") if request.get(key)}
+    log = Log(places)
+    chosen = [
+        record["seq"]
+        for record in log.history.records()
+        if wanted and all(record.get(key) == value for key, value in wanted.items())
+    ]
+    if not chosen:
+        raise Refusal(
+            "record_unknown",
+            expected=f"a record of {' and '.join(f'{key} {value}' for key, value in wanted.items()) or 'a run_id or a transaction'}",
+            found="none in this history",
+            remedy="`slipway history --json` shows the records with their runs and transactions.",
+        )
+    return {"changed": False, **log.prove(chosen, request.get("size"))}
