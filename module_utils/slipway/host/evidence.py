@@ -77,9 +77,13 @@ class Evidence:
         except Refusal:
             return False
 
+    def envelope(self, release_id: str) -> bytes:
+        """The envelope of the kept manifest."""
+        return self._read(release_id, MANIFEST, MANIFEST_LIMIT)
+
     def manifest(self, release_id: str) -> ReleaseManifest:
         """The kept manifest, parsed but not verified: for showing what there is."""
-        return verify.parse_manifest(self._read(release_id, MANIFEST, MANIFEST_LIMIT))
+        return verify.parse_manifest(self.envelope(release_id))
 
     def application(self, release_id: str) -> Application:
         """The description that the release was staged under."""
@@ -91,7 +95,7 @@ class Evidence:
 
     def read(self, release_id: str) -> tuple[bytes, bytes]:
         """Envelope and file list as they were signed."""
-        return self._read(release_id, MANIFEST, MANIFEST_LIMIT), self._read(release_id, FILE_LIST, FILE_LIST_LIMIT)
+        return self.envelope(release_id), self._read(release_id, FILE_LIST, FILE_LIST_LIMIT)
 
     def _read(self, release_id: str, name: str, limit: int) -> bytes:
         return read_regular(
