@@ -128,7 +128,7 @@ endef
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
 .PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
 .PHONY: approve approval-add approvals authorize-rollback key
-.PHONY: deploy-staging deploy-prod rollback deploy-status evidence may-be-asked
+.PHONY: deploy-staging deploy-prod rollback deploy-status verify evidence may-be-asked
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -247,6 +247,9 @@ rollback: venv ## Take the newest deployment run back, on the hosts that it touc
 
 deploy-status: venv ## The newest five deployments and rollbacks (FORMAT=json)
 	@$(call tell,playbooks/history.yml,$(FORMAT))
+
+verify: venv ## Verify that every host is what was signed and witnessed
+	@$(PLAY) playbooks/verify.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application) -e release_status_format='$(FORMAT)'
 
 evidence: venv ## Everything that proves a run, as one archive for auditors (RUN= OUTPUT= NAMES=yes)
 	@$(PLAY) playbooks/evidence.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application run_id evidence_path evidence_names)

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Builds the resident package, sends it, then runs the module of the same name on the host."""
+"""Builds the resident package, sends it, then runs the module of the same name on the host; pins the host's history key."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import ansible.module_utils
-from ansible.plugins.action import ActionBase
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
+from ansible.module_utils.slipway._action import HostAction
+from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import resident
+from ansible.module_utils.slipway.controller.witness import Witness
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """See library/slipway_host.py."""
 
     def run(self, tmp=None, task_vars=None):
@@ -30,4 +33,12 @@ class ActionModule(ActionBase):
             result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
+        if not self._task.check_mode:
+            self._pin(result, task_vars)
         return result
+
+    def _pin(self, result, task_vars):
+        try:
+            Witness(self.state_directory(task_vars)).pin(result, task_vars["inventory_hostname"], now=int(time.time()))
+        except Refusal as refusal:
+            result.update(failed=True, msg=str(refusal), **refusal.as_dict())

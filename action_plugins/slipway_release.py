@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import ansible.module_utils
-from ansible.plugins.action import ActionBase
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
+from ansible.module_utils.slipway._action import HostAction
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import deployment, permission
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
@@ -18,7 +18,7 @@ from ansible.module_utils.slipway.controller.catalogue import Catalogue
 ATTEMPTS = 2
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """For ``staged``, pack and send; for ``active`` too, add what was signed for the release."""
 
     def run(self, tmp=None, task_vars=None):
@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
             if arguments.get("state") == "staged":
                 result.update(self._stage(arguments, task_vars))
             else:
-                result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+                result.update(self.exchange(arguments, task_vars))
         except Refusal as refusal:
             result.update(failed=True, changed=False, msg=str(refusal), **refusal.as_dict())
         return result
@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
             )
             needed = package is not None or not known or bool(objects)
             path = (
-                deployment.make_pack(self._state(task_vars), catalogue, application, shipment, package)
+                deployment.make_pack(self.state_directory(task_vars), catalogue, application, shipment, package)
                 if needed
                 else None
             )
@@ -86,6 +86,3 @@ class ActionModule(ActionBase):
             return self._execute_module(module_args=arguments, task_vars=task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
-
-    def _state(self, task_vars):
-        return Path(self._templar.template(task_vars["slipway_state_directory"]))

@@ -10,7 +10,7 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._action import ControllerAction
-from ansible.module_utils.slipway.controller import deployment, report
+from ansible.module_utils.slipway.controller import deployment, report, witness
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 
 
@@ -31,12 +31,15 @@ class ActionModule(ControllerAction):
             candidate=arguments["candidate"],
             rollback=arguments["rollback"],
             watch=watch,
+            untrusted=witness.untrusted(report.newest_answers(arguments["results"])),
         )
         if trouble := self._write_views(arguments, records):
             text = f"the page of the release was not written: {trouble}\n{text}"
-        deployment.end_run(
-            Path(arguments["state_directory"]), arguments["run"], "as asked" if as_asked else "not as asked"
-        )
+        outcome, reached = "as asked" if as_asked else "not as asked", []
+        if not self._task.check_mode:
+            outcomes = {ending.host: ending.outcome for ending in endings}
+            reached = deployment.reached_hosts(arguments["results"].get("inspection", {}), outcomes, records)
+        deployment.end_run(Path(arguments["state_directory"]), arguments["run"], outcome, reached)
         hosts = {ending.host: {"outcome": ending.outcome, "serves": ending.serves} for ending in endings}
         answer = {"as_asked": as_asked, "hosts": hosts, "msg": text}
         return answer if as_asked else {**answer, "failed": True, "reason": "not_as_asked"}

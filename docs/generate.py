@@ -38,6 +38,7 @@ FAILURES = {
     "health_failed": "The release did not get healthy after the switch. The host went back, and the release is bad there.",
     "interrupted": "A run died or lost its host before it confirmed; the next one, or `slipway recover`, went back.",
     "not_as_asked": "At least one host did not end as asked; the report names it.",
+    "not_intact": "`playbooks/verify.yml` found something that is not as it was signed or witnessed, or a host did not answer; each finding says what to do.",
     "not_ready": "At least one check of `playbooks/check.yml` is a FAIL; the table says which and what to do.",
     "rollback_unverified": "The rollback was done and is kept, but a verification step of the release that was left failed. The record and `release_status_format=full` say which.",
     "rollout_failed": "Another host of the run did not end well, so that this one went back with it.",

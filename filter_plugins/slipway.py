@@ -52,6 +52,6 @@ class FilterModule:
             "slipway_rotation_report": report.rotation_report,
             "slipway_newest_runs": newest_runs,
             "slipway_runs_table": runs_table,
-            "slipway_status_table": report.status_table,
+            "slipway_status_table": story.what_is_served,
             "slipway_story": whole_story,
         }

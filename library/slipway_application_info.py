@@ -178,6 +178,11 @@ log:
     public key, consistency the proof that the checkpoint goes on from what was witnessed.
   returned: success
   type: dict
+witness:
+  description: >-
+    The controller's verdict on the history, as {outcome, detail}; null where the host said nothing of it. See docs/howto/verify-a-fleet.md.
+  returned: always
+  type: dict
 reason:
   description: Stable code of a refusal, e.g. environment_mismatch.
   returned: failure

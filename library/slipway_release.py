@@ -218,6 +218,11 @@ log:
     public key, consistency the proof that the checkpoint goes on from what was witnessed.
   returned: all states but staged
   type: dict
+witness:
+  description: >-
+    The controller's verdict on the history, as {outcome, detail}; null where the host said nothing of it. See docs/howto/verify-a-fleet.md.
+  returned: always
+  type: dict
 reason:
   description: Stable code of a failure or refusal, e.g. health_failed, release_altered, environment_mismatch, locked.
   returned: failure

@@ -18,6 +18,7 @@ import pytest
 import signed
 from ansible.module_utils.slipway.controller import bundle, deployment
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.controller.witness import Witness
 from ansible.module_utils.slipway.host.handler import handle
 from ansible.module_utils.slipway.host.history import History
 from ansible.module_utils.slipway.host.journal import Journal
@@ -101,6 +102,15 @@ class Site:
             **changes,
         }
 
+    def variables(self, name: str = "prod-1") -> dict[str, Any]:
+        """What a play knows of the host that a plugin needs."""
+        return {"slipway_state_directory": str(self.directory / "witness"), "inventory_hostname": name}
+
+    def options(self, state: str, **more: Any) -> dict[str, Any]:
+        """The options of a task with slipway_release."""
+        about = {"application": self.application, "description": self.description, "environment": "prod"}
+        return {"state": state, **about, "run": self.run(), **more}
+
     def request(self, operation: str, **keys: Any) -> dict[str, Any]:
         return {
             "operation": operation,
@@ -137,6 +147,14 @@ class Site:
 
     def inspect(self, **keys: Any) -> dict[str, Any]:
         return self.ask("inspect", **keys)
+
+    def witnessed(self, **keys: Any) -> dict[str, Any]:
+        """What slipway_application_info answers: the host's own answer, and what this controller says of its history."""
+        witness, now = Witness(self.directory / "witness"), self.host.clock.now()
+        memory = witness.recall("prod-1", self.application)
+        answer = self.inspect(witnessed=memory.witnessed(), **keys)
+        verdict = witness.judge_answer(memory, answer, "prod-1", now=now)
+        return {**answer, "witness": verdict.as_dict() if verdict else None}
 
     def stage(
         self, release_id: str, *, objects: Iterable[str] | None = None, resident: bytes | None = None, **keys: Any

@@ -18,6 +18,7 @@ from ansible.plugins.action import ActionBase
 from .base.errors import Refusal
 from .controller.deployment import Controller
 from .controller.memory import Process
+from .controller.witness import Memory, Witness, host_of
 
 LIBRARY = Path(__file__).resolve().parents[2] / "library"
 SPEC_KEYS = ("type", "elements", "required", "default", "choices")
@@ -52,6 +53,36 @@ class ControllerAction(ActionBase):  # type: ignore[misc]
             result.update(failed=True, msg=str(refusal), **refusal.as_dict())
         result.setdefault("changed", False)
         return result
+
+
+class HostAction(ActionBase):  # type: ignore[misc]
+    """An action that has the module of its name run on the host, and judges the history that comes with its answer.
+
+    The verdict is the answer's ``witness`` {outcome, detail}: null where the host did not say anything of its history.
+    """
+
+    def exchange(self, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the module, told what was witnessed last. A host that turns out to be another one is asked again, if it was only asked."""
+        witness = Witness(self.state_directory(task_vars))
+        name, application = str(task_vars["inventory_hostname"]), str(arguments["application"])
+        memory = witness.recall(name, application)
+        answer = self._asked(arguments, memory, task_vars)
+        host_id = host_of(answer, memory)
+        if host_id and (memory.pinned is None or memory.pinned.id != host_id):
+            memory = witness.recall(name, application, host_id)
+            if memory.newest and "state" not in arguments:
+                answer = self._asked(arguments, memory, task_vars)
+        verdict = witness.judge_answer(memory, answer, name, now=int(time.time()))
+        return {**answer, "witness": verdict.as_dict() if verdict else None}
+
+    def state_directory(self, task_vars: Mapping[str, Any]) -> Path:
+        """Where the controller keeps its memory."""
+        return Path(self._templar.template(task_vars["slipway_state_directory"]))
+
+    def _asked(self, arguments: Mapping[str, Any], memory: Memory, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        told = {"witnessed": memory.witnessed()} if memory.newest else {}
+        answer: dict[str, Any] = self._execute_module(module_args={**arguments, **told}, task_vars=task_vars)
+        return answer
 
 
 def controller_of(arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> Controller:

@@ -14,11 +14,12 @@ import repository
 import signed
 from ansible.module_utils.slipway.controller import deployment, resident
 from ansible.module_utils.slipway.controller.memory import Process
-from ansible.module_utils.slipway.host import bootstrap
+from ansible.module_utils.slipway.host import bootstrap, handler
 from offices import Office
 from releases import ONCE
 from test_modules import CONTROLLER_ONLY, ON_HOSTS
 
+ASKED = {"environment": None, "bytes": True, "witnessed": {}}
 # For people, or of Ansible itself.
 EVERYWHERE = {"changed", "failed", "msg", "diff"}
 REFUSAL = {"reason", "expected", "found", "remedy"}
@@ -58,6 +59,9 @@ def deployments(site):
     site.description["health"] = [{"type": "command", "argv": ["false"]}]
     yield site.activate("v3", run=site.run("run-3"))
     yield site.rollback("v3", run=site.run("run-4"), retry=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handler, "Host", lambda: site.host)
+        yield plugins.run_with_module("slipway_release", task_vars=site.variables(), **site.options("recovered"))
 
 
 def controller(site):
@@ -78,11 +82,14 @@ def answers_of(name, site, tmp_path):
     site.build("v1", V1)
     if name == "slipway_application_info":
         return [
-            site.inspect(preflight=True),
+            site.witnessed(preflight=True),
             site.inspect(),
             site.inspect(health=True, manifest=True, verify=True),
             site.inspect(environment="staging"),
         ]
+    if name == "slipway_integrity_info":
+        site.deploy("v1")
+        return [doors.load(name).verify({**ASKED, "applications": ["shop"]}, check=False)]
     if name == "slipway_history_info":
         site.deploy("v1")
         return [site.ask("history", limit=2)]
@@ -218,6 +225,8 @@ def planned(name, site, tmp_path):
     if name == "slipway_smoke_test":
         asked = {"smoke": [{"type": "tcp", "host": "127.0.0.1", "port": 1}], "smoke_patience": ONCE}
         return [ask(application="shop", description=description) for description in (asked, {})]
+    if name == "slipway_integrity_report":
+        return [ask(answers={"prod-1": {}})]
     if name == "slipway_run_report":
         results = {"confirmation": {"prod-1": {"outcome": "confirmed", "active_release_id": "v1"}}}
         run = controller(site).begin("deploy")
@@ -233,11 +242,11 @@ def planned(name, site, tmp_path):
         policy = tmp_path / "trust-policy.dsse.json"
         policy.write_bytes(signed.policy_envelope())
         where = {"catalogue": str(site.catalogue.root), "trust_policy": str(policy), "waves": ["1", "100%"]}
-        return [ask(**planned, **where, answers={"prod-1": site.inspect()})]
+        return [ask(**planned, **where, answers={"prod-1": site.witnessed()})]
     site.deploy("v1")
     site.build("v2", V2)
     site.deploy("v2", "run-2")
-    return [ask(**planned, catalogue=str(site.catalogue.root), answers={"prod-1": site.inspect()})]
+    return [ask(**planned, catalogue=str(site.catalogue.root), answers={"prod-1": site.witnessed()})]
 
 
 @pytest.mark.parametrize("name", [*ON_HOSTS, *CONTROLLER_ONLY])

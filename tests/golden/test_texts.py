@@ -9,20 +9,27 @@ import pytest
 from ansible.module_utils.slipway.application.preflight import Needs, Result, judge
 from ansible.module_utils.slipway.base.clock import seconds_of
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.controller.report import Watch, endings_of, rotation_report, run_report, status_table
+from ansible.module_utils.slipway.controller.report import Watch, endings_of, rotation_report, run_report
 from ansible.module_utils.slipway.controller.runs import newest_runs, runs_table
 from ansible.module_utils.slipway.controller.selection import (
     Candidate,
     choose_release,
     choose_rollback,
     require_reachable,
+    require_trusted_histories,
     require_waves,
 )
-from ansible.module_utils.slipway.controller.story import story
+from ansible.module_utils.slipway.controller.story import story, what_is_served
+from ansible.module_utils.slipway.controller.verification import Verification
+from ansible.module_utils.slipway.controller.witness import Verdict
 from ansible.module_utils.slipway.trust.promotion import SchemaRevisions
 
 OLD, NEW = "release_20261120_090000", "release_20261121_040641"
 UNHEALTHY = f"health_failed: {NEW} on prod-1: http://127.0.0.1:8080/health answered 503, expected 200 (after 15 attempts). Went back: "
+
+
+INTACT = {"outcome": "intact", "detail": "5 records"}
+RESTORED = Verdict("restored", "as it was at 2026-11-20T09:00:02Z: 3 records; 5 were kept at 2026-11-21T04:06:55Z")
 
 
 def inspected(active=OLD):
@@ -76,6 +83,16 @@ RUNS = {
                 },
             )
         },
+    ),
+    "deploy_while_a_history_is_cut": (
+        DEPLOY,
+        {
+            "inspection": ALL,
+            "activation": SWITCHED,
+            "confirmation": {name: answered("confirmed", NEW) for name in ALL},
+        },
+        [],
+        {"untrusted": {"prod-2": RESTORED}},
     ),
     "deploy_of_what_is_there": (DEPLOY, {"activation": {name: answered("unchanged", NEW) for name in ALL}}, [], {}),
     "deploy_in_check_mode": (
@@ -186,18 +203,32 @@ def test_a_run_ends_with_this_report(golden, name):
 def test_the_fleet_is_shown_in_this_table(golden):
     served = {
         "active": NEW, "since": "2026-11-21T04:06:55Z", "deployed_by": "anna", "health": {"outcome": "success"}, "previous": OLD,
-        "bad": {}, "policy": {"version": 2, "digest": "d" * 64, "expires": "2028-11-20T04:06:55Z", "problem": None},
+        "bad": {}, "witness": INTACT,
+        "policy": {"version": 2, "digest": "d" * 64, "expires": "2028-11-20T04:06:55Z", "problem": None},
     }  # fmt: skip
-    nothing = {"active": None, "since": None, "deployed_by": None, "health": None, "previous": None, "bad": {}}
+    nothing = {
+        "active": None, "since": None, "deployed_by": None, "health": None, "previous": None, "bad": {},
+        "witness": {"outcome": "first_seen", "detail": ""},
+    }  # fmt: skip
     answers = {
         "prod-1": served,
         "prod-2": {**served, "active": OLD, "previous": None, "bad": {NEW: "health_failed", "v1.1.0": "taken_back"}},
-        "prod-3": {**served, "health": {"outcome": "failure"}, "policy": {**served["policy"], "version": 1}},
+        "prod-3": {
+            **served,
+            "health": {"outcome": "failure"},
+            "witness": RESTORED.as_dict(),
+            "policy": {**served["policy"], "version": 1},
+        },
         "prod-4": {**nothing, "policy": {"version": None, "problem": "trust_policy_missing"}},
         "prod-5": {"failed": True, "reason": "environment_mismatch"},
         "prod-6": {},
+        "prod-7": {
+            "failed": True,
+            "reason": "history_altered",
+            "witness": {"outcome": "rewritten", "detail": "line 2"},
+        },
     }
-    golden("status", status_table(answers))
+    golden("status", what_is_served(answers))
 
 
 @pytest.mark.parametrize("is_check", [False, True])
@@ -260,7 +291,7 @@ def test_the_whole_story_is_told_like_this(golden):
     health = {"outcome": "success"}
     served = {
         "active": NEW, "since": "2026-11-21T04:06:55Z", "deployed_by": "anna", "health": health, "previous": OLD, "bad": {},
-        "manifest": MANIFEST, "host": {"environment": "prod"},
+        "manifest": MANIFEST, "host": {"environment": "prod"}, "witness": INTACT,
     }  # fmt: skip
     plain = {**MANIFEST, "release_type": "minor"}
     del plain["audit"], plain["artifacts"], plain["metadata"]
@@ -286,6 +317,7 @@ def host(*runs, active=NEW, previous=OLD, bad=(), here=(OLD, NEW), transaction=N
     return {
         "active": active, "settled": active, "previous": previous, "bad": dict.fromkeys(bad, "health_failed"), "runs": list(runs),
         "releases": [{"release_id": release, "was_active": True} for release in here], "transaction": transaction,
+        "witness": INTACT,
     }  # fmt: skip
 
 
@@ -386,6 +418,10 @@ REFUSALS = {
     "a_host_that_does_not_answer": lambda: require_reachable(
         ["prod-3", "prod-2 (environment_mismatch)"], next_command="Mend it, or leave it out on purpose."
     ),
+    "histories_that_are_untrusted": lambda: require_trusted_histories(
+        {**FLEET, "prod-2": {**host(), "witness": RESTORED.as_dict()}}
+    ),
+    "histories_that_are_all_untrusted": lambda: require_trusted_histories({"prod-1": {**host(), "witness": None}}),
     "waves_that_are_none": lambda: require_waves(["1", "half"]),
 }
 
@@ -397,8 +433,34 @@ def test_a_refusal_is_said_like_this(golden, name):
     golden(f"refusal_{name}", str(refused.value))
 
 
+def verified(active=NEW, **found):
+    """The answer of a host about one application; `found` are outcomes and details by part."""
+    parts = {
+        "release": ("intact", "12 files, 48213 bytes"), "trust": ("intact", "12 files, 48213 bytes"),
+        "witness": ("intact", "5 records"), "own_runs": ("complete", ""), **found,
+    }  # fmt: skip
+    return {"active": active, **{part: {"outcome": each[0], "detail": each[1]} for part, each in parts.items()}}
+
+
+FLEET_FOUND = {
+    "prod-1": {"hello": verified(), "shop": verified("v7", witness=("torn", "set aside after a crash and recorded: history.jsonl.torn-812"))},
+    "prod-2": {"hello": verified(release=("file_changed", "file_changed: expected bin/hello as it was signed; found other bytes"))},
+    "prod-3": {
+        "hello": verified(OLD, witness=(RESTORED.outcome, RESTORED.detail), own_runs=("missing", "no record of run_20261121T040650Z_3f09ab"))
+    },
+    "prod-4": {"hello": verified(witness=("rewritten", "nothing that was kept fits; 5 were kept at 2026-11-21T04:06:55Z"))},
+}  # fmt: skip
+
+
+def test_a_fleet_is_verified_like_this(golden):
+    answers = {host: {"applications": applications} for host, applications in FLEET_FOUND.items()}
+    golden("verification", Verification({**answers, "prod-5": LOST}).report())
+    golden("verification_intact", Verification({"prod-1": answers["prod-1"]}).report())
+
+
 def test_every_golden_file_is_somebody_s():
     known = {f"report_{name}" for name in RUNS} | {f"plan_{name}" for name in PLANS}
     known |= {"preflight", "preflight_warnings", "rotation", "rotation_in_check_mode", "runs", "status", "story"}
+    known |= {"verification", "verification_intact"}
     known |= {f"refusal_{name}" for name in REFUSALS}
     assert {path.stem for path in Path(__file__).parent.glob("*.txt")} == known

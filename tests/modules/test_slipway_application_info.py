@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import doors
+import plugins
 import pytest
 from ansible.module_utils.slipway.host import handler
-from releases import V1, snapshot
+from releases import V1, V2, snapshot
 
 NAME = "slipway_application_info"
 
@@ -42,7 +43,7 @@ def test_it_answers_and_changes_nothing(deployed, module, check):
 def test_every_documented_key_is_returned_and_no_other(deployed, module):
     answer = module()
     assert doors.undocumented(NAME, answer) == set()
-    assert doors.documented_returns(NAME) - set(answer) == {"reason", "expected", "found", "remedy"}
+    assert doors.documented_returns(NAME) - set(answer) == {"reason", "expected", "found", "remedy", "witness"}
 
 
 def test_health_bytes_and_readiness_are_not_asked_for_by_default(deployed, module, systemctl):
@@ -83,3 +84,61 @@ def test_another_environment_is_refused(module):
 )
 def test_parameters_of_the_wrong_type_are_refused(module, parameters, said):
     assert said in module(**parameters)["msg"]
+
+
+# the plugin, which judges the history that comes with the answer
+
+
+@pytest.fixture
+def plugin(site, monkeypatch):
+    monkeypatch.setattr(handler, "Host", lambda: site.host)
+
+    def run(name="prod-1", check=False, **options):
+        given = {"application": "shop", "description": site.description, "environment": "prod", **options}
+        return plugins.run_with_module(NAME, check=check, task_vars=site.variables(name), **given)
+
+    return run
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_the_answer_comes_with_the_verdict_on_the_history(deployed, plugin, check):
+    answers = [plugin(check=check), plugin(check=check)]
+    assert [answer["witness"]["outcome"] for answer in answers] == ["first_seen", "intact"]
+    assert doors.undocumented(NAME, answers[0]) == set()
+
+
+def test_a_host_is_asked_once_and_once_more_only_when_it_turns_out_to_be_another(deployed, plugin, monkeypatch):
+    asked = []
+    handle = handler.handle
+    monkeypatch.setattr(handler, "handle", lambda request: asked.append(request["witnessed"]) or handle(request))
+    plugin()
+    plugin()
+    assert asked == [None, {"size": 1}]
+    deployed.build("v2", V2)
+    deployed.deploy("v2", "run-2")
+    assert plugin("web-1")["witness"] == {"outcome": "intact", "detail": "2 records"}
+    assert asked[2:] == [None, {"size": 1}]
+    assert plugin("web-1")["witness"]["outcome"] == "intact"
+    assert len(asked) == 5
+
+
+def test_a_history_that_was_put_back_is_told(deployed, plugin):
+    kept = {path: path.read_bytes() for path in deployed.places.state.iterdir() if path.is_file()}
+    plugin()
+    deployed.build("v2", V2)
+    deployed.deploy("v2", "run-2")
+    plugin()
+    for path, data in kept.items():
+        path.write_bytes(data)
+    assert plugin()["witness"]["outcome"] == "restored"
+
+
+def test_a_host_that_refuses_since_its_history_is_broken_is_told(deployed, plugin):
+    deployed.places.history.write_bytes(b"{}\n")
+    answer = plugin()
+    assert (answer["reason"], answer["witness"]["outcome"]) == ("history_altered", "rewritten")
+
+
+def test_another_refusal_says_nothing_of_the_history(deployed, plugin):
+    answer = plugin(environment="staging")
+    assert (answer["reason"], answer["witness"]) == ("environment_mismatch", None)

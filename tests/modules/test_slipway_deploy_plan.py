@@ -26,7 +26,7 @@ def plan(site, monkeypatch):
             "state_directory": str(site.state),
             "catalogue": str(site.catalogue.root),
             "trust_policy": str(policy),
-            "answers": {"prod-1": site.inspect()},
+            "answers": {"prod-1": site.witnessed()},
             "waves": [1, "100%"],
             **options,
         }
@@ -54,7 +54,7 @@ def test_a_release_can_be_named(site, plan):
 def test_a_host_that_is_not_ready_is_refused_before_a_run_begins(site, plan):
     site.build("v1", {"bin/shop": b"one"})
     site.description["preflight"] = {"commands": ["no-such-command"]}
-    answer = plan(answers={"prod-1": site.inspect(preflight=True)})
+    answer = plan(answers={"prod-1": site.witnessed(preflight=True)})
     assert (answer["failed"], answer["reason"]) == (True, "preflight_failed")
     assert "no-such-command" in answer["msg"]
     assert "run" not in answer

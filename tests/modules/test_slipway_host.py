@@ -7,8 +7,10 @@ import os
 import uuid
 
 import doors
+import plugins
 import pytest
 from ansible.module_utils.slipway.controller import resident
+from ansible.module_utils.slipway.controller.witness import Witness
 from ansible.module_utils.slipway.host import handler
 from ansible.module_utils.slipway.host.places import Host
 from releases import snapshot
@@ -45,11 +47,45 @@ def module(machine, signing, monkeypatch, tmp_path):
 
 def test_a_bare_machine_gets_everything(machine, module):
     answer = module()
-    assert answer["installed"] == ["identity", "trust policy", "resident package", "command"]
+    assert answer["installed"] == ["identity", "trust policy", "resident package", "history key", "command"]
     assert (answer["changed"], answer["host"]["name"], answer["host"]["environment"]) == (True, "prod-1", "prod")
     assert machine.identity().id == answer["host"]["id"] == str(uuid.UUID(answer["host"]["id"]))
     assert doors.undocumented(NAME, answer) == set()
     assert machine.policy().environment("prod") is not None
+
+
+@pytest.fixture
+def plugin(machine, signing, monkeypatch, tmp_path):
+    """As the playbook asks: the package is built and sent first."""
+    monkeypatch.setattr(handler, "Host", lambda: machine)
+
+    def run(check=False):
+        variables = {"slipway_state_directory": str(tmp_path / "state"), "inventory_hostname": "prod-1"}
+        options = {"name": "prod-1", "environment": "prod", "trust_policy": signing.envelope.decode()}
+        return plugins.run_with_module(NAME, check=check, task_vars=variables, **options)
+
+    return run
+
+
+def test_the_key_of_the_host_is_pinned_on_the_controller_for_ever(machine, plugin, tmp_path):
+    answer = plugin()
+    pinned = Witness(tmp_path / "state").recall("prod-1", "shop").pinned
+    assert (pinned.id, pinned.history_key) == (answer["host"]["id"], answer["history_key"])
+    machine.history_key.unlink()
+    assert plugin()["history_key"] != answer["history_key"]
+    assert Witness(tmp_path / "state").recall("prod-1", "shop").pinned == pinned
+
+
+def test_check_mode_pins_nothing(plugin, tmp_path):
+    plugin(check=True)
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_key_that_is_none_is_refused(plugin, monkeypatch):
+    monkeypatch.setitem(
+        handler.OPERATIONS, "bootstrap", lambda *_, **__: {"host": {"id": "x"}, "history_key": "00" * 32}
+    )
+    assert plugin()["reason"] == "key_weak"
 
 
 def test_a_second_time_changes_nothing(machine, module):

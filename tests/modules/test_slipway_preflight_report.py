@@ -27,7 +27,7 @@ def report(site, monkeypatch):
             "application": "shop",
             "catalogue": str(site.catalogue.root),
             "trust_policy": str(policy),
-            "answers": {"prod-1": site.inspect(preflight=True, health=True)},
+            "answers": {"prod-1": site.witnessed(preflight=True, health=True)},
             **options,
         }
         return plugins.run_class(module.ActionModule, PLUGIN, **given)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import doors
+import plugins
 import pytest
 from ansible.module_utils.slipway.host import handler
 from releases import V1, V2, snapshot
@@ -164,3 +165,61 @@ def test_parameters_of_the_wrong_type_are_refused(site, module, parameters, said
     assert answer["failed"] is True
     assert said in answer["msg"]
     assert snapshot(site.host.root) == before
+
+
+# the plugin, which judges the history that comes with an answer
+
+
+@pytest.fixture
+def plugin(site, monkeypatch):
+    monkeypatch.setattr(handler, "Host", lambda: site.host)
+
+    def run(state, check=False, **options):
+        given = site.options(state, release_id="v1", **options)
+        return plugins.run_with_module("slipway_release", check=check, task_vars=site.variables(), **given)
+
+    return run
+
+
+def test_each_exchange_that_reads_or_writes_the_history_is_judged(site, plugin, pack):
+    site.stage("v1")
+    answers = [
+        plugin("active", expected_current=""),
+        plugin("confirmed", keep_count=5),
+        plugin("recovered"),
+        plugin("reverted"),
+    ]
+    assert [answer["witness"]["outcome"] for answer in answers] == ["first_seen", "intact", "intact", "intact"]
+    for answer in answers:
+        assert doors.undocumented("slipway_release", answer) == set()
+
+
+def test_a_refusal_of_the_host_stays_what_it_is(site, plugin):
+    answer = plugin("confirmed")
+    assert (answer["failed"], answer["reason"], answer["witness"]) == (True, "nothing_to_confirm", None)
+
+
+def test_what_was_done_on_a_host_is_done_whatever_its_history_is_worth(site, plugin, pack):
+    site.deploy("v1")
+    assert plugin("recovered")["witness"]["outcome"] == "first_seen"
+    site.build("v2", V2)
+    site.deploy("v2", "run-2")
+    site.places.history.write_bytes(site.places.history.read_bytes().splitlines(keepends=True)[0])
+    answer = plugin("recovered")
+    assert (answer.get("failed"), answer["witness"]["outcome"]) == (None, "truncated")
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_staging_sends_what_the_host_lacks(site, plugin, check):
+    site.build("v1", V1)
+    answer = plugin("staged", check=check, catalogue=str(site.catalogue.root), present=[], resident_digest=None)
+    assert (answer["changed"], answer["release_id"]) == (True, "v1")
+    assert answer["objects"] == len(site.objects("v1"))
+    assert (site.places.releases / "v1").exists() is not check
+    again = plugin("staged", check=check, catalogue=str(site.catalogue.root), present=site.inspect()["releases"])
+    assert again["objects"] == (len(site.objects("v1")) if check else 0)
+
+
+def test_a_release_that_is_not_in_the_catalogue_is_refused_before_anything_is_sent(site, plugin):
+    answer = plugin("staged", catalogue=str(site.catalogue.root))
+    assert (answer["failed"], answer["changed"]) == (True, False)

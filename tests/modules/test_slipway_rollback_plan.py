@@ -18,7 +18,7 @@ def plan(site):
             "environment": "prod",
             "state_directory": str(site.state),
             "catalogue": str(site.catalogue.root),
-            "answers": {"prod-1": site.inspect()},
+            "answers": {"prod-1": site.witnessed()},
             **options,
         }
         return plugins.run(PLUGIN, **given)
@@ -50,7 +50,7 @@ def test_going_to_what_is_active_needs_no_run(deployed, plan):
 
 
 def test_within_a_limit_a_silent_host_is_named_and_left_alone(deployed, plan):
-    answer = plan(limited=True, answers={"prod-1": deployed.inspect(), "prod-2": {}})
+    answer = plan(limited=True, answers={"prod-1": deployed.witnessed(), "prod-2": {}})
     assert (answer["targets"], answer["silent"]) == ({"prod-1": "v1"}, ["prod-2"])
 
 

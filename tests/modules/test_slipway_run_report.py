@@ -14,6 +14,8 @@ PLUGIN = "slipway_run_report"
 KEPT = {"outcome": "confirmed", "active_release_id": "v2"}
 BACK = {"outcome": "reverted", "active_release_id": "v1", "failed": True, "msg": "health_failed: no answer"}
 
+RECORD = {"operation": "deploy", "release_id": "v2"}
+
 
 @pytest.fixture
 def report(tmp_path):
@@ -36,6 +38,7 @@ def report(tmp_path):
             },
         )
 
+    reported.run_id = run["run_id"]
     reported.packs = tmp_path / "packs" / run["run_id"]
     return reported
 
@@ -68,3 +71,37 @@ def test_a_run_with_a_host_that_is_not_as_asked_fails(report, results, unreachab
 def test_check_mode_says_that_nothing_was_changed(report):
     answer = report(check=True, results={"confirmation": {"prod-1": KEPT}})
     assert "check mode: nothing was changed" in answer["msg"]
+
+
+def test_the_hosts_that_a_run_reached_are_remembered_with_what_they_recorded(report, tmp_path):
+    inspection = {name: {"active": "v1", "host": {"id": f"id-{name}"}} for name in ("prod-1", "prod-2", "prod-3")}
+    results = {
+        "inspection": {**inspection, "prod-4": {}},
+        "confirmation": {
+            "prod-1": {**KEPT, "record": {**RECORD, "run_id": report.run_id}},
+            "prod-2": KEPT,
+            "prod-4": KEPT,
+        },
+        "return": {"prod-3": {**BACK, "record": {**RECORD, "run_id": "run-of-another"}}},
+    }
+    report(check=True, results=results)
+    assert ControllerState(tmp_path).recorded_runs("id-prod-1", "shop", since=0) == []
+    report(results=results)
+    memory = ControllerState(tmp_path)
+    assert memory.recorded_runs("id-prod-1", "shop", since=0) == [report.run_id]
+    assert (
+        memory.recorded_runs("id-prod-2", "shop", since=0) == memory.recorded_runs("id-prod-3", "shop", since=0) == []
+    )
+
+
+def test_a_history_that_is_not_trusted_any_more_is_told(report):
+    lost = {**KEPT, "witness": {"outcome": "forked", "detail": "the first 2 records"}}
+    answer = report(
+        results={"confirmation": {"prod-1": lost, "prod-2": {**KEPT, "witness": {"outcome": "intact", "detail": ""}}}}
+    )
+    assert (
+        "history of prod-1: forked: the first 2 records; ansible-playbook playbooks/verify.yml -l prod-1"
+        in answer["msg"]
+    )
+    assert "history of prod-2" not in answer["msg"]
+    assert answer["as_asked"] is True

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from . import manifest_view, permission, resident, selection
 from .catalogue import Catalogue
 from .holders import Holders
 from .memory import ControllerState, Process
+from .witness import VERIFY, untrusted
 
 Answers = Mapping[str, Mapping[str, Any]]
 STATE_INODES = 16  # of a release's evidence, the journal, and the reserve for going back
@@ -92,9 +93,33 @@ class Controller:
         }
 
 
-def end_run(state: Path, run: Mapping[str, Any], outcome: str) -> None:
-    """Note how a run ended, and remove what it packed."""
-    ControllerState(state).end_run(run["run_id"], outcome=outcome, now=int(time.time()))
+@dataclass(frozen=True)
+class Reached:
+    """A host that a run reached: its id, how the run ended there, and the record that it says it made of it."""
+
+    id: str
+    outcome: str
+    record: Mapping[str, Any]
+
+
+def reached_hosts(
+    inspections: Answers, outcomes: Mapping[str, str], records: Mapping[str, Mapping[str, Any]]
+) -> list[Reached]:
+    """The hosts of a run that said who they are; all arguments are by the host's name in the inventory."""
+    return [
+        Reached(str(inspections[name]["host"]["id"]), outcome, records.get(name, {}))
+        for name, outcome in outcomes.items()
+        if inspections.get(name, {}).get("host")
+    ]
+
+
+def end_run(state: Path, run: Mapping[str, Any], outcome: str, reached: Iterable[Reached] = ()) -> None:
+    """Note how a run ended, on which hosts it ended how, and remove what it packed."""
+    memory, run_id, now = ControllerState(state), run["run_id"], int(time.time())
+    memory.end_run(run_id, outcome=outcome, now=now)
+    for host in reached:
+        recorded = host.record.get("run_id") == run_id
+        memory.note_host_of_run(run_id, host_id=host.id, outcome=host.outcome, recorded=recorded, now=now)
     shutil.rmtree(state / "packs" / run["run_id"], ignore_errors=True)
 
 
@@ -177,6 +202,7 @@ def plan_deployment(
     again, by their own policies.
     """
     selection.require_waves(waves)
+    selection.require_trusted_histories(answers)
     silent = silent_hosts(answers)
     others = ",".join(sorted(set(answers) - set(silent)))
     way_out = f", or leave it out on purpose with -l {others}." if others else "."
@@ -246,6 +272,10 @@ def judge_readiness(
         for host in silent
     ]
     there = {host: answer for host, answer in answers.items() if host not in silent}
+    rows += [
+        (host, Result("history", application, preflight.FAIL, str(verdict), f"{VERIFY} -l {host}"))
+        for host, verdict in untrusted(answers).items()
+    ]
     needs: dict[str, Needs] = {}
     for environment in sorted({str(answer["host"]["environment"]) for answer in there.values()}):
         hosts = {host: answer for host, answer in there.items() if answer["host"]["environment"] == environment}
@@ -400,9 +430,17 @@ def plan_rollback(
         "targets": dict(rollback.targets),
         "takes_back": dict(rollback.takes_back),
         "recover": list(rollback.recover),
-        "message": rollback.message,
+        "message": "\n".join([rollback.message, *_told_histories(reachable)]),
         "silent": list(silent),
     }
+
+
+def _told_histories(answers: Answers) -> list[str]:
+    """A way back is open whatever became of a history; that it cannot be trusted is told."""
+    return [
+        f"{host}: its history is {verdict}. It goes back all the same; then {VERIFY} -l {host}"
+        for host, verdict in untrusted(answers).items()
+    ]
 
 
 def missing_objects(

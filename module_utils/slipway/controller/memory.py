@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a controller keeps for itself: who it is, and which runs it began. One SQLite file behind one class.
+"""What a controller keeps for itself: who it is, which runs it began, and what it saw of hosts. One SQLite file behind one class.
 
-The truth about releases is on the hosts; losing this file loses nothing but the right to take over from one's own dead
-runs before their leases end.
+The truth about releases is on the hosts; losing this file loses the right to take over from one's own dead runs before
+their leases end, and the memory that a host's history is judged by (witness.py): after that each host is seen for the
+first time again.
 """
 
 from __future__ import annotations
@@ -19,16 +20,65 @@ from pathlib import Path
 
 from ..base.errors import Refusal
 
-SCHEMA_VERSION = 1
 BUSY_SECONDS = 30
-SCHEMA = """
+# What each version adds to the one before. A file is brought from its version to the newest when it is opened.
+SCHEMAS = (
+    """
 CREATE TABLE controller (id TEXT NOT NULL);
 CREATE TABLE runs (
     run_id TEXT PRIMARY KEY, operation TEXT NOT NULL, application TEXT NOT NULL, environment TEXT NOT NULL,
     deployed_by TEXT NOT NULL, began INTEGER NOT NULL, ended INTEGER, outcome TEXT,
     boot_id TEXT NOT NULL, namespace TEXT NOT NULL, pid INTEGER NOT NULL, pid_started TEXT NOT NULL
 );
-"""
+""",
+    """
+CREATE TABLE hosts (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, history_key TEXT NOT NULL, first_seen INTEGER NOT NULL,
+    named INTEGER NOT NULL
+);
+CREATE TABLE checkpoints (
+    number INTEGER PRIMARY KEY, host_id TEXT NOT NULL, application TEXT NOT NULL, era INTEGER NOT NULL,
+    size INTEGER NOT NULL, root TEXT NOT NULL, note TEXT NOT NULL, kept INTEGER NOT NULL,
+    UNIQUE (host_id, application, era, size)
+);
+CREATE TABLE acceptances (
+    number INTEGER PRIMARY KEY, host_id TEXT NOT NULL, application TEXT NOT NULL, size INTEGER NOT NULL,
+    outcome TEXT NOT NULL, detail TEXT NOT NULL, previous_key TEXT, accepted_by TEXT NOT NULL, accepted INTEGER NOT NULL
+);
+CREATE TABLE run_hosts (
+    run_id TEXT NOT NULL, host_id TEXT NOT NULL, outcome TEXT NOT NULL, recorded INTEGER NOT NULL, noted INTEGER NOT NULL,
+    PRIMARY KEY (run_id, host_id)
+);
+""",
+)
+SCHEMA_VERSION = len(SCHEMAS)
+
+
+@dataclass(frozen=True)
+class KnownHost:
+    """A host as this controller first saw it; the public history key is 64 hex digits and pinned since then."""
+
+    id: str
+    name: str
+    history_key: str
+
+
+@dataclass(frozen=True)
+class KeptCheckpoint:
+    """A checkpoint that this controller cosigned: ``size`` lines with this ``root`` (64 hex digits), the signed ``note``."""
+
+    size: int
+    root: str
+    note: str
+    kept: int
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """From when on a history is judged anew, since an operator said so: it had ``size`` lines at that time."""
+
+    size: int = 0
+    accepted: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,10 +132,11 @@ class ControllerState:
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
+            for statement in "".join(SCHEMAS[version:]).split(";"):
+                connection.execute(statement)
             if version == 0:
-                for statement in SCHEMA.split(";"):
-                    connection.execute(statement)
                 connection.execute("INSERT INTO controller VALUES (?)", (str(uuid.uuid4()),))
+            if version < SCHEMA_VERSION:
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             elif version > SCHEMA_VERSION:
                 raise Refusal(
@@ -146,3 +197,115 @@ class ControllerState:
                 (application, limit),
             ).fetchall()
         return [run_id for run_id, *process in rows if not Process(*process).is_alive()]
+
+    def run_ids(self, application: str) -> set[str]:
+        """Every run of an application that this controller ever began."""
+        with self._connection() as connection:
+            return {
+                row[0] for row in connection.execute("SELECT run_id FROM runs WHERE application = ?", (application,))
+            }
+
+    def note_host_of_run(self, run_id: str, *, host_id: str, outcome: str, recorded: bool, now: int) -> None:
+        """Note how a run ended on a host, and whether the host said that it ``recorded`` something under it."""
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO run_hosts VALUES (?, ?, ?, ?, ?)",
+                (run_id, host_id, outcome, int(recorded), now),
+            )
+
+    def recorded_runs(self, host_id: str, application: str, *, since: int) -> list[str]:
+        """The runs of an application that the host said it recorded, noted after ``since`` (Unix seconds), oldest first."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT run_id FROM run_hosts JOIN runs USING (run_id) "
+                "WHERE host_id = ? AND application = ? AND recorded AND noted > ? ORDER BY began, run_id",
+                (host_id, application, since),
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def pin(self, host: KnownHost, *, now: int) -> KnownHost:
+        """Remember a host by its history key, and return what is remembered: a key that is pinned stays.
+
+        The name may change: it is the inventory's. The host that got a name last is the one that has it.
+        """
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT INTO hosts SELECT ?, ?, ?, ?, coalesce(max(named), 0) + 1 FROM hosts WHERE true "
+                "ON CONFLICT (id) DO UPDATE SET name = excluded.name, named = excluded.named WHERE name != excluded.name",
+                (host.id, host.name, host.history_key, now),
+            )
+            row = connection.execute("SELECT id, name, history_key FROM hosts WHERE id = ?", (host.id,)).fetchone()
+        return KnownHost(*row)
+
+    def hosts(self) -> list[KnownHost]:
+        """Every host that this controller ever saw; of several with one name the last is the one that has it now."""
+        with self._connection() as connection:
+            rows = connection.execute("SELECT id, name, history_key FROM hosts ORDER BY named").fetchall()
+        return [KnownHost(*row) for row in rows]
+
+    def checkpoints(self, host_id: str, application: str) -> list[KeptCheckpoint]:
+        """The checkpoints that a history is judged by, the oldest first: those since the last acceptance."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT size, root, note, kept FROM checkpoints WHERE host_id = ? AND application = ? AND era = ? ORDER BY size",
+                (host_id, application, _era(connection, host_id, application)),
+            ).fetchall()
+        return [KeptCheckpoint(*row) for row in rows]
+
+    def keep_checkpoint(
+        self, host_id: str, application: str, checkpoint: KeptCheckpoint, *, after: KeptCheckpoint | None
+    ) -> bool:
+        """Keep a checkpoint for ever, if the newest one is still the one that it was proven ``after``; False when it is not.
+
+        Another run of this controller may have been there in between: what it kept, this one was not proven against.
+        """
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            era = _era(connection, host_id, application)
+            newest = connection.execute(
+                "SELECT max(size) FROM checkpoints WHERE host_id = ? AND application = ? AND era = ?",
+                (host_id, application, era),
+            ).fetchone()[0]
+            if newest != (after.size if after else None):
+                return False
+            connection.execute(
+                "INSERT INTO checkpoints (host_id, application, era, size, root, note, kept) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (host_id, application, era, checkpoint.size, checkpoint.root, checkpoint.note, checkpoint.kept),
+            )
+        return True
+
+    def accept(
+        self, host: KnownHost, application: str, *, size: int, outcome: str, detail: str, accepted_by: str, now: int
+    ) -> None:
+        """Judge a history anew from what the host has now; what was kept before stays, and why it no longer counts."""
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            pinned = connection.execute("SELECT history_key FROM hosts WHERE id = ?", (host.id,)).fetchone()
+            previous = pinned[0] if pinned and pinned[0] != host.history_key else None
+            connection.execute(
+                "INSERT INTO hosts SELECT ?, ?, ?, ?, coalesce(max(named), 0) + 1 FROM hosts WHERE true "
+                "ON CONFLICT (id) DO UPDATE SET name = excluded.name, history_key = excluded.history_key, named = excluded.named",
+                (host.id, host.name, host.history_key, now),
+            )
+            connection.execute(
+                "INSERT INTO acceptances (host_id, application, size, outcome, detail, previous_key, accepted_by, accepted) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (host.id, application, size, outcome, detail, previous, accepted_by, now),
+            )
+
+    def acceptance(self, host_id: str, application: str) -> Acceptance:
+        """The newest acceptance of a history; one of nothing at the beginning of time where there is none."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "SELECT size, accepted FROM acceptances WHERE host_id = ? AND application = ? ORDER BY number DESC",
+                (host_id, application),
+            ).fetchone()
+        return Acceptance(*row) if row else Acceptance()
+
+
+def _era(connection: sqlite3.Connection, host_id: str, application: str) -> int:
+    """How often a history was accepted: checkpoints of an earlier era judge nothing any more."""
+    count = connection.execute(
+        "SELECT count(*) FROM acceptances WHERE host_id = ? AND application = ?", (host_id, application)
+    ).fetchone()
+    return int(count[0])

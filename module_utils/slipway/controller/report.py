@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ..application.rollback_plan import failed_steps
@@ -16,16 +17,18 @@ def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, answer in sorted(answers.items()):
         if "active" not in answer:
-            rows.append((name, "?", "?", "?", answer.get("reason", "unreachable"), "?", "?", "?"))
+            history = (answer.get("witness") or {"outcome": "?"})["outcome"]
+            rows.append((name, "?", "?", "?", answer.get("reason", "unreachable"), history, "?", "?", "?"))
             continue
         health = answer.get("health") or {"outcome": "-"}
         rows.append(
             (
                 name, answer["active"] or "-", answer["since"] or "-", answer["deployed_by"] or "-", health["outcome"],
-                answer["previous"] or "-", ", ".join(answer["bad"]) or "-", _policy(answer.get("policy")),
+                (answer.get("witness") or {"outcome": "-"})["outcome"], answer["previous"] or "-", ", ".join(answer["bad"]) or "-",
+                _policy(answer.get("policy")),
             )
         )  # fmt: skip
-    return table(("host", "release", "since", "by", "health", "previous", "bad", "policy"), rows)
+    return table(("host", "release", "since", "by", "health", "history", "previous", "bad", "policy"), rows)
 
 
 def _policy(policy: Mapping[str, Any] | None) -> str:
@@ -128,6 +131,14 @@ def records_of(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[s
     return {host: record for host, record in records.items() if record}
 
 
+def newest_answers(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Mapping[str, Any]]:
+    """The newest answer of each host that says anything of its history; ``results`` as in `endings_of`."""
+    newest: dict[str, Mapping[str, Any]] = {}
+    for stage in STAGES:
+        newest |= {host: answer for host, answer in results.get(stage, {}).items() if answer.get("witness")}
+    return newest
+
+
 def endings_of(results: Mapping[str, Mapping[str, Mapping[str, Any]]], unreachable: Sequence[str] = ()) -> list[Ending]:
     """Judge every host of a run; ``results`` maps each stage to what its task registered, by host."""
     hosts = sorted({host for by_host in results.values() for host in by_host})
@@ -166,8 +177,12 @@ def run_report(
     check: bool = False,
     candidate: bool = False,
     watch: Watch | None = None,
+    untrusted: Mapping[str, object] = MappingProxyType({}),
 ) -> str:
-    """The last message of a run: what it was, a line for each host, how it is watched, then what to do."""
+    """The last message of a run: what it was, a line for each host, what is wrong with histories, how it is watched, then what to do.
+
+    ``untrusted`` maps hosts to the verdicts of the witness on their histories.
+    """
     rows = [(each.host, each.outcome, each.serves, each.detail or "-") for each in endings]
     failed = [each for each in endings if not each.is_as_asked]
     if check:
@@ -189,7 +204,16 @@ def run_report(
             _next_command(failed, rollback=rollback),
         )
     watched = watch.lines() if watch and not failed else ""
-    return f"{title}: {verdict}\n{table(('host', 'outcome', 'serves', 'why'), rows)}\n{watched}next: {following}"
+    histories = "".join(f"{line}\n" for line in untrusted_lines(untrusted))
+    return f"{title}: {verdict}\n{table(('host', 'outcome', 'serves', 'why'), rows)}\n{histories}{watched}next: {following}"
+
+
+def untrusted_lines(verdicts: Mapping[str, object]) -> list[str]:
+    """A line for each host whose history is not trusted, with the command that says more."""
+    return [
+        f"history of {host}: {verdict}; ansible-playbook playbooks/verify.yml -l {host}"
+        for host, verdict in verdicts.items()
+    ]
 
 
 def _counted(endings: Sequence[Ending]) -> str:

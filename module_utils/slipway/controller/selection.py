@@ -14,6 +14,7 @@ from typing import Any
 
 from ..base.errors import Refusal
 from ..base.table import table
+from .witness import VERIFY, untrusted
 
 WAVE = re.compile(r"[1-9][0-9]*|([1-9][0-9]?|100)%")
 Answer = Mapping[str, Any]
@@ -53,6 +54,21 @@ def require_reachable(names: Iterable[str], *, next_command: str) -> None:
             expected="every host of this run to answer before anything is changed",
             found=f"no answer from {', '.join(unreachable)}; nothing was changed anywhere",
             remedy=next_command,
+        )
+
+
+def require_trusted_histories(answers: Answers) -> None:
+    """Refuse to deploy to a host whose history is not the one that this controller witnessed (witness.py)."""
+    verdicts = untrusted(answers)
+    if verdicts:
+        hosts, others = ",".join(verdicts), ",".join(sorted(set(answers) - set(verdicts)))
+        rest = f", or leave it out on purpose with -l {others}" if others else ""
+        raise Refusal(
+            "history_untrusted",
+            expected="the history of every host of this run to go on from what this controller witnessed",
+            found="; ".join(f"{host}: {verdict}" for host, verdict in verdicts.items())
+            + "; nothing was changed anywhere",
+            remedy=f"Find out what happened there: {VERIFY} -l {hosts}{rest}. A rollback works all the same.",
         )
 
 

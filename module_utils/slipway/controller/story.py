@@ -10,8 +10,9 @@ from ..application.rollback_plan import failed_steps
 from ..base.clock import seconds_of
 from ..host.history import Record
 from .holders import Holders
-from .report import status_table
+from .report import status_table, untrusted_lines
 from .runs import newest_runs, runs_table
+from .witness import untrusted
 
 Answers = Mapping[str, Mapping[str, Any]]
 RUNS = 5
@@ -31,7 +32,7 @@ def story(
     ``answers`` are those of `status.inspect` with ``manifest``, by host; ``histories`` the hosts' newest records; ``now``
     is Unix seconds; ``holders`` are the people behind the ids in manifests and approvals.
     """
-    chapters = [status_table(answers)]
+    chapters = [what_is_served(answers)]
     for (release_id, environment), hosts in _served(answers).items():
         records = [record for host in hosts if (record := _activation(histories.get(host, ()), release_id))]
         manifests = [answers[host]["manifest"] for host in hosts if answers[host].get("manifest")]
@@ -51,6 +52,11 @@ def story(
         )
     chapters.append(runs_table(newest_runs(histories, RUNS)))
     return "\n\n".join(chapters)
+
+
+def what_is_served(answers: Answers) -> str:
+    """A line for each host, and below it what is wrong with which history."""
+    return "\n".join([status_table(answers), *untrusted_lines(untrusted(answers))])
 
 
 def _served(answers: Answers) -> dict[tuple[str, str], list[str]]:

@@ -40,7 +40,7 @@ def plan(site, controller, policy_path):
 
     def planned(answers=None, *, requested="", retry=False, waves=("1", "100%")):
         controller_now = Controller(**{**vars(controller), "now": site.host.clock.now()})
-        answers = {"prod-1": site.inspect()} if answers is None else answers
+        answers = {"prod-1": site.witnessed()} if answers is None else answers
         return deployment.plan_deployment(
             controller_now, site.catalogue, policy_path, answers, requested=requested, retry=retry, waves=waves
         )  # fmt: skip
@@ -152,7 +152,7 @@ def ready(site):
     site.description["user"] = "nobody"
 
     def asked(*results, room=None, schema_revision=None):
-        answer = site.inspect(preflight=True)
+        answer = site.witnessed(preflight=True)
         facts = answer["preflight"]
         facts["results"] = [*facts["results"], *(Result(*each).as_dict() for each in results)]
         facts["schema_revision"] = schema_revision
@@ -163,6 +163,7 @@ def ready(site):
     return asked
 
 
+PUT_BACK = {"witness": {"outcome": "restored", "detail": "2 records"}}
 FAILED = ("port", "8000", "FAIL", "held by other (pid 42)", "Stop it.")
 WARNED = ("unit", "shop.service", "WARN", "disabled", "Enable it.")
 SCHEMA = SchemaRevisions("alembic", "b2", ("a1", "b2"))
@@ -285,6 +286,13 @@ def test_a_host_without_an_answer_is_not_ready_and_the_others_are_judged(site, j
     assert ("prod-1", "unit", "shop.service", "WARN") in rows_of(judgement)
 
 
+def test_a_history_that_is_not_trusted_is_not_ready(site, judged, ready):
+    site.build("v1", V1)
+    judgement = judged({"prod-1": ready(), "prod-2": {**ready(), **PUT_BACK}})
+    assert ("prod-2", "history", "shop", "FAIL") in rows_of(judgement)
+    assert [host for host, each in judgement.rows if each.check == "history"] == ["prod-2"]
+
+
 def test_each_environment_is_judged_for_itself(site, judged, ready):
     site.build("v1", V1)
     other = ready()
@@ -293,11 +301,52 @@ def test_each_environment_is_judged_for_itself(site, judged, ready):
     assert [row[:4:3] for row in rows_of(judgement)[:2]] == [("all of moon", "FAIL"), ("all of prod", "PASS")]
 
 
+# histories that are not what was witnessed
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        "truncated", "restored", "forked", "rewritten", "key_changed", "foreign_checkpoint", "unknown_witness", "unjudged", "anything",
+    ],
+)  # fmt: skip
+def test_nothing_is_deployed_where_a_history_is_not_the_one_that_was_witnessed(site, plan, outcome):
+    site.build("v1", V1)
+    answers = {
+        "prod-1": site.witnessed(),
+        "prod-2": {**site.witnessed(), "witness": {"outcome": outcome, "detail": "x"}},
+    }
+    caught = refusal(plan, answers)
+    assert caught.reason == "history_untrusted"
+    assert f"prod-2: {outcome}: x" in caught.found
+    assert "playbooks/verify.yml -l prod-2" in caught.remedy
+    assert "-l prod-1." in caught.remedy
+    assert not (site.state / "state.sqlite").exists()
+
+
+@pytest.mark.parametrize("outcome", ["intact", "torn", "first_seen"])
+def test_a_history_that_goes_on_is_deployed_to(site, plan, outcome):
+    site.build("v1", V1)
+    assert plan({"prod-1": {**site.inspect(), "witness": {"outcome": outcome, "detail": ""}}})["release_id"] == "v1"
+
+
+def test_nothing_is_deployed_where_nobody_judged_the_history(site, plan):
+    site.build("v1", V1)
+    assert refusal(plan, {"prod-1": site.inspect()}).reason == "history_untrusted"
+
+
+def test_a_host_that_refuses_since_its_history_is_broken_is_untrusted_and_not_silent(site, plan):
+    site.build("v1", V1)
+    broken = {"failed": True, "reason": "history_altered", "witness": {"outcome": "rewritten", "detail": "line 2"}}
+    caught = refusal(plan, {"prod-1": site.witnessed(), "prod-2": broken})
+    assert (caught.reason, "prod-2: rewritten: line 2" in caught.found) == ("history_untrusted", True)
+
+
 # hosts that do not answer
 
 
 def test_the_way_out_of_a_silent_host_names_no_host_that_was_not_asked_for(deployed, plan):
-    caught = refusal(plan, {"web-1": deployed.inspect(), "web-2": {"unreachable": True}})
+    caught = refusal(plan, {"web-1": deployed.witnessed(), "web-2": {"unreachable": True}})
     assert caught.remedy == "Mend it, or leave it out on purpose with -l web-1."
 
 
@@ -391,7 +440,7 @@ def plan_rollback(controller, answers, *, requested="", limited=False):
 
 
 def test_a_rollback_is_planned_from_what_the_hosts_say_and_carried_out(deployed, controller):
-    planned = plan_rollback(controller, {"prod-1": deployed.inspect()})
+    planned = plan_rollback(controller, {"prod-1": deployed.witnessed()})
     assert (planned["targets"], planned["takes_back"], planned["recover"]) == (
         {"prod-1": "v1"},
         {"prod-1": "run-2"},
@@ -400,7 +449,7 @@ def test_a_rollback_is_planned_from_what_the_hosts_say_and_carried_out(deployed,
     assert planned["message"] == "taking back run run-2 on prod-1: v2 -> v1"
     answer = deployed.rollback("v1", run=planned["run"], takes_back="run-2", expected_current="v2")
     assert answer["outcome"] == "confirmed"
-    again = plan_rollback(controller, {"prod-1": deployed.inspect()})
+    again = plan_rollback(controller, {"prod-1": deployed.witnessed()})
     assert (again["run"], again["targets"]) == (None, {})
     assert "run run-2 (v2, " in again["message"]
     assert "already taken back on prod-1" in again["message"]
@@ -410,13 +459,13 @@ def test_an_interrupted_run_is_planned_to_be_recovered(deployed, controller):
     deployed.build("v3", V3)
     deployed.stage("v3", run=deployed.run("run-3"))
     deployed.activate("v3", run=deployed.run("run-3"))
-    planned = plan_rollback(controller, {"prod-1": deployed.inspect()})
+    planned = plan_rollback(controller, {"prod-1": deployed.witnessed()})
     assert (planned["targets"], planned["recover"], planned["run"] is None) == ({}, ["prod-1"], False)
 
 
 def test_an_interrupted_rollback_is_planned_again_and_converges(deployed, controller):
     deployed.rollback("v1", keep=False, run=deployed.run("run-3"))
-    planned = plan_rollback(controller, {"prod-1": deployed.inspect()})
+    planned = plan_rollback(controller, {"prod-1": deployed.witnessed()})
     assert planned["targets"] == {"prod-1": "v1"}
     run = {**planned["run"], "dead_runs": ["run-3"], "controller_id": "controller-1"}
     assert deployed.rollback("v1", run=run, expected_current="v2")["outcome"] == "confirmed"
@@ -427,15 +476,24 @@ def test_an_interrupted_rollback_is_planned_again_and_converges(deployed, contro
 
 
 def test_a_rollback_over_the_whole_inventory_needs_every_host(deployed, controller):
-    answers = {"prod-1": deployed.inspect(), "prod-2": {"unreachable": True}}
+    answers = {"prod-1": deployed.witnessed(), "prod-2": {"unreachable": True}}
     caught = refusal(plan_rollback, controller, answers)
     assert (caught.reason, "-l" in caught.remedy) == ("host_unreachable", True)
 
 
 def test_within_a_limit_a_silent_host_does_not_hold_up_the_others(deployed, controller):
-    answers = {"prod-1": deployed.inspect(), "prod-2": {"unreachable": True}}
+    answers = {"prod-1": deployed.witnessed(), "prod-2": {"unreachable": True}}
     planned = plan_rollback(controller, answers, limited=True)
     assert (planned["targets"], planned["silent"]) == ({"prod-1": "v1"}, ["prod-2"])
+
+
+def test_a_rollback_goes_on_where_a_history_is_not_trusted_and_tells_it(deployed, controller):
+    answers = {"prod-1": {**deployed.witnessed(), **PUT_BACK}}
+    planned = plan_rollback(controller, answers)
+    assert planned["targets"] == {"prod-1": "v1"}
+    assert planned["message"].splitlines()[1:] == [
+        "prod-1: its history is restored: 2 records. It goes back all the same; then ansible-playbook playbooks/verify.yml -l prod-1"
+    ]
 
 
 def test_within_a_limit_somebody_must_answer(controller):
@@ -444,7 +502,7 @@ def test_within_a_limit_somebody_must_answer(controller):
 
 def test_a_silent_host_is_not_called_done(deployed, controller):
     """The others have nothing to do, but nobody knows about the silent one."""
-    answers = {"prod-1": deployed.inspect(), "prod-2": {}}
+    answers = {"prod-1": deployed.witnessed(), "prod-2": {}}
     caught = refusal(plan_rollback, controller, answers, requested="v2", limited=True)
     assert "v2 is already active on prod-1: nothing to do." in caught.remedy
 

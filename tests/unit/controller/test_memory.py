@@ -12,7 +12,16 @@ from dataclasses import replace
 
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.controller.memory import SCHEMA_VERSION, ControllerState, Process, new_run_id
+from ansible.module_utils.slipway.controller.memory import (
+    SCHEMA_VERSION,
+    SCHEMAS,
+    Acceptance,
+    ControllerState,
+    KeptCheckpoint,
+    KnownHost,
+    Process,
+    new_run_id,
+)
 
 
 @pytest.fixture
@@ -121,3 +130,85 @@ def test_two_controllers_that_begin_at_once_make_one_state(tmp_path):
         os.close(reader)
     assert len(ids) == 1
     assert len(ids.pop()) == 36
+
+
+HOST = KnownHost("id-1", "prod-1", "aa" * 32)
+KEPT = KeptCheckpoint(3, "bb" * 32, "note", 1_795_000_000)
+
+
+def test_a_state_of_the_first_version_keeps_its_id_and_runs_and_gets_the_rest(tmp_path):
+    (tmp_path / "state").mkdir()
+    with sqlite3.connect(tmp_path / "state/state.sqlite") as connection:
+        connection.executescript(SCHEMAS[0])
+        connection.execute("INSERT INTO controller VALUES ('the-id')")
+        connection.execute(
+            "INSERT INTO runs VALUES ('run-1', 'deploy', 'shop', 'prod', 'a', 1, NULL, NULL, 'b', 'n', 1, 's')"
+        )
+        connection.execute("PRAGMA user_version = 1")
+    memory = ControllerState(tmp_path / "state")
+    assert (memory.controller_id(), memory.run_ids("shop"), memory.hosts()) == ("the-id", {"run-1"}, [])
+    assert memory.keep_checkpoint("id-1", "shop", KEPT, after=None)
+    assert ControllerState(tmp_path / "state").checkpoints("id-1", "shop") == [KEPT]
+    with sqlite3.connect(memory.path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_a_new_state_and_a_migrated_one_have_the_same_tables(tmp_path, memory):
+    (tmp_path / "old").mkdir()
+    with sqlite3.connect(tmp_path / "old/state.sqlite") as connection:
+        connection.executescript(SCHEMAS[0])
+        connection.execute("PRAGMA user_version = 1")
+    tables = []
+    for state in (memory, ControllerState(tmp_path / "old")):
+        with sqlite3.connect(state.path) as connection:
+            tables.append(connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall())
+    assert tables[0] == tables[1]
+
+
+def test_a_key_that_is_pinned_stays_and_a_name_may_change(memory):
+    assert memory.pin(HOST, now=1) == HOST
+    assert memory.pin(replace(HOST, name="web-1", history_key="cc" * 32), now=2) == replace(HOST, name="web-1")
+    assert memory.hosts() == [replace(HOST, name="web-1")]
+
+
+def test_the_host_that_got_a_name_last_comes_last(memory):
+    other = KnownHost("id-2", "prod-1", "cc" * 32)
+    for host in (HOST, other, HOST):
+        memory.pin(host, now=1)
+    assert memory.hosts() == [HOST, other]
+    memory.accept(HOST, "shop", size=3, outcome="restored", detail="", accepted_by="anna", now=2)
+    assert memory.hosts() == [other, HOST]
+
+
+def test_a_checkpoint_is_kept_after_the_one_that_it_was_proven_against_and_no_other(memory):
+    larger = replace(KEPT, size=5)
+    assert memory.keep_checkpoint("id-1", "shop", KEPT, after=None)
+    assert not memory.keep_checkpoint("id-1", "shop", larger, after=None)
+    assert not memory.keep_checkpoint("id-1", "shop", larger, after=replace(KEPT, size=2))
+    assert memory.keep_checkpoint("id-1", "shop", larger, after=KEPT)
+    assert memory.checkpoints("id-1", "shop") == [KEPT, larger]
+    assert memory.checkpoints("id-1", "other") == memory.checkpoints("id-2", "shop") == []
+
+
+def test_an_acceptance_is_about_one_history_of_one_host(memory):
+    for host_id, application in (("id-1", "shop"), ("id-1", "other"), ("id-2", "shop")):
+        assert memory.keep_checkpoint(host_id, application, KEPT, after=None)
+    memory.accept(HOST, "shop", size=2, outcome="restored", detail="", accepted_by="anna", now=7)
+    memory.accept(HOST, "shop", size=1, outcome="restored", detail="", accepted_by="anna", now=8)
+    assert memory.checkpoints("id-1", "shop") == []
+    assert memory.checkpoints("id-1", "other") == memory.checkpoints("id-2", "shop") == [KEPT]
+    assert memory.acceptance("id-1", "shop") == Acceptance(size=1, accepted=8)
+    assert memory.acceptance("id-2", "shop") == Acceptance(size=0, accepted=0)
+
+
+def test_the_runs_that_a_host_recorded_are_remembered(memory):
+    first, second, other = begin(memory), begin(memory), begin(memory, application="other")
+    for run, host_id, recorded in (
+        (first, "id-1", True), (second, "id-1", True), (second, "id-2", False), (other, "id-1", True),
+    ):  # fmt: skip
+        memory.note_host_of_run(run, host_id=host_id, outcome="confirmed", recorded=recorded, now=1_795_000_010)
+    memory.note_host_of_run(first, host_id="id-1", outcome="confirmed", recorded=True, now=1_795_000_000)
+    assert sorted(memory.recorded_runs("id-1", "shop", since=0)) == sorted([first, second])
+    assert memory.recorded_runs("id-1", "shop", since=1_795_000_000) == [second]
+    assert memory.recorded_runs("id-2", "shop", since=0) == []
+    assert memory.run_ids("shop") == {first, second}

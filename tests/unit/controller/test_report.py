@@ -8,6 +8,7 @@ from ansible.module_utils.slipway.controller.report import (
     Ending,
     ending,
     endings_of,
+    newest_answers,
     not_rotated,
     run_report,
     status_table,
@@ -26,14 +27,27 @@ SKIPPED = {"skipped": True, "outcome": "nothing of the sort", "active_release_id
 def test_a_status_table_has_a_line_for_every_host_also_for_those_without_an_answer():
     answer = {
         "active": "v2", "since": "2026-11-21T03:12:56Z", "deployed_by": "anna", "health": {"outcome": "success"},
-        "previous": "v1", "bad": {"v3": "health_failed", "v4": "x"},
+        "previous": "v1", "bad": {"v3": "health_failed", "v4": "x"}, "witness": {"outcome": "intact", "detail": ""},
         "policy": {"version": 2, "expires": "2028-11-20T04:06:55Z", "problem": None},
     }  # fmt: skip
     new = {"active": None, "since": None, "deployed_by": None, "health": None, "previous": None, "bad": {}}
     shown = status_table({"prod-2": new, "prod-1": answer, "prod-3": {}, "prod-4": {"reason": "format_unknown"}})
     assert [line.split() for line in shown.splitlines()] == [
-        ["host", "release", "since", "by", "health", "previous", "bad", "policy"],
-        ["prod-1", "v2", "2026-11-21T03:12:56Z", "anna", "success", "v1", "v3,", "v4", "2", "until", "2028-11-20"],
+        ["host", "release", "since", "by", "health", "history", "previous", "bad", "policy"],
+        [
+            "prod-1",
+            "v2",
+            "2026-11-21T03:12:56Z",
+            "anna",
+            "success",
+            "intact",
+            "v1",
+            "v3,",
+            "v4",
+            "2",
+            "until",
+            "2028-11-20",
+        ],
         ["prod-2", "-", "-", "-", "-", "-", "-", "-"],
         ["prod-3", "?", "?", "?", "unreachable", "?", "?", "?"],
         ["prod-4", "?", "?", "?", "format_unknown", "?", "?", "?"],
@@ -43,6 +57,16 @@ def test_a_status_table_has_a_line_for_every_host_also_for_those_without_an_answ
 def test_hosts_that_did_not_take_the_newest_policy_are_named():
     answers = {"prod-3": {}, "prod-2": {"reason": "policy_version_older"}, "prod-1": {"after": {"version": 2}}}
     assert not_rotated(answers) == ["prod-2", "prod-3"]
+
+
+def test_of_several_answers_the_newest_that_speaks_of_the_history_counts():
+    first, second = {"witness": {"outcome": "intact"}}, {"witness": {"outcome": "restored"}}
+    results = {
+        "inspection": {"prod-1": first, "prod-2": first, "prod-3": {}},
+        "activation": {"prod-1": second, "prod-2": {"witness": None}},
+        "confirmation": {"prod-1": LOST},
+    }
+    assert newest_answers(results) == {"prod-1": second, "prod-2": first}
 
 
 ENDINGS = {
