@@ -338,7 +338,9 @@ def test_each_exchange_proves_that_the_log_goes_on_from_what_was_witnessed(two):
         assert answer["log"]["consistency"] == merkle.as_hex(tree.consistency_proof(1)), answer
 
 
-@pytest.mark.parametrize("operation", ["inspect", "history", "activate", "confirm", "revert", "recover", "verify", "proof"])
+@pytest.mark.parametrize(
+    "operation", ["inspect", "history", "activate", "confirm", "revert", "recover", "verify", "proof"]
+)
 def test_an_exchange_with_no_size_is_refused_before_anything_is_done(two, operation):
     before = snapshot(two.host.root)
     answer = two.ask(operation, release_id="v1", limit=1, witnessed={"size": "1"})
