@@ -68,9 +68,11 @@ def test_names_are_apart_and_erasing_one_leaves_the_archive_as_it_is(export):
     assert json.loads(names.read_text()) == {}
 
 
-def test_what_is_missing_is_told_and_no_failure_of_the_plugin(export, run):
+def test_what_is_missing_is_told_and_a_failure_once_the_archive_is_written(export, run):
     answer = export(answers={**run.answers(), "prod-2": {}})
-    assert "failed" not in answer
+    assert (answer["failed"], answer["reason"], answer["changed"]) == (True, "evidence_incomplete", True)
+    assert Path(answer["path"]).exists()
+    assert doors.undocumented(NAME, answer) == set()
     assert answer["missing"] == ["the records of prod-2: no answer"]
 
 
