@@ -33,7 +33,7 @@ class ActionModule(ControllerAction):
             names = evidence.names(Holders.parse(arguments["holders"]))
             text = json.dumps(names, indent=2, ensure_ascii=False) + "\n"
             changed |= run_evidence.write(names_path, text.encode(), mode=0o600, check=check)
-        return {
+        answer = {
             "changed": changed,
             "path": str(path),
             "sha256": hashlib.sha256(archive).hexdigest(),
@@ -43,3 +43,4 @@ class ActionModule(ControllerAction):
             "anchors": evidence.anchors,
             "names_path": str(names_path) if names_path else None,
         }
+        return {**answer, "failed": True, "reason": "evidence_incomplete"} if evidence.missing else answer

@@ -35,6 +35,7 @@ GENERATED = "<!-- Written by docs/generate.py (make docs) from the source: chang
 FAILURES = {
     "activation_failed": "An activation did not end, and did not say why.",
     "check_failed": "The application's check command failed on the staged release. Nothing was switched.",
+    "evidence_incomplete": "`playbooks/evidence.yml` wrote an archive in which something lacks that a proof needs; it names what.",
     "health_failed": "The release did not get healthy after the switch. The host went back, and the release is bad there.",
     "interrupted": "A run died or lost its host before it confirmed; the next one, or `slipway recover`, went back.",
     "not_as_asked": "At least one host did not end as asked; the report names it.",

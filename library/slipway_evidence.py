@@ -10,7 +10,7 @@ short_description: The evidence of a run as one archive that verifies with stand
 description:
   - Puts together what proves a run, namely the records of its hosts with their proofs, checkpoints, manifests, approvals, rollback
     authorizations, trust policies, the tests of the releases, public keys, and a script that verifies all of it.
-  - Names what is missing, also in the archive; O(answers) of hosts that did not answer belong to that. Fails for nothing that it finds.
+  - Names what is missing, also in the archive, and then fails when the archive is written. Hosts that did not answer belong to that.
   - The same evidence always makes the same bytes.
   - Runs on the controller and opens no connection. Use it with C(run_once).
 version_added: 0.1.0
@@ -114,8 +114,8 @@ names_path:
   returned: success
   type: str
 reason:
-  description: Stable code of a refusal, e.g. run_unknown.
-  returned: refusal
+  description: Stable code of a refusal, e.g. run_unknown; evidence_incomplete when something is missing.
+  returned: failure
   type: str
 expected:
   description: What should have been there.

@@ -19,9 +19,11 @@ from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.controller import audit, validation
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.controller.memory import KeptCheckpoint, KnownHost
 from ansible.module_utils.slipway.controller.run_evidence import Sources
+from ansible.module_utils.slipway.controller.witness import Witness
 from ansible.module_utils.slipway.trust import merkle
-from ansible.module_utils.slipway.trust.checkpoint import Checkpoint, origin_of
+from ansible.module_utils.slipway.trust.checkpoint import Checkpoint, origin_of, read
 from ansible.module_utils.slipway.trust.keys import PublicKey
 from ansible.module_utils.slipway.trust.note import COSIGNATURE, Note, Verifier
 from ansible.module_utils.slipway.trust.promotion import AuditReference, Promotion
@@ -176,6 +178,27 @@ class Run:
             "script": SCRIPT.read_bytes(),
         }
         return Sources(**{**given, **changes})
+
+
+def options(run: Run, directory: Path) -> dict[str, Any]:
+    """What slipway_evidence is asked with, by a controller below ``directory`` that witnessed both hosts."""
+    trust, state = directory / "trust/trust-policy.dsse.json", directory / "state"
+    trust.parent.mkdir()
+    trust.write_bytes(run.policies[1])
+    trust.with_name(f"1.{trust.name}").write_bytes(run.policies[0])
+    witness = Witness(state)
+    memory, answers = witness.memory(), run.answers()
+    for name, answer in answers.items():
+        memory.pin(KnownHost(HOSTS[name], name, answer["key"]), now=1)
+        signed_by_host = answer["checkpoint"].encode()
+        told = read(signed_by_host)
+        note = Note.parse(signed_by_host).cosigned_by(witness.name(memory), witness.key(), now=2).encode().decode()
+        memory.keep_checkpoint(HOSTS[name], "hello", KeptCheckpoint(told.size, told.root.hex(), note, 2), after=None)
+    return {
+        "application": "hello", "run_id": RUN_ID, "answers": answers, "catalogue": str(run.catalogue.root),
+        "trust_policy": str(trust), "state_directory": str(state), "audits": str(directory / "release"), "readme": str(README),
+        "script": str(SCRIPT), "path": str(directory / "out/evidence.tar.gz"),
+    }  # fmt: skip
 
 
 def history_key(name: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import doors
 import plugins
+import proofs
 import pytest
 import repository
 import signed
@@ -90,6 +91,11 @@ def answers_of(name, site, tmp_path):
     if name == "slipway_integrity_info":
         site.deploy("v1")
         return [doors.load(name).verify({**ASKED, "applications": ["shop"]}, check=False)]
+    if name == "slipway_proof_info":
+        site.deploy("v1")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(handler, "Host", lambda: site.host)
+            return [plugins.run_with_module(name, task_vars=site.variables(), application="shop", run_id="run-1")]
     if name == "slipway_history_info":
         site.deploy("v1")
         return [site.ask("history", limit=2)]
@@ -225,6 +231,8 @@ def planned(name, site, tmp_path):
     if name == "slipway_smoke_test":
         asked = {"smoke": [{"type": "tcp", "host": "127.0.0.1", "port": 1}], "smoke_patience": ONCE}
         return [ask(application="shop", description=description) for description in (asked, {})]
+    if name == "slipway_evidence":
+        return [ask(**proofs.options(proofs.Run(tmp_path), tmp_path), holders={})]
     if name == "slipway_integrity_report":
         return [ask(answers={"prod-1": {}})]
     if name == "slipway_run_report":

@@ -77,9 +77,13 @@ class Evidence:
         except Refusal:
             return False
 
+    def envelope(self, release_id: str) -> bytes:
+        """The envelope of the kept manifest."""
+        return self._read(release_id, MANIFEST, MANIFEST_LIMIT, what="manifest")
+
     def manifest(self, release_id: str) -> ReleaseManifest:
         """The kept manifest, parsed but not verified: for showing what there is."""
-        return verify.parse_manifest(self._read(release_id, MANIFEST, MANIFEST_LIMIT, what="manifest"))
+        return verify.parse_manifest(self.envelope(release_id))
 
     def application(self, release_id: str) -> Application:
         """The description that the release was staged under."""
@@ -91,8 +95,7 @@ class Evidence:
 
     def read(self, release_id: str) -> tuple[bytes, bytes]:
         """Envelope and file list as they were signed."""
-        envelope = self._read(release_id, MANIFEST, MANIFEST_LIMIT, what="manifest")
-        return envelope, self._read(release_id, FILE_LIST, FILE_LIST_LIMIT, what="file list")
+        return self.envelope(release_id), self._read(release_id, FILE_LIST, FILE_LIST_LIMIT, what="file list")
 
     def _read(self, release_id: str, name: str, limit: int, *, what: str) -> bytes:
         return read_regular(self.directory(release_id) / name, limit=limit, what=what)

@@ -8,7 +8,7 @@ below /run of when every byte was last looked at.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -16,11 +16,11 @@ from ..base import canonical
 from ..base.clock import seconds_of, timestamp
 from ..base.errors import Refusal
 from ..base.fields import RELEASE_ID, Fields
-from ..base.files import read_if_there, write_durable
-from .evidence import Evidence
+from ..base.files import read_if_there, read_regular, write_durable
+from .evidence import APPROVALS, AUTHORIZATIONS, Evidence
 from .history import Record
 from .log import Log, sizes_of, witnessed_size
-from .places import Host, Places, require_environment
+from .places import POLICY_LIMIT, Host, Places, require_environment
 from .store import Store
 
 CHECKED_LIMIT: Final = 4096
@@ -124,19 +124,23 @@ def bytes_checked(places: Places, active: str | None, since: str | None) -> str 
 def prove(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, Any]:
     """The records of a run or a transaction, each with the proof that it is in the history that this host signed.
 
-    request: application {name}, run_id or transaction, size (of the checkpoint that they are proven against; by default that
-    of the host's own). answer: changed (never), lines [{seq, line, inclusion [hex], size}], checkpoint, key.
+    request: application {name}, run_id or transaction, sizes (of checkpoints that the controller keeps: the smallest that covers
+    the records is proven against), size (the same for one; by default that of the host's own), witnessed ({size} or null).
+    answer: changed (never), host {id, name, environment}, lines [{seq, line, inclusion [hex], size}], checkpoint, key, envelopes
+    (what this host keeps of signed documents about the releases in those records, and its trust policies), log (see `Log.judge`).
     Refusals: ``record_unknown``, ``history_unsigned``, ``history_truncated``, ``history_altered``.
     """
+    identity, since = host.identity(), witnessed_size(request)
     places = Places(host, request["application"]["name"])
     places.require_bootstrapped()
     wanted = {key: request[key] for key in ("run_id", "transaction") if request.get(key)}
     log = Log(places)
-    chosen = [
-        record["seq"]
+    records = [
+        record
         for record in log.history.records()
         if wanted and all(record.get(key) == value for key, value in wanted.items())
     ]
+    chosen = [record["seq"] for record in records]
     if not chosen:
         raise Refusal(
             "record_unknown",
@@ -144,4 +148,25 @@ def prove(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, A
             found="none in this history",
             remedy="`slipway history --json` shows the records with their runs and transactions.",
         )
-    return {"changed": False, **log.prove(chosen, request.get("size"))}
+    covering = [size for size in sizes_of(request.get("sizes") or []) if size > max(chosen)]
+    return {
+        "changed": False,
+        "host": {"id": identity.id, "name": identity.name, "environment": identity.environment},
+        **log.prove(chosen, min(covering, default=request.get("size"))),
+        "envelopes": [data.decode("utf-8", "replace") for data in _signed(places, records)],
+        "log": log.answer(since),
+    }
+
+
+def _signed(places: Places, records: Sequence[Record]) -> Iterator[bytes]:
+    """The signed documents that are kept here, as far as they can be read; nothing of them is judged."""
+    evidence = Evidence(places)
+    for release_id in dict.fromkeys(record["release_id"] for record in records):
+        with suppress(Refusal):
+            yield evidence.envelope(release_id)
+        for kind in (APPROVALS, AUTHORIZATIONS):
+            yield from evidence.consents(release_id, kind)
+    configuration = places.host.configuration
+    for path in (configuration / "trust-policy.dsse.json", *sorted(configuration.glob("policies/*.dsse.json"))):
+        with suppress(Refusal, OSError):
+            yield read_regular(path, limit=POLICY_LIMIT, what="trust policy")

@@ -270,6 +270,39 @@ def test_what_is_not_recorded_is_not_proven(two, keys):
     assert prove(two, **keys)["reason"] == "record_unknown"
 
 
+def test_of_the_sizes_that_a_controller_keeps_the_smallest_that_covers_is_proven_against(two):
+    assert [line["size"] for line in prove(two, run_id="run-1", sizes=[0, 1, 2])["lines"]] == [1]
+    assert [line["size"] for line in prove(two, run_id="run-2", sizes=[1, 2])["lines"]] == [2]
+    assert [line["size"] for line in prove(two, run_id="run-1", sizes=[0])["lines"]] == [2]
+    assert prove(two, run_id="run-1", sizes=[9])["reason"] == "history_unsigned"
+    assert prove(two, run_id="run-1", sizes=["1"])["reason"] == "history_size_invalid"
+
+
+def test_with_a_proof_comes_who_proves_it_and_how_its_log_goes_on(two):
+    answer = prove(two, run_id="run-2", witnessed={"size": 1})
+    assert (answer["changed"], answer["host"]["id"]) == (False, two.host.identity().id)
+    assert answer["log"]["checkpoint"] == answer["checkpoint"]
+    tree = tree_of(two.places.history.read_bytes().split(b"\n")[:-1])
+    assert answer["log"]["consistency"] == merkle.as_hex(tree.consistency_proof(1))
+
+
+def test_with_a_proof_comes_what_was_signed_of_its_releases_and_of_trust(two):
+    kept = two.places.manifests / "v2"
+    (kept / "approvals").mkdir(exist_ok=True)
+    (kept / "approvals/a.dsse.json").write_text("an approval")
+    (kept / "authorizations").mkdir(exist_ok=True)
+    (kept / "authorizations/b.dsse.json").write_text("an authorization")
+    (two.host.configuration / "policies").mkdir()
+    (two.host.configuration / "policies/1.dsse.json").write_text("an older policy")
+    (two.host.configuration / "policies/2.dsse.json").mkdir()
+    policy = (two.host.configuration / "trust-policy.dsse.json").read_text()
+    manifest = (kept / "manifest.dsse.json").read_text()
+    expected = [manifest, "an approval", "an authorization", policy, "an older policy"]
+    assert prove(two, run_id="run-2")["envelopes"] == expected
+    (kept / "manifest.dsse.json").unlink()
+    assert prove(two, run_id="run-2")["envelopes"] == expected[1:]
+
+
 def test_a_run_is_proven_from_a_history_that_holds_only(two):
     lines = lines_of(two)
     two.places.history.write_bytes(b"".join(line.replace(b"alice", b"mallo") + b"\n" for line in lines))
@@ -305,7 +338,9 @@ def test_each_exchange_proves_that_the_log_goes_on_from_what_was_witnessed(two):
         assert answer["log"]["consistency"] == merkle.as_hex(tree.consistency_proof(1)), answer
 
 
-@pytest.mark.parametrize("operation", ["inspect", "history", "activate", "confirm", "revert", "recover", "verify"])
+@pytest.mark.parametrize(
+    "operation", ["inspect", "history", "activate", "confirm", "revert", "recover", "verify", "proof"]
+)
 def test_an_exchange_with_no_size_is_refused_before_anything_is_done(two, operation):
     before = snapshot(two.host.root)
     answer = two.ask(operation, release_id="v1", limit=1, witnessed={"size": "1"})
