@@ -12,7 +12,7 @@ from ansible.module_utils.slipway.host import evidence, judgement
 from ansible.module_utils.slipway.host.history import View
 from ansible.module_utils.slipway.trust.approval import Approval
 from ansible.module_utils.slipway.trust.dsse import Envelope
-from releases import V1, V2, V3
+from releases import V1, V2, V3, snapshot
 
 BOTH = [{"role": "engineering_lead", "threshold": 1}, {"role": "risk_manager", "threshold": 1}]
 
@@ -154,6 +154,16 @@ def test_approvals_that_come_later_reach_the_host_without_objects(asking):
         False,
         False,
     )
+
+
+def test_deploying_what_is_active_with_the_same_approvals_writes_nothing(asking):
+    given = approvals(asking, "v1")
+    deploy(asking, "v1", "run-1", approvals=given)
+    asking.recover()
+    before = snapshot(asking.host.root)
+    answers = [asking.ask("stage", release_id="v1", approvals=given), asking.activate("v1", approvals=given[::-1])]
+    assert [answer["changed"] for answer in answers] == [False, False]
+    assert snapshot(asking.host.root) == before
 
 
 def test_check_mode_judges_and_keeps_nothing(asking):
