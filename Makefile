@@ -124,7 +124,7 @@ endef
 .PHONY: deploy-staging deploy-prod rollback deploy-status may-be-asked
 
 help: ## Show what there is to make
-	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## For a new machine
 demo: ## From a fresh clone to a signed release on real hosts (under 5 minutes)
