@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 import signed
@@ -172,6 +173,18 @@ def test_check_mode_judges_and_keeps_nothing(asking):
     assert (answer["changed"], len(answer["approvals"]), kept(asking, "v1")) == (True, 2, [])
     asking.stage("v1", approvals=approvals(asking, "v1"))
     assert asking.activate("v1", check=True)["outcome"] == "switched"
+
+
+def test_a_candidate_becomes_active_by_no_way(asking):
+    """Nobody approves a candidate, so the switch looks again whether it is one."""
+    asking.stage("v1", approvals=approvals(asking, "v1"))
+    kept = asking.places.manifests / "v1" / "manifest.dsse.json"
+    asking.catalogue.manifest_path("shop", "v1").unlink()
+    shutil.rmtree(asking.directory / "sources")
+    asking.build("v1", V1, candidate=True)
+    kept.write_bytes(asking.catalogue.manifest_bytes("shop", "v1"))
+    assert asking.activate("v1")["reason"] == "release_is_candidate"
+    assert asking.current is None
 
 
 def test_a_check_that_fails_is_recorded_with_the_approvals(asking):
