@@ -131,7 +131,7 @@ endef
 .PHONY: deploy-staging deploy-prod rollback deploy-status verify evidence may-be-asked
 
 help: ## Show what there is to make
-	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## For a new machine
 demo: ## From a fresh clone to a signed release on real hosts (under 5 minutes)
@@ -153,7 +153,7 @@ types: dev ## mypy
 
 unit: dev ## pytest without hosts, with branch coverage
 	@for tool in openssl strace; do command -v $$tool >/dev/null || $(PYTHON) -m lab install $$tool; done
-	coverage run -m pytest -q tests/unit tests/modules tests/contract tests/golden
+	coverage run -m pytest -q tests/unit tests/trust tests/modules tests/contract tests/golden
 	coverage report
 	coverage json -q -o - | $(VENV)/bin/python tests/coverage_gate.py
 

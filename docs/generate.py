@@ -535,7 +535,20 @@ def reasons_page(repository: Path) -> str:
             for each in reason.sentences
         ]
         parts += [f"### {reason.code}", "\n".join(lines), f"From {files}."]
+    parts += [
+        "## What differs in an altered release",
+        "`release_altered` names each file with one of these codes.",
+        table(("code", "meaning"), ((f"`{code}`", text) for code, text in differences().items())),
+    ]
     return "\n\n".join(parts) + "\n"
+
+
+def differences() -> Mapping[str, str]:
+    """The codes of tree.DIFFERENCES and what each means."""
+    if str(REPOSITORY / "module_utils") not in sys.path:
+        sys.path.append(str(REPOSITORY / "module_utils"))
+    found: Mapping[str, str] = importlib.import_module("slipway.trust.tree").DIFFERENCES
+    return found
 
 
 def _escaped(text: str) -> str:

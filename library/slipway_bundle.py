@@ -192,7 +192,7 @@ manifest_path:
   type: str
   sample: .slipway/catalogue/shop/manifests/v1.2.3.dsse.json
 reason:
-  description: Stable code of a refusal, e.g. members_invalid, link_unsafe, path_twin, release_exists, key_unknown, audit_altered
+  description: Stable code of a refusal, e.g. members_invalid, link_outside, path_twin, release_exists, key_unknown, audit_altered
     or validation_missing.
   returned: refusal
   type: str

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.slipway.trust import dsse
 from ansible.module_utils.slipway.trust.keys import generate_private_key, load_private_key
+from ansible.module_utils.slipway.trust.policy import sign_policy
 from deployments import ORDERS, Application, Done, Operator
 
 
@@ -50,6 +51,38 @@ def catalogue(shop: Application) -> Iterator[Path]:
     yield place
     shutil.rmtree(place)
     kept.rename(place)
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_release_that_nobody_approved_is_refused_with_who_may_approve_it(shop: Application, catalogue: Path) -> None:
+    assert catalogue.exists()
+    shop.make("three", approved=False)
+    done = shop.deploy(limit="prod", code=2)
+    assert done.says(
+        "approval_missing", "1 engineering-lead (lead may give it), 1 risk-manager (risk may give it)",
+        "make approve RELEASE_ID=three ENVIRONMENT=prod ROLE=engineering-lead", "Or deploy one that is approved: -e release_id=two",
+    )  # fmt: skip
+    shop.approve("three", "lead")
+    assert shop.deploy(limit="prod", code=2).says(
+        "engineering-lead by lead; missing: 1 risk-manager (risk may give it)"
+    )
+    checked = shop.operator.play(*shop.words("playbooks/check.yml", "prod", []), code=2)
+    assert checked.says("all of prod approvals three FAIL")
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_softer_policy_of_the_controller_softens_no_host(shop: Application, catalogue: Path, tmp_path: Path) -> None:
+    """What a variable can change is what the controller believes; the hosts refuse by their own policy."""
+    assert catalogue.exists()
+    shop.make("three", approved=False)
+    state, softer = shop.operator.state, tmp_path / "softer.dsse.json"
+    members = json.loads((state / "trust/trust-policy.dsse.json").read_bytes())
+    policy = json.loads(base64.b64decode(members["payload"]))
+    policy["environments"]["prod"]["require"] = []
+    keys = [load_private_key(path) for path in sorted((state / "keys").glob("root*.pem"))]
+    softer.write_bytes(sign_policy(policy, *keys))
+    done = shop.deploy("-e", f"release_trust_policy={softer}", limit="prod-1", code=2)
+    assert done.says("deploying three on prod-1", "approval_missing", "missing: 1 engineering-lead")
 
 
 WRONG_COMMANDS = {
@@ -268,8 +301,8 @@ def test_a_damaged_release_does_not_stand_in_the_way_of_another(shop: Applicatio
 
 
 SOURCES: dict[str, tuple[dict[str, str], str]] = {
-    "a link out of the tree": ({"link": "->../../etc/passwd"}, "link_unsafe"),
-    "an absolute link": ({"link": "->/etc/passwd"}, "link_unsafe"),
+    "a link out of the tree": ({"link": "->../../etc/passwd"}, "link_outside"),
+    "an absolute link": ({"link": "->/etc/passwd"}, "link_outside"),
     "a required member that is not there": (
         {"slipway.yml": "application: e2e-refused\nmembers: [{path: policy.pt}]\n"},
         "policy.pt",

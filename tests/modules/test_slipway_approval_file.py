@@ -72,10 +72,12 @@ def test_the_signature_of_somebody_else_is_refused(office, sent, tmp_path):
     assert taken(office, sent)["reason"] == "signature_unknown"
 
 
-def test_an_approval_by_another_policy_s_keys_is_refused(office, sent, tmp_path):
-    other = Office(tmp_path / "other")
+def test_an_approval_by_another_policy_s_keys_is_refused(office, tmp_path):
+    other, sent = Office(tmp_path / "other"), tmp_path / "sent.json"
     other.directory.mkdir()
     other.establish(ci=office.public_keys["ci"])
+    office.build("v2")  # after the other policy, which would refuse its builder's key for anything older
+    office.approve(release_id="v2", output=sent)
     refused = doors.run(MODULE, path=sent, catalogue=office.catalogue, trust_policy=other.policy)
     assert refused["reason"] == "signature_unknown"
     assert doors.undocumented(MODULE, refused) == set()

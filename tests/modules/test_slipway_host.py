@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 
 import doors
@@ -77,7 +78,11 @@ def test_the_key_of_the_host_is_pinned_on_the_controller_for_ever(machine, plugi
 
 
 def test_check_mode_pins_nothing(plugin, tmp_path):
-    plugin(check=True)
+    assert plugin(check=True)["history_key"] is None
+    assert not (tmp_path / "state").exists()
+    plugin()
+    shutil.rmtree(tmp_path / "state")
+    assert plugin(check=True)["history_key"]
     assert not (tmp_path / "state").exists()
 
 

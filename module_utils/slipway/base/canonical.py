@@ -8,6 +8,7 @@ reader, and readers differ; here they are refused, as are members that differ on
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from typing import Any, Final, NoReturn
@@ -18,6 +19,7 @@ MAX_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 32
 DEFAULT_LIMIT: Final = 1 << 20
 
+_DIGITS: Final = frozenset("0123456789")
 _INTEGER = re.compile(r"-?[0-9]{1,16}\Z")
 
 
@@ -74,6 +76,10 @@ def parse(data: bytes, *, what: str, limit: int = DEFAULT_LIMIT) -> Any:
     """
     if len(data) > limit:
         _refuse("json_too_large", what, f"at most {limit} bytes", f"{len(data)} bytes")
+    if data.startswith(codecs.BOM_UTF8):
+        _refuse("json_byte_order_mark", what, "UTF-8 without a byte order mark", "one")
+    if b"\0" in data[:2]:
+        _refuse("json_not_utf8", what, "UTF-8", "a NUL at the beginning, as in UTF-16 and UTF-32")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -88,7 +94,12 @@ def parse(data: bytes, *, what: str, limit: int = DEFAULT_LIMIT) -> Any:
             parse_constant=reader.number,
         )
     except json.JSONDecodeError as error:
-        _refuse("json_invalid", what, "one JSON document", f"{error.msg} at character {error.pos}")
+        if text[error.pos - 1 : error.pos] == "0" and text[error.pos : error.pos + 1] in _DIGITS:
+            reader.number(f"0{text[error.pos]}")  # the standard library reads 01 as 0 and something after it
+        found = f"{error.msg} at character {error.pos}"
+        if error.msg == "Extra data":
+            _refuse("json_trailing_bytes", what, "one JSON document and nothing after it", found)
+        _refuse("json_invalid", what, "one JSON document", found)
     except RecursionError:
         _refuse("json_too_deep", what, f"nesting up to {MAX_DEPTH}", "far deeper nesting")
     if _is_deeper(value, MAX_DEPTH):

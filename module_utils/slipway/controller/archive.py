@@ -8,6 +8,7 @@ and size are judged here, files are written one by one, and links are made when 
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import shutil
@@ -62,9 +63,9 @@ def _malformed_is_refused(name: str) -> Iterator[None]:
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeError) as error:
         _refuse("archive_malformed", f"{name} to be a whole archive", shown(str(error)))
     except OSError as error:
-        if error.errno is not None:
+        # gzip.BadGzipFile is an OSError without a number, and a zip's offset before its beginning an invalid argument.
+        if error.errno not in (None, errno.EINVAL):
             raise
-        # gzip.BadGzipFile is an OSError without a number
         _refuse("archive_malformed", f"{name} to be a whole archive", shown(str(error)))
 
 
@@ -146,7 +147,11 @@ class _StrictHeader(tarfile.TarInfo):
             _refuse("archive_malformed", "a whole archive with sound headers", shown(str(error)))
         for field in (bytes(buf[0:100]), bytes(buf[157:257])):
             if field.partition(b"\0")[2].strip(b"\0"):
-                _refuse("path_unsafe", "archive members with plain names", f"{shown(field)}, with bytes after its end")
+                _refuse(
+                    "archive_name",
+                    "archive members with names that end once",
+                    f"{shown(field)}, with bytes after its end",
+                )
         return header
 
 
@@ -193,6 +198,8 @@ def _unpack_zip_member(package: zipfile.ZipFile, member: zipfile.ZipInfo, unpack
     kind = _zip_kind(member, mode)
     if member.flag_bits & _ENCRYPTED:
         _refuse("archive_encrypted", "an archive without a password", f"{member.filename} encrypted")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes of memory
+        _refuse("archive_compression", "an archive that is stored or deflated", f"method {member.compress_type}")
     path = unpacked.admit(member.orig_filename, kind, member.file_size)
     if kind == DIRECTORY:
         normal_mode(path, kind, mode)

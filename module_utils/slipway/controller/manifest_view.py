@@ -189,8 +189,9 @@ def _newest_by_environment(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 def _approvals(entry: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     """The approvals of a record; what else a spoiled page has there is left out."""
-    given = (entry or {}).get("approvals") or []
-    return [each for each in given if isinstance(each, Mapping) and isinstance(each.get("holder"), str)]
+    given = (entry or {}).get("approvals")
+    listed = given if isinstance(given, (list, tuple)) else []
+    return [each for each in listed if isinstance(each, Mapping) and isinstance(each.get("holder"), str)]
 
 
 def _who_and_when(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,14 +72,14 @@ class Evidence:
         """Whether exactly this evidence is kept here already."""
         try:
             return self.read(release_id) == (envelope, file_list) and self._read(
-                release_id, APPLICATION, APPLICATION_LIMIT
+                release_id, APPLICATION, APPLICATION_LIMIT, what="application"
             ) == _described(application)
         except Refusal:
             return False
 
     def envelope(self, release_id: str) -> bytes:
         """The envelope of the kept manifest."""
-        return self._read(release_id, MANIFEST, MANIFEST_LIMIT)
+        return self._read(release_id, MANIFEST, MANIFEST_LIMIT, what="manifest")
 
     def manifest(self, release_id: str) -> ReleaseManifest:
         """The kept manifest, parsed but not verified: for showing what there is."""
@@ -87,7 +87,7 @@ class Evidence:
 
     def application(self, release_id: str) -> Application:
         """The description that the release was staged under."""
-        data = self._read(release_id, APPLICATION, APPLICATION_LIMIT)
+        data = self._read(release_id, APPLICATION, APPLICATION_LIMIT, what="application")
         values = canonical.parse_canonical(data, what="application")
         if not isinstance(values, dict):
             values = {}
@@ -95,12 +95,10 @@ class Evidence:
 
     def read(self, release_id: str) -> tuple[bytes, bytes]:
         """Envelope and file list as they were signed."""
-        return self.envelope(release_id), self._read(release_id, FILE_LIST, FILE_LIST_LIMIT)
+        return self.envelope(release_id), self._read(release_id, FILE_LIST, FILE_LIST_LIMIT, what="file list")
 
-    def _read(self, release_id: str, name: str, limit: int) -> bytes:
-        return read_regular(
-            self.directory(release_id) / name, limit=limit, what=name.partition(".")[0].replace("-", " ")
-        )
+    def _read(self, release_id: str, name: str, limit: int, *, what: str) -> bytes:
+        return read_regular(self.directory(release_id) / name, limit=limit, what=what)
 
     def verify(self, release_id: str) -> Verified:
         """Verify what is kept for a release against this host's own trust policy and environment."""

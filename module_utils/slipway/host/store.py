@@ -85,6 +85,8 @@ class Store:
     def put(self, incoming: Object, entries: Iterable[Entry], created: int) -> None:
         """Store an object under every mode that the list has for it; refused unless its bytes have its name."""
         first, *others = sorted(entries, key=lambda entry: entry.mode)
+        if incoming.size != first.size:
+            raise _altered(first, f"{incoming.size} bytes")  # before a byte of it fills the disk
         path = self.object(first)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = self.places.objects / f"{STAGING}{secrets.token_hex(8)}"
@@ -96,12 +98,7 @@ class Store:
                     digest.update(chunk)
                     stream.write(chunk)
             if digest.hexdigest() != first.sha256 or size != first.size:
-                raise Refusal(
-                    "object_altered",
-                    expected=f"{first.size} bytes with sha256 {first.sha256} for {first.path}",
-                    found=f"{size} bytes with sha256 {digest.hexdigest()}",
-                    remedy="The catalogue is damaged or tampered with: build the release again from its source.",
-                )
+                raise _altered(first, f"{size} bytes with sha256 {digest.hexdigest()}")
             os.chmod(temporary, first.mode)
             os.utime(temporary, (created, created))
             os.rename(temporary, path)
@@ -229,6 +226,15 @@ def expendable(
     safe = set(protected)
     excess = max(0, len(by_age) - keep_count)
     return [release for release in by_age if release not in safe][:excess]
+
+
+def _altered(entry: Entry, found: str) -> Refusal:
+    return Refusal(
+        "object_altered",
+        expected=f"{entry.size} bytes with sha256 {entry.sha256} for {entry.path}",
+        found=found,
+        remedy="The catalogue is damaged or tampered with: build the release again from its source.",
+    )
 
 
 def _is_intact(path: Path, entry: Entry) -> bool | None:

@@ -240,14 +240,17 @@ def _signers_of_any_role(policy: TrustPolicy, signed: dsse.Envelope) -> list[str
 
 
 def _require_scope(kind: str, scope: Scope, consent: Approval | Authorization) -> None:
+    # Each reason stands in a place of its own, where the references find it.
     manifest, remedy = scope.manifest, _REMEDIES[kind]
-    for what, found, expected in (
-        ("release", consent.manifest_digest, manifest.digest),
-        ("application", consent.application, manifest.application),
-        ("environment", consent.environment, scope.environment),
-    ):
-        if found != expected:
-            raise _uncounted(f"{kind}_of_another_{what}", f"a {kind} for the {what} {expected}", found, remedy)
+    if consent.manifest_digest != manifest.digest:
+        expected = f"a {kind} for {manifest.release_id}, by the digest {manifest.digest}"
+        raise _uncounted(f"{kind}_of_another_release", expected, consent.manifest_digest, remedy)
+    if consent.application != manifest.application:
+        expected = f"a {kind} for the application {manifest.application}"
+        raise _uncounted(f"{kind}_of_another_application", expected, consent.application, remedy)
+    if consent.environment != scope.environment:
+        expected = f"a {kind} for the environment {scope.environment}"
+        raise _uncounted(f"{kind}_of_another_environment", expected, consent.environment, remedy)
 
 
 def _require_time(kind: str, scope: Scope, consent: Approval | Authorization) -> None:

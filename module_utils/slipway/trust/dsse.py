@@ -108,9 +108,9 @@ def signers(envelope: Envelope, keys: Iterable[PublicKey]) -> frozenset[PublicKe
     return frozenset(found)
 
 
-def _malformed(what: str, expected: str, found: str) -> Refusal:
+def _malformed(what: str, expected: str, found: str, reason: str = "envelope_malformed") -> Refusal:
     return Refusal(
-        "envelope_malformed",
+        reason,
         expected=f"{what}: {expected}",
         found=found,
         remedy="Get the envelope again from where it was signed.",
@@ -124,9 +124,9 @@ def _base64(text: Any, what: str, member: str) -> bytes:
         encoded = text.encode("ascii")
         value = base64.b64decode(encoded, altchars=b"-_" if set(encoded) & set(b"-_") else None, validate=True)
     except (UnicodeEncodeError, binascii.Error):
-        raise _malformed(what, f"{member} as base64", shown(text)) from None
+        raise _malformed(what, f"{member} as base64", shown(text), "envelope_base64") from None
     if encoded not in (base64.b64encode(value), base64.urlsafe_b64encode(value)):
-        raise _malformed(what, f"{member} as canonical base64", shown(text))
+        raise _malformed(what, f"{member} as canonical base64", shown(text), "envelope_base64")
     return value
 
 
@@ -141,7 +141,7 @@ def _signatures(items: Any, what: str) -> tuple[Signature, ...]:
             remedy="Have it signed by who must sign it.",
         )
     if len(items) > MAX_SIGNATURES:
-        raise _malformed(what, f"at most {MAX_SIGNATURES} signatures", str(len(items)))
+        raise _malformed(what, f"at most {MAX_SIGNATURES} signatures", str(len(items)), "envelope_signatures_too_many")
     return tuple(_signature(item, what) for item in items)
 
 
@@ -153,5 +153,5 @@ def _signature(item: Any, what: str) -> Signature:
         raise _malformed(what, "keyid as a string", type(keyid).__name__)
     value = _base64(item.get("sig"), what, "sig")
     if len(value) != SIGNATURE_BYTES:
-        raise _malformed(what, f"signatures of {SIGNATURE_BYTES} bytes", f"{len(value)} bytes")
+        raise _malformed(what, f"signatures of {SIGNATURE_BYTES} bytes", f"{len(value)} bytes", "signature_length")
     return Signature(keyid, value)

@@ -69,9 +69,9 @@ class PublicKey:
             )
 
     @classmethod
-    def from_hex(cls, text: str) -> PublicKey:
-        """Read 64 lower-case hex digits."""
-        if len(text) != 64 or set(text) - set("0123456789abcdef"):
+    def from_hex(cls, text: object) -> PublicKey:
+        """Read 64 lower-case hex digits; anything else, of whatever type, is no key."""
+        if not isinstance(text, str) or len(text) != 64 or set(text) - set("0123456789abcdef"):
             raise Refusal(
                 "key_invalid",
                 expected="a public key as 64 lower-case hex digits",

@@ -16,10 +16,10 @@ from typing import Any, Final
 from ..base import canonical
 from ..base.clock import CLOCK_TOLERANCE_SECONDS, seconds_of, timestamp
 from ..base.errors import Refusal
-from ..base.fields import GIT_COMMIT, LAST_SECOND, NAME, ONE_LINE, RELEASE_ID, SHA256, VERSION, Fields
+from ..base.fields import GIT_COMMIT, LAST_SECOND, NAME, ONE_LINE, RELEASE_ID, VERSION, Fields
 from .members import Member, read_members
 from .promotion import Promotion
-from .statement import STATEMENT_TYPE, require_type
+from .statement import STATEMENT_TYPE, require_type, sha256_of, subjects_of
 from .tree import MAX_FILE_LIST_BYTES
 
 RELEASE_MANIFEST_TYPE: Final = "https://slipway.dev/release-manifest/v1"
@@ -157,15 +157,11 @@ def require_not_from_future(manifest: ReleaseManifest, now: int) -> None:
 
 def _subjects(fields: Fields) -> tuple[str, str]:
     """Return the digests of bundle and tree, which are there once each and in this order."""
-    subjects = fields.objects("subject", maximum=2)
-    if len(subjects) != 2:
-        raise fields.refusal("subject", "the two subjects bundle and tree", f"{len(subjects)} subjects")
+    subjects = subjects_of(fields, "the two subjects bundle and tree", 2)
     digests: list[str] = []
     for subject, name in zip(subjects, ("bundle", "tree"), strict=True):
         subject.choice("name", name)
-        digest = subject.object("digest")
-        digests.append(digest.text("sha256", SHA256))
-        digest.end()
+        digests.append(sha256_of(subject))
         subject.end()
     return digests[0], digests[1]
 

@@ -166,12 +166,21 @@ class TrustPolicy:
         role = self.roles[role_name]
         signers = dsse.signers(envelope, [key.public for key in role.keys])
         signed = [key for key in role.keys if key.public in signers]
+        named = {signature.keyid for signature in envelope.signatures}
+        hinted = [key for key in role.keys if key.public.keyid in named]
+        if not signed and hinted:
+            raise Refusal(
+                "signature_invalid",
+                expected=f"{what} as {_holders(hinted)} signed it",
+                found="a signature that names the right key and does not fit these bytes",
+                remedy="Get the document again from where it was signed: it, its type or its signature is not what was signed.",
+            )
         if not signed:
             raise Refusal(
                 "signature_unknown",
                 expected=f"{what} signed by the role {role_name} ({_holders(role.keys)})",
-                found="no signature by any of its keys over these bytes",
-                remedy="Have it signed by a key of the trust policy; if it was, its bytes are not what was signed.",
+                found="no signature by any of its keys",
+                remedy="Have it signed by a key of the trust policy.",
             )
         trusted = tuple(key for key in signed if key.public.keyid not in self.revoked_keys)
         if not trusted:
@@ -236,9 +245,14 @@ def _holders(keys: Iterable[Key]) -> str:
 def _keys(fields: Fields) -> dict[str, Key]:
     keys: dict[str, Key] = {}
     for keyid, entry in fields.table("keys", SHA256, maximum=MAX_KEYS).items():
-        public = PublicKey.from_hex(entry.text("public", SHA256))
+        public = PublicKey.from_hex(entry.take("public"))
         if public.keyid != keyid:
-            raise entry.refusal("public", f"the key with the id {keyid}", public.keyid)
+            raise Refusal(
+                "policy_keyid",
+                expected=f"{entry.where}.public: the key with the id {keyid}",
+                found=f"the key with the id {public.keyid}",
+                remedy="Write each key once, under the id that it has.",
+            )
         not_before, not_after = seconds_of(entry.time("notBefore")), seconds_of(entry.time("notAfter"))
         if not_before > not_after:
             raise entry.refusal("notAfter", "a time after notBefore", timestamp(not_after))
@@ -256,18 +270,36 @@ def _roles(fields: Fields, keys: Mapping[str, Key]) -> dict[str, Role]:
             if keyid not in keys:
                 raise entry.refusal("keyids", "key ids that stand in keys", keyid)
             if keyid in role_of:
-                raise entry.refusal("keyids", "keys that have no other role", f"{keyid} of {role_of[keyid]}")
+                raise Refusal(
+                    "policy_key_shared",
+                    expected=f"{entry.where}.keyids: keys that have no other role",
+                    found=f"{keyid} of {role_of[keyid]}",
+                    remedy="Give each role keys of its own.",
+                )
             role_of[keyid] = name
         members = tuple(keys[keyid] for keyid in keyids)
         holders = len({key.holder for key in members})
         if not holders:
             raise entry.refusal("keyids", "at least one key", keyids)
-        roles[name] = Role(name, members, entry.integer("threshold", minimum=1, maximum=holders))
+        roles[name] = Role(name, members, _threshold(entry, holders))
         entry.end()
     for name in (ROOT, BUILDER):
         if name not in roles:
             raise fields.refusal("roles", f"the role {name}", sorted(roles))
     return roles
+
+
+def _threshold(fields: Fields, holders: int) -> int:
+    """How many of so many holders must agree: at least one, and never more than there are."""
+    threshold = fields.take("threshold")
+    if type(threshold) is not int or not 1 <= threshold <= holders:
+        raise Refusal(
+            "policy_threshold",
+            expected=f"{fields.where}.threshold: an integer from 1 to {holders}, the holders that there are",
+            found=shown(threshold),
+            remedy="Correct the threshold, or name more holders.",
+        )
+    return threshold
 
 
 def _environments(fields: Fields, roles: Mapping[str, Role]) -> dict[str, Environment]:
@@ -303,7 +335,7 @@ def _requirements(entry: Fields, roles: Mapping[str, Role]) -> tuple[Requirement
         if any(role == other.role for other in requirements):
             raise item.refusal("role", "each role once", role)
         holders = len({key.holder for key in roles[role].keys})
-        requirements.append(Requirement(role, item.integer("threshold", minimum=1, maximum=holders)))
+        requirements.append(Requirement(role, _threshold(item, holders)))
         item.end()
     return tuple(requirements)
 

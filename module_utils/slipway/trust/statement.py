@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ..base import canonical
 from ..base.clock import seconds_of
+from ..base.errors import Refusal, shown
 from ..base.fields import SHA256, Fields
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -34,19 +35,48 @@ def require_type(statement: Fields, predicate_type: str) -> None:
     for name, expected in (("_type", STATEMENT_TYPE), ("predicateType", predicate_type)):
         found = statement.take(name)
         if found != expected:
-            raise statement.refusal(name, expected, found)
+            raise Refusal(
+                "statement_type",
+                expected=f"{statement.where}.{name}: {expected}",
+                found=shown(found),
+                remedy="This is a document of another kind; give the right file.",
+            )
 
 
 def subject(statement: Fields) -> str:
     """Return the digest of the manifest, which is the one subject."""
-    subjects = statement.objects("subject", maximum=1)
-    if not subjects:
-        raise statement.refusal("subject", f"the subject {SUBJECT}", "none")
-    subjects[0].choice("name", SUBJECT)
-    digest = subjects[0].object("digest")
-    sha256 = digest.text("sha256", SHA256)
-    digest.end()
-    subjects[0].end()
+    only = subjects_of(statement, f"the subject {SUBJECT}", 1)[0]
+    only.choice("name", SUBJECT)
+    sha256 = sha256_of(only)
+    only.end()
+    return sha256
+
+
+def subjects_of(statement: Fields, expected: str, count: int) -> list[Fields]:
+    """Return the subjects, which are `count`: a statement about less or more is another statement."""
+    found = statement.take("subject")
+    if not isinstance(found, list) or len(found) != count:
+        raise Refusal(
+            "statement_subject",
+            expected=f"{statement.where}.subject: {expected}",
+            found=shown(found),
+            remedy=statement.remedy,
+        )
+    where = f"{statement.where}.subject"
+    return [Fields(each, f"{where}[{i}]", statement.reason, statement.remedy) for i, each in enumerate(found)]
+
+
+def sha256_of(subject: Fields) -> str:
+    """Return the digest of a subject: one SHA-256 and nothing beside it, since readers choose differently among several."""
+    found = subject.take("digest")
+    sha256 = found.get("sha256") if isinstance(found, dict) and len(found) == 1 else None
+    if not isinstance(sha256, str) or not SHA256.match(sha256):
+        raise Refusal(
+            "digest_malformed",
+            expected=f'{subject.where}.digest: {{"sha256": 64 lower-case hex digits}}',
+            found=shown(found),
+            remedy=subject.remedy,
+        )
     return sha256
 
 

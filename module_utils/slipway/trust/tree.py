@@ -45,9 +45,30 @@ MAX_TARGET_BYTES: Final = 1024
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 # Nearly all paths are like this: printable ASCII without a backslash, and no segment that is empty, . or ..
 _PLAIN = re.compile(r"(?:(?:\A|(?<=.)/)(?!\.{1,2}(?:/|\Z))[ -.0-\[\]-~]{1,100}){1,20}\Z")
-_PRIVILEGES: Final = frozenset({"security.capability", "system.posix_acl_access", "system.posix_acl_default"})
+_PRIVILEGES: Final = {
+    "security.capability": "file_capability",
+    "system.posix_acl_access": "file_acl",
+    "system.posix_acl_default": "file_acl",
+}
 _READ_ONCE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+DIFFERENCES: Final = {
+    "file_missing": "It is in the signed file list and not there.",
+    "file_extra": "It is there and not in the signed file list.",
+    "file_content": "Its bytes are others.",
+    "file_size": "It is longer or shorter.",
+    "file_mode": "Its mode is another.",
+    "file_setid": "It has a set-uid, set-gid or sticky bit.",
+    "file_owner": "It belongs to somebody else.",
+    "file_acl": "An access control list gives rights that its mode does not show.",
+    "file_capability": "It gives capabilities to whoever runs it.",
+    "file_type": "It is another kind of file: a link, a directory, a FIFO, a socket or a device.",
+    "link_target": "The symbolic link leads somewhere else.",
+    "file_unreadable": "It cannot be opened or read, so that nothing can be said of it.",
+    "shared_path_taken": "It is a shared path of the application, and the release brings something there.",
+}
 
 
 class Entry(NamedTuple):
@@ -72,10 +93,11 @@ class Entry(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Where a directory is not what its file list says."""
+    """Where a directory is not what its file list says: the problem in words, and its stable code of DIFFERENCES."""
 
     path: str
     problem: str
+    code: str
 
 
 @dataclass(frozen=True)
@@ -226,45 +248,50 @@ def _fold(path: str) -> str:
 
 
 def require_path(path: str) -> None:
-    """Raise Refusal("path_unsafe") for a path that cannot stand in a release."""
-    problem = _path_problem(path)
-    if problem:
-        _refuse_entry("path_unsafe", f"the path {shown(path)} to be relative, plain and printable", problem)
+    """Raise Refusal for a path that cannot stand in a release: relative, plain, printable, in one spelling, not too long."""
+    if not _PLAIN.match(path):
+        _require_encoding(path)
+        _require_text(path)
+        _require_size(path)
 
 
-def _path_problem(path: str) -> str | None:
-    if _PLAIN.match(path):
-        return None
-    return _encoding_problem(path) or _text_problem(path) or _size_problem(path)
-
-
-def _encoding_problem(path: str) -> str | None:
+def _require_encoding(path: str) -> None:
     if path.isascii():
-        return None
+        return
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
-        return "a name that is no UTF-8"
-    return None if unicodedata.is_normalized("NFC", path) else "a name that is not in Unicode's form NFC"
+        _refuse_entry("path_not_utf8", "names in UTF-8", shown(path))
+    if not unicodedata.is_normalized("NFC", path):
+        _refuse_entry("path_not_nfc", "names in Unicode's form NFC", shown(path))
 
 
-def _text_problem(path: str) -> str | None:
+def _require_text(path: str) -> None:
     if _UNPRINTABLE.search(path):
-        return "a control, invisible or reordering character"
+        _refuse_entry("path_unprintable", "no control, invisible or reordering character in a path", shown(path))
+    if path.startswith("/") or ".." in path.split("/"):
+        _refuse_entry(
+            "path_outside", "a path inside the release, neither absolute nor with the segment ..", shown(path)
+        )
+    if "\\" in path or {"", "."}.intersection(path.split("/")):
+        _refuse_entry(
+            "path_not_plain", "a path without backslash and without empty segments or the segment .", shown(path)
+        )
     # Some programs take full-width dots and slashes for plain ones; NFKC shows which characters those are.
     compatible = path if path.isascii() else unicodedata.normalize("NFKC", path)
-    if "\\" in compatible or compatible.count("/") != path.count("/"):
-        return "a backslash, or a character that looks like a slash"
-    unsafe = {name for form in (path, compatible) for name in form.split("/") if name in ("", ".", "..")}
-    return f"an empty path, an absolute one, or the segment {min(unsafe)!r}" if unsafe else None
+    alike = "\\" in compatible or compatible.count("/") != path.count("/")
+    if alike or {"", ".", ".."}.intersection(compatible.split("/")):
+        _refuse_entry(
+            "path_lookalike", "no character that some programs take for a dot, slash or backslash", shown(path)
+        )
 
 
-def _size_problem(path: str) -> str | None:
+def _require_size(path: str) -> None:
     names = path.encode("utf-8").split(b"/")
     size = len(names) - 1 + sum(map(len, names))
     if size > MAX_PATH_BYTES or len(names) > MAX_LEVELS or max(map(len, names)) > MAX_NAME_BYTES:
-        return f"a path of {size} bytes and {len(names)} levels"
-    return None
+        most = f"at most {MAX_PATH_BYTES} bytes, {MAX_LEVELS} levels and {MAX_NAME_BYTES} bytes a name"
+        _refuse_entry("path_too_long", most, f"{size} bytes and {len(names)} levels: {shown(path)}")
 
 
 def _require_links_inside(links: Mapping[str, str], kinds: Mapping[str, str]) -> None:
@@ -274,7 +301,7 @@ def _require_links_inside(links: Mapping[str, str], kinds: Mapping[str, str]) ->
         while place in links:
             place = _resolve(path, posixpath.dirname(place), links[place], kinds)
             if place in seen:
-                _refuse_entry("link_unsafe", f"{path} to lead to a file or directory", "a circle of links")
+                _refuse_entry("link_circular", f"{path} to lead to a file or directory", "a circle of links")
             seen.add(place)
 
 
@@ -282,20 +309,22 @@ def _resolve(link: str, base: str, target: str, kinds: Mapping[str, str]) -> str
     """Return the path in the tree that `target`, read in the directory `base`, means; "" is the root."""
     if len(target.encode("utf-8", "replace")) > MAX_TARGET_BYTES or _UNPRINTABLE.search(target) or "\\" in target:
         _refuse_entry("link_unsafe", f"{link} to have a short, printable target", shown(target))
+    if target.startswith("/"):
+        _refuse_entry("link_outside", f"{link} to have a relative target", shown(target))
     place = base
     for name in target.split("/"):
         if kinds.get(place, DIRECTORY) != DIRECTORY:
-            _refuse_entry("link_unsafe", f"{link} to pass through directories only", f"{place} on the way")
+            _refuse_entry("link_through", f"{link} to pass through directories only", f"{place} on the way")
         if name == "..":
             if not place:
-                _refuse_entry("link_unsafe", f"{link} to stay in the release", shown(target))
+                _refuse_entry("link_outside", f"{link} to stay in the release", shown(target))
             place = posixpath.dirname(place)
-        elif name == "":  # so is the first one of an absolute target, and the only one of an empty one
-            _refuse_entry("link_unsafe", f"{link} to have a relative, plain target", shown(target))
+        elif name == "":  # so is the only one of an empty target
+            _refuse_entry("link_unsafe", f"{link} to have a plain target", shown(target))
         elif name != ".":
             place = f"{place}/{name}" if place else name
             if place not in kinds:
-                _refuse_entry("link_unsafe", f"{link} to lead to something in the release", shown(target))
+                _refuse_entry("link_dangling", f"{link} to lead to something in the release", shown(target))
     return place
 
 
@@ -395,10 +424,12 @@ def differences(
     try:
         root = os.open(directory, _OPEN_DIRECTORY)
     except OSError as error:
-        return [Difference(".", f"cannot be opened as a directory ({error.strerror})")]
+        return [Difference(".", f"cannot be opened as a directory ({error.strerror})", "file_unreadable")]
     status = os.fstat(root)
     if status.st_uid != owner or status.st_mode & 0o7022:
-        found.append(Difference(".", f"owner {status.st_uid}, mode {status.st_mode & 0o7777:04o}"))
+        code = "file_owner" if status.st_uid != owner else _mode_code(status.st_mode)
+        found.append(Difference(".", f"owner {status.st_uid}, mode {status.st_mode & 0o7777:04o}", code))
+    found.extend(_privilege_differences(".", root))
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         _Comparison(expected, owner, pool, found).run(root)
     return sorted(found)
@@ -415,7 +446,7 @@ def _by_directory(file_list: FileList, links: Mapping[str, str]) -> tuple[_Expec
     for path, target in links.items():
         parent, _, name = path.rpartition("/")
         if not _make_parents(expected, parent) or name in expected[parent]:
-            taken.append(Difference(path, "is a shared path and in the release too"))
+            taken.append(Difference(path, "is a shared path and in the release too", "shared_path_taken"))
             continue
         expected[parent][name] = Entry(path, SYMLINK, SYMLINK_MODE, target=target)
     return expected, taken
@@ -470,24 +501,24 @@ class _Comparison:
                 entry = missing.pop(child.name, None)
                 if entry is None:
                     here = f"{path}/{child.name}" if path else child.name
-                    self._found.append(Difference(here, "is not in the release"))
+                    self._found.append(Difference(here, "is not in the release", "file_extra"))
                 elif entry.type == FILE and child.is_file(follow_symlinks=False):
                     files.append(entry)
                 elif entry.type == DIRECTORY and child.is_dir(follow_symlinks=False):
                     subdirectories.append(entry)
                 else:
                     self._found.extend(_compare_name(entry, child.name, descriptor, self._owner))
-        self._found.extend(Difference(entry.path, "is missing") for entry in missing.values())
+        self._found.extend(Difference(entry.path, "is missing", "file_missing") for entry in missing.values())
         return files, subdirectories
 
     def _open(self, entry: Entry, parent: int) -> int | None:
         try:
             descriptor = os.open(posixpath.basename(entry.path), _OPEN_DIRECTORY, dir_fd=parent)
         except OSError as error:
-            self._found.append(Difference(entry.path, f"cannot be opened ({error.strerror})"))
+            self._found.append(Difference(entry.path, f"cannot be opened ({error.strerror})", "file_unreadable"))
             return None
         self._found.extend(_status_differences(entry, os.fstat(descriptor), self._owner))
-        self._found.extend(_privilege_differences(entry, descriptor))
+        self._found.extend(_privilege_differences(entry.path, descriptor))
         return descriptor
 
     def _finish_oldest(self) -> None:
@@ -504,9 +535,11 @@ def _compare_name(entry: Entry, name: str, parent: int, owner: int) -> list[Diff
         found = _status_differences(entry, status, owner)
         if entry.type == SYMLINK and stat.S_ISLNK(status.st_mode):
             target = os.readlink(name, dir_fd=parent)
-            found += [] if target == entry.target else [Difference(entry.path, f"leads to {shown(target)}")]
+            found += (
+                [] if target == entry.target else [Difference(entry.path, f"leads to {shown(target)}", "link_target")]
+            )
     except OSError as error:
-        found = [Difference(entry.path, f"cannot be looked at ({error.strerror})")]
+        found = [Difference(entry.path, f"cannot be looked at ({error.strerror})", "file_unreadable")]
     return found
 
 
@@ -529,12 +562,12 @@ def _compare_files(entries: list[Entry], parent: int, owner: int) -> list[Differ
         try:
             descriptor = os.open(posixpath.basename(entry.path), _READ_ONCE, dir_fd=parent)
         except OSError as error:
-            found.append(Difference(entry.path, f"cannot be opened ({error.strerror})"))
+            found.append(Difference(entry.path, f"cannot be opened ({error.strerror})", "file_unreadable"))
             continue
         try:
             found.extend(_compare_file(entry, descriptor, owner))
         except OSError as error:
-            found.append(Difference(entry.path, f"cannot be read ({error.strerror})"))
+            found.append(Difference(entry.path, f"cannot be read ({error.strerror})", "file_unreadable"))
         finally:
             os.close(descriptor)
     return found
@@ -543,11 +576,13 @@ def _compare_files(entries: list[Entry], parent: int, owner: int) -> list[Differ
 def _compare_file(entry: Entry, descriptor: int, owner: int) -> list[Difference]:
     status = os.fstat(descriptor)
     found = _status_differences(entry, status, owner)
-    found.extend(_privilege_differences(entry, descriptor))
+    if not stat.S_ISREG(status.st_mode):
+        return found
+    found.extend(_privilege_differences(entry.path, descriptor))
     if status.st_size != entry.size:
-        found.append(Difference(entry.path, f"{status.st_size} bytes, not {entry.size}"))
-    elif stat.S_ISREG(status.st_mode) and _digest(descriptor, entry.size) != entry.sha256:
-        found.append(Difference(entry.path, "other content"))
+        found.append(Difference(entry.path, f"{status.st_size} bytes, not {entry.size}", "file_size"))
+    elif _digest(descriptor, entry.size) != entry.sha256:
+        found.append(Difference(entry.path, "other content", "file_content"))
     return found
 
 
@@ -564,23 +599,27 @@ def _digest(descriptor: int, size: int) -> str:
 
 
 def _status_differences(entry: Entry, status: os.stat_result, owner: int) -> list[Difference]:
-    found: list[Difference] = []
     kind = _kind(status.st_mode)
     mode = stat.S_IMODE(status.st_mode)
     if kind != entry.type:
-        found.append(Difference(entry.path, f"is a {kind}, not a {entry.type}"))
+        return [Difference(entry.path, f"is a {kind}, not a {entry.type}", "file_type")]
+    found: list[Difference] = []
     if mode != entry.mode:
-        found.append(Difference(entry.path, f"mode {mode:04o}, not {entry.mode:04o}"))
+        found.append(Difference(entry.path, f"mode {mode:04o}, not {entry.mode:04o}", _mode_code(mode)))
     if status.st_uid != owner:
-        found.append(Difference(entry.path, f"owner {status.st_uid}, not {owner}"))
+        found.append(Difference(entry.path, f"owner {status.st_uid}, not {owner}", "file_owner"))
     return found
 
 
-def _privilege_differences(entry: Entry, descriptor: int) -> list[Difference]:
+def _mode_code(mode: int) -> str:
+    return "file_setid" if mode & 0o7000 else "file_mode"
+
+
+def _privilege_differences(path: str, descriptor: int) -> list[Difference]:
     try:
         attributes = os.listxattr(descriptor)
     except OSError as error:
         if error.errno in (errno.ENOTSUP, errno.ENOSYS):
             return []
         raise
-    return [Difference(entry.path, f"has {name}") for name in sorted(_PRIVILEGES.intersection(attributes))]
+    return [Difference(path, f"has {name}", _PRIVILEGES[name]) for name in sorted(_PRIVILEGES.keys() & attributes)]

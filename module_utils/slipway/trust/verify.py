@@ -228,10 +228,10 @@ def verify_tree(
 
 
 def require_unaltered(found: list[Difference], directory: Path) -> None:
-    """Raise Refusal("release_altered") that names the first differences and counts the others."""
+    """Raise Refusal("release_altered") that names the first differences with their codes and counts the others."""
     if not found:
         return
-    named = "; ".join(f"{shown(d.path)[1:-1]} {d.problem}" for d in found[:_NAMED_DIFFERENCES])
+    named = "; ".join(f"{shown(d.path)[1:-1]} {d.problem} [{d.code}]" for d in found[:_NAMED_DIFFERENCES])
     others = len(found) - _NAMED_DIFFERENCES
     raise Refusal(
         "release_altered",

@@ -353,7 +353,7 @@ def test_a_commit_that_its_tests_make_unclean_is_refused(source, path):
         (lambda s: (s / "requirements.txt").write_bytes(b"requests\n"), "requirements_invalid"),
         (lambda s: (s / "requirements.txt").unlink(), "declared_file_missing"),
         (lambda s: (s / "slipway.yml").unlink(), "descriptor_invalid"),
-        (lambda s: (s / "out").symlink_to("/etc/passwd"), "link_unsafe"),
+        (lambda s: (s / "out").symlink_to("/etc/passwd"), "link_outside"),
     ],
 )
 @pytest.mark.parametrize("check", [False, True])

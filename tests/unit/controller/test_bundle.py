@@ -459,12 +459,12 @@ def test_a_member_of_no_format_may_be_of_any_size_and_others_not(source, catalog
 @pytest.mark.parametrize(
     ("alter", "expected"),
     [
-        (lambda s: (s / "out").symlink_to("../outside"), "link_unsafe"),
-        (lambda s: (s / "out").symlink_to("/etc/passwd"), "link_unsafe"),
+        (lambda s: (s / "out").symlink_to("../outside"), "link_outside"),
+        (lambda s: (s / "out").symlink_to("/etc/passwd"), "link_outside"),
         (lambda s: os.mkfifo(s / "fifo"), "file_special"),
         (lambda s: (s / "zero").chmod(0o4755), "mode_unsafe"),
         (lambda s: (s / "ZERO").write_bytes(b""), "path_twin"),
-        (lambda s: (s / "a\nb").write_bytes(b""), "path_unsafe"),
+        (lambda s: (s / "a\nb").write_bytes(b""), "path_unprintable"),
     ],
 )
 @pytest.mark.parametrize("check", [False, True])
@@ -482,7 +482,7 @@ def test_a_source_that_is_neither_directory_nor_archive_is_refused(source, catal
 def test_a_hostile_archive_is_refused(catalogue, tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as package:
         package.addfile(tarfile.TarInfo("../out"))
-    assert refused(tmp_path / "a.tar", catalogue).reason == "path_unsafe"
+    assert refused(tmp_path / "a.tar", catalogue).reason == "path_outside"
 
 
 def test_an_archive_beyond_the_limit_is_refused(source, catalogue, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import signed
 import yaml
 from ansible.module_utils.slipway.controller import deployment
+from ansible.module_utils.slipway.controller.holders import Holders
 from ansible.module_utils.slipway.controller.manifest_view import ManifestView, concerned
 from ansible.module_utils.slipway.trust.manifest import ReleaseManifest
 from ansible.module_utils.slipway.trust.promotion import Promotion
@@ -181,3 +182,29 @@ def test_a_page_that_cannot_be_written_is_told_and_decides_nothing(site, tmp_pat
     (tmp_path / "pages").write_bytes(b"a file")
     trouble = deployment.write_views(site.catalogue, "shop", tmp_path / "pages", {"a": record("v1")}, check=False)
     assert os.fspath(tmp_path / "pages") in str(trouble)
+
+
+GIVEN = [
+    {"role": "engineering_lead", "holder": "lead", "digest": "a" * 64},
+    {"role": "risk_manager", "holder": "risk", "digest": "b" * 64},
+]
+
+
+def test_the_people_behind_approvals_are_named_while_they_are_known(view):
+    people = Holders.parse(
+        {"lead": {"name": "Ann Lee", "email": "ann@example.org"}, "ci": {"name": "CI", "email": "ci@example.org"}}
+    )
+    named = replace(view, holders=people)
+    named.write({"prod-1": record(approvals=GIVEN)}, check=False)
+    page = yaml.safe_load(named.path.read_text())
+    assert page["approvals"] == [{**GIVEN[0], "name": "Ann Lee", "email": "ann@example.org"}, GIVEN[1]]
+    assert page["built"]["email"] == "ci@example.org"
+    assert view.write({}, check=False)  # the entry was erased
+    assert "example.org" not in view.path.read_text()
+    assert yaml.safe_load(view.path.read_text())["approvals"] == GIVEN
+
+
+@pytest.mark.parametrize("approvals", [5, "lead", {"holder": "lead"}, [5], [{"holder": 5}], None])
+def test_approvals_that_somebody_spoiled_are_left_out(view, approvals):
+    view.write({"prod-1": record(approvals=approvals)}, check=False)
+    assert yaml.safe_load(view.path.read_text())["approvals"] == []

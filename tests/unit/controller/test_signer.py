@@ -131,3 +131,17 @@ def test_an_agent_that_is_gone_is_said(agent):
     agent.command("ssh-add", "-q", "-D")
     with pytest.raises(Refusal, match="agent_refused"):
         key.sign(b"anything")
+
+
+def test_a_key_that_openssl_made_is_a_key(tmp_path):
+    """As docs/howto/approve-a-release.md says to make one."""
+    path = tmp_path / "risk.pem"
+    subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "ed25519", "-aes-256-cbc", "-pass", "pass:correct horse", "-out", path],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.chmod(0o600)
+    assert keys.is_encrypted(path)
+    key = signer.open_key(str(path), b"correct horse")
+    assert dsse.sign(dsse.IN_TOTO_TYPE, b"{}", key).signatures
+    refused(str(path), "key_invalid", passphrase=b"battery staple")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.slipway.controller.holders import Holders
 from ansible.module_utils.slipway.controller.story import story
 from releases import V1, V2
 
@@ -50,3 +51,25 @@ def test_each_host_has_the_way_back_that_is_its_own(site):
     assert "way back    to v0: ansible-playbook rollback.yml -l a -e application=shop -e release_id=v0" in text
     assert "way back    to v9: ansible-playbook rollback.yml -l b -e application=shop -e release_id=v9" in text
     assert "way back    none on c" in text
+
+
+def test_who_built_and_who_approved_are_named_while_they_are_known(site):
+    site.build("v1", V1)
+    site.deploy("v1")
+    answers = {"prod-1": site.inspect(health=True, manifest=True)}
+    records = [{**site.ask("history", limit=1)["records"][0]}]
+    records[0]["approvals"] = [
+        {"role": "engineering_lead", "holder": "lead"},
+        {"role": "risk_manager", "holder": "risk"},
+    ]
+    people = Holders.parse(
+        {"lead": {"name": "Ann Lee", "email": "ann@example.org"}, "ci": {"name": "CI", "email": "ci@example.org"}}
+    )
+
+    def text(holders):
+        return story(answers, {"prod-1": records}, application="shop", now=site.host.clock.now(), holders=holders)
+
+    assert "approvals   Ann Lee <ann@example.org>, engineering_lead; risk, risk_manager" in text(people)
+    assert "by CI <ci@example.org>, valid until" in text(people)
+    assert "approvals   lead, engineering_lead; risk, risk_manager" in text(Holders())
+    assert "example.org" not in text(Holders())

@@ -363,7 +363,7 @@ def unsigned(data):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (one_byte_altered, "signature_unknown"),
+        (one_byte_altered, "signature_invalid"),
         (signed_by_another, "signature_unknown"),
         (unsigned, "envelope_unsigned"),
     ],

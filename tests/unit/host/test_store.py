@@ -148,6 +148,14 @@ def test_bytes_under_a_wrong_name_are_refused_and_leave_nothing(site):
     assert [path for path in site.places.objects.rglob("*") if path.is_file()] == []
 
 
+def test_an_object_of_another_size_than_the_list_says_is_refused_unread(site, store):
+    entry = entry_of(site, "v1", "bin/shop")
+    endless = io.BytesIO(b"x" * (entry.size + 1))
+    with pytest.raises(Refusal, match="object_altered"):
+        store.put(Object(entry.sha256, entry.size + 1, endless), [entry], 1_795_000_000)
+    assert endless.tell() == 0
+
+
 def test_where_the_file_system_allows_no_more_links_a_second_copy_is_made(site, store, monkeypatch):
     """ext4 allows 65,000 links to a file."""
     link, refused = os.link, []

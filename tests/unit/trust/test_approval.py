@@ -101,8 +101,8 @@ def test_an_envelope_of_another_type_is_refused():
 
 
 def test_a_manifest_or_an_authorization_is_no_approval():
-    assert reason(approval.open_approval, signed.sign(signed.manifest_payload())) == "approval_malformed"
-    assert reason(approval.open_approval, signed.authorization_envelope()) == "approval_malformed"
+    assert reason(approval.open_approval, signed.sign(signed.manifest_payload())) == "statement_type"
+    assert reason(approval.open_approval, signed.authorization_envelope()) == "statement_type"
 
 
 def test_an_envelope_is_bounded():

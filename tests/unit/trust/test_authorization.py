@@ -90,7 +90,7 @@ def test_a_whole_fleet_fits_and_one_host_more_does_not():
 
 
 def test_an_approval_is_no_authorization():
-    assert reason(authorization.open_authorization, signed.approval_envelope()) == "authorization_malformed"
+    assert reason(authorization.open_authorization, signed.approval_envelope()) == "statement_type"
 
 
 def test_an_envelope_is_bounded():

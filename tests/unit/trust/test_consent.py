@@ -69,3 +69,9 @@ def test_the_reason_is_that_of_what_was_given_only_when_nothing_was_left_out(sco
 def test_who_may_agree_has_a_valid_key_and_did_not_build(scope):
     assert consent.able_to_agree(scope, "risk_manager") == ["risk"]
     assert consent.able_to_agree(replace(scope, now=signed.NOW + 800 * signed.DAY), "risk_manager") == []
+
+
+def test_the_builder_that_a_manifest_names_is_one_whoever_signed_it(scope):
+    named = replace(scope, manifest=replace(scope.manifest, builder="risk", keyids=()))
+    assert consent.able_to_agree(named, "risk_manager") == []
+    assert consent.judge_approvals(named, [RISK]).uncounted[0].refusal.reason == "approval_by_builder"

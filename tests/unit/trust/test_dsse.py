@@ -106,6 +106,7 @@ def test_what_is_no_object_is_no_envelope(value):
 
 
 BAD_BASE64 = {
+    "nothing": "=",
     "white space": "eyJh IjoxfQ==",
     "a line break": "eyJhIjox\nfQ==",
     "no padding": "eyJhIjoxfQ",
@@ -114,14 +115,18 @@ BAD_BASE64 = {
     "both alphabets": "-_+/",
     "another alphabet": "eyJhIjoxfQ!=",
     "not ASCII": "éyJhIjoxfQ==",
-    "a number": 1,
-    "null": None,
-    "an array": ["eyJhIjoxfQ=="],
 }
+NO_TEXT = {"a number": 1, "null": None, "an array": ["eyJhIjoxfQ=="], "an object": {}}
 
 
 @pytest.mark.parametrize("text", BAD_BASE64.values(), ids=BAD_BASE64.keys())
 def test_base64_that_readers_differ_on_is_refused(text):
+    assert refused(members(payload=text)) == "envelope_base64"
+    assert refused(members(signatures=[{"keyid": "", "sig": text}])) == "envelope_base64"
+
+
+@pytest.mark.parametrize("text", NO_TEXT.values(), ids=NO_TEXT.keys())
+def test_what_is_no_text_is_no_base64(text):
     assert refused(members(payload=text)) == "envelope_malformed"
     assert refused(members(signatures=[{"keyid": "", "sig": text}])) == "envelope_malformed"
 
@@ -134,7 +139,7 @@ def test_signatures_of_another_shape_are_refused(signatures):
 @pytest.mark.parametrize("size", [0, 63, 65])
 def test_a_signature_of_another_length_is_refused(size):
     signature = {"keyid": BUILDER.keyid, "sig": base64.b64encode(bytes(size)).decode()}
-    assert refused(members(signatures=[signature])) == "envelope_malformed"
+    assert refused(members(signatures=[signature])) == "signature_length"
 
 
 @pytest.mark.parametrize("keyid", [None, 1, []])
@@ -146,10 +151,21 @@ def test_an_envelope_without_signatures_is_refused():
     assert refused(members(signatures=[])) == "envelope_unsigned"
 
 
+def test_only_a_draft_may_be_unsigned_and_one_that_is_signed_keeps_its_signatures():
+    def draft(value):
+        data = json.dumps(value).encode()
+        return dsse.Envelope.parse(data, payload_type=KIND, what="a test", is_draft=True)
+
+    assert draft(members(signatures=[])).signatures == ()
+    assert len(draft(members()).signatures) == 1
+    with pytest.raises(Refusal, match="envelope_malformed"):
+        draft(members(signatures=None))
+
+
 def test_sixteen_signatures_are_accepted_and_seventeen_refused():
     signature = members()["signatures"][0]
     assert len(parse(members(signatures=[signature] * 16)).signatures) == 16
-    assert refused(members(signatures=[signature] * 17)) == "envelope_malformed"
+    assert refused(members(signatures=[signature] * 17)) == "envelope_signatures_too_many"
 
 
 def test_an_envelope_of_more_than_a_mebibyte_is_refused():
@@ -224,7 +240,7 @@ def test_a_signature_for_another_payload_type_counts_for_nothing():
 def test_a_signature_of_another_algorithm_is_refused():
     der = ec.generate_private_key(ec.SECP256R1()).sign(dsse.pae(KIND, b'{"a":1}'), ec.ECDSA(SHA256()))
     signature = {"keyid": "", "sig": base64.b64encode(der).decode()}
-    assert refused(members(signatures=[signature])) == "envelope_malformed"
+    assert refused(members(signatures=[signature])) == "signature_length"
 
 
 @given(st.integers(min_value=0), st.integers(0, 7))

@@ -72,7 +72,7 @@ def test_a_key_of_another_length_is_refused(size):
     assert refused(bytes(size)) == f"{size} bytes"
 
 
-@pytest.mark.parametrize("text", ["", "ab", "A" * 64, "g" * 64, " " + "a" * 63, "٣" * 64])
+@pytest.mark.parametrize("text", ["", "ab", "A" * 64, "g" * 64, " " + "a" * 63, "٣" * 64, None, 1, ["a"] * 64])
 def test_a_public_key_is_64_lower_case_hex_digits(text):
     with pytest.raises(Refusal, match="key_invalid"):
         keys.PublicKey.from_hex(text)

@@ -85,24 +85,12 @@ STEP = ("rollback_plan", "verification_steps", 0)
 MALFORMED = {
     "an array": [document()],
     "null": None,
-    "another statement type": bent("_type", value="https://in-toto.io/Statement/v0.1"),
     "no statement type": lacking("_type"),
-    "another predicate type": bent("predicateType", value="https://slipway.dev/approval/v1"),
-    "a predicate type in capitals": bent("predicateType", value=manifest.RELEASE_MANIFEST_TYPE.upper()),
     "an unknown member": bent("comment", value=""),
     "an unknown predicate member": bent("predicate", "skip_verification", value=True),
-    "no subject": bent("subject", value=[]),
-    "one subject": bent("subject", value=SUBJECTS[:1]),
     "the subjects exchanged": bent("subject", value=SUBJECTS[::-1]),
-    "three subjects": bent("subject", value=[*SUBJECTS, SUBJECTS[0]]),
     "the same subject twice": bent("subject", value=[SUBJECTS[0]] * 2),
     "a subject with an unknown member": bent("subject", 0, "uri", value="x"),
-    "a truncated digest": bent("subject", 0, "digest", "sha256", value="b" * 63),
-    "an upper-case digest": bent("subject", 0, "digest", "sha256", value="B" * 64),
-    "an empty digest": bent("subject", 0, "digest", "sha256", value=""),
-    "only md5": bent("subject", 0, "digest", value={"md5": "b" * 32}),
-    "only sha1": bent("subject", 0, "digest", value={"sha1": "b" * 40}),
-    "sha512 beside sha256": bent("subject", 0, "digest", "sha512", value="b" * 128),
     "a predicate that is an array": bent("predicate", value=[]),
     "no application": lacking("predicate", "application"),
     "an application with a slash": bent("predicate", "application", value="a/b"),
@@ -180,6 +168,50 @@ MALFORMED = {
     "a revision with a dash": bent("predicate", "database", "revisions", value=["a-1", "b2"]),
     "a database with an unknown member": bent("predicate", "database", "url", value="x"),
 }
+
+
+TYPES = {
+    "another statement type": bent("_type", value="https://in-toto.io/Statement/v0.1"),
+    "another predicate type": bent("predicateType", value="https://slipway.dev/approval/v1"),
+    "a predicate type in capitals": bent("predicateType", value=manifest.RELEASE_MANIFEST_TYPE.upper()),
+}
+WRONG_SUBJECTS = {
+    "no subject": bent("subject", value=[]),
+    "one subject": bent("subject", value=SUBJECTS[:1]),
+    "subjects that are null": bent("subject", value=None),
+    "three subjects": bent("subject", value=[*SUBJECTS, SUBJECTS[0]]),
+}
+DIGESTS = {
+    "a truncated digest": bent("subject", 0, "digest", "sha256", value="b" * 63),
+    "an upper-case digest": bent("subject", 0, "digest", "sha256", value="B" * 64),
+    "an empty digest": bent("subject", 0, "digest", "sha256", value=""),
+    "only md5": bent("subject", 0, "digest", value={"md5": "b" * 32}),
+    "only sha1": bent("subject", 0, "digest", value={"sha1": "b" * 40}),
+    "sha512 beside sha256": bent("subject", 0, "digest", "sha512", value="b" * 128),
+    "the right sha512 beside a wrong sha256": bent(
+        "subject", 0, "digest", value={"sha256": "0" * 64, "sha512": "b" * 128}
+    ),
+    "no digest at all": bent("subject", 0, "digest", value={}),
+    "a digest that is null": bent("subject", 0, "digest", value=None),
+    "a digest that is a string": bent("subject", 0, "digest", value="b" * 64),
+    "a digest that is a number": bent("subject", 0, "digest", "sha256", value=1),
+    "a digest under a name in capitals": bent("subject", 0, "digest", value={"SHA256": "b" * 64}),
+}
+
+
+@pytest.mark.parametrize("value", TYPES.values(), ids=TYPES.keys())
+def test_a_statement_of_another_type_is_refused(value):
+    assert reason(value) == "statement_type"
+
+
+@pytest.mark.parametrize("value", WRONG_SUBJECTS.values(), ids=WRONG_SUBJECTS.keys())
+def test_a_statement_about_fewer_or_more_subjects_is_refused(value):
+    assert reason(value) == "statement_subject"
+
+
+@pytest.mark.parametrize("value", DIGESTS.values(), ids=DIGESTS.keys())
+def test_a_digest_that_is_not_one_whole_sha256_is_refused(value):
+    assert reason(value) == "digest_malformed"
 
 
 @pytest.mark.parametrize("value", MALFORMED.values(), ids=MALFORMED.keys())

@@ -82,18 +82,14 @@ MALFORMED = {
     "an expiry with a zone": changed(expires="2028-01-01T00:00:00+01:00"),
     "an unknown member": changed(comment="trust me"),
     "keys as an array": changed(keys=[]),
-    "a key under another id": changed(keys={"0" * 64: signed.key_entry(signed.ROOT_KEY, "operator")}),
     "a key without a holder": with_key(ROOT_ID, holder=""),
     "a key with an unknown member": with_key(ROOT_ID, comment=""),
     "a key that ends before it begins": with_key(ROOT_ID, notAfter="2025-01-01T00:00:00Z"),
     "no role root": changed(roles={"builder": {"keyids": [BUILDER_ID], "threshold": 1}}),
     "no role builder": changed(roles={"root": {"keyids": [ROOT_ID], "threshold": 1}}),
-    "threshold 0": with_role("builder", threshold=0),
-    "a threshold beyond the holders": with_role("builder", threshold=2),
     "a role without keys": with_role("builder", keyids=[]),
     "a role with an unknown key": with_role("builder", keyids=["0" * 64]),
     "a role with the same key twice": with_role("builder", keyids=[BUILDER_ID, BUILDER_ID]),
-    "one key in two roles": with_role("builder", keyids=[BUILDER_ID, LEAD_ID]),
     "a role with an unknown member": with_role("builder", weight=1),
     "a key id that is no string": with_role("builder", keyids=[1]),
     "environments as an array": changed(environments=[]),
@@ -110,15 +106,10 @@ MALFORMED = {
     "authorization by the builder": with_prod(
         allowedRollback={"depth": 1, "require": [{"role": "builder", "threshold": 1}]}
     ),
-    "authorization by more than there are": with_prod(
-        allowedRollback={"depth": 1, "require": [{"role": "risk_manager", "threshold": 2}]}
-    ),
     "approval by an unknown role": with_prod(require=[{"role": "nobody", "threshold": 1}]),
     "approval by the builder": with_prod(require=[{"role": "builder", "threshold": 1}]),
     "approval by root": with_prod(require=[{"role": "root", "threshold": 1}]),
     "approval by one role twice": with_prod(require=[{"role": "risk_manager", "threshold": 1}] * 2),
-    "approval by nobody": with_prod(require=[{"role": "risk_manager", "threshold": 0}]),
-    "approval by more than there are": with_prod(require=[{"role": "risk_manager", "threshold": 2}]),
     "a requirement with an unknown member": with_prod(require=[{"role": "risk_manager", "threshold": 1, "or": []}]),
     "a floor that is no number": changed(minSafeSequence={"hello": "7"}),
     "a floor beyond all time": changed(minSafeSequence={"hello": 253402300800}),
@@ -133,10 +124,42 @@ def test_a_malformed_policy_is_refused(document):
     assert reason(document) == "policy_malformed"
 
 
+THRESHOLDS = {
+    "threshold 0": with_role("builder", threshold=0),
+    "a negative threshold": with_role("builder", threshold=-1),
+    "a threshold that is true": with_role("builder", threshold=True),
+    "a threshold that is a text": with_role("builder", threshold="1"),
+    "a threshold beyond the holders": with_role("builder", threshold=2),
+    "approval by nobody": with_prod(require=[{"role": "risk_manager", "threshold": 0}]),
+    "approval by more than there are": with_prod(require=[{"role": "risk_manager", "threshold": 2}]),
+    "authorization by more than there are": with_prod(
+        allowedRollback={"depth": 1, "require": [{"role": "risk_manager", "threshold": 2}]}
+    ),
+}
+
+
+@pytest.mark.parametrize("document", THRESHOLDS.values(), ids=THRESHOLDS.keys())
+def test_a_threshold_that_asks_for_nobody_or_for_more_than_there_are_is_refused(document):
+    assert reason(document) == "policy_threshold"
+
+
+def test_one_key_in_two_roles_is_refused():
+    assert reason(with_role("builder", keyids=[BUILDER_ID, LEAD_ID])) == "policy_key_shared"
+
+
+def test_a_key_under_another_id_is_refused():
+    assert reason(changed(keys={"0" * 64: signed.key_entry(signed.ROOT_KEY, "operator")})) == "policy_keyid"
+
+
+@pytest.mark.parametrize("public", [None, 1, [], "", "a" * 63, "A" * 64, "g" * 64, "02" + "a" * 64])
+def test_a_public_key_of_another_form_is_refused(public):
+    assert reason(with_key(ROOT_ID, public=public)) == "key_invalid"
+
+
 def test_a_key_that_nobody_uses_needs_its_own_id_too():
     document = signed.policy_document()
     document["keys"]["0" * 64] = signed.key_entry(signed.OTHER_KEY, "spare")
-    assert reason(document) == "policy_malformed"
+    assert reason(document) == "policy_keyid"
 
 
 def test_a_role_without_keys_is_named_as_such():
@@ -169,6 +192,15 @@ def test_a_policy_that_its_root_did_not_sign_is_refused(key):
     assert reason(signed.policy_document(), key) == "signature_unknown"
 
 
+def test_a_policy_that_was_changed_after_its_root_signed_it_is_refused():
+    signature = dsse.Envelope.parse(
+        signed.policy_envelope(), payload_type=dsse.TRUST_POLICY_TYPE, what="a test"
+    ).signatures
+    changed_since = canonical.encode(signed.policy_document(version=2))
+    with pytest.raises(Refusal, match=r"signature_invalid: expected trust policy as operator signed it"):
+        policy.TrustPolicy.parse(dsse.Envelope(dsse.TRUST_POLICY_TYPE, changed_since, signature).encode())
+
+
 def test_a_policy_whose_only_root_key_it_revokes_is_refused():
     assert reason(changed(revoked={"keys": [ROOT_ID], "payloads": []})) == "key_revoked"
 
@@ -190,7 +222,7 @@ def test_a_threshold_of_two_needs_two_holders():
 
 
 def test_two_keys_of_one_holder_are_one_signer():
-    assert reason(two_root_keys("operator"), signed.ROOT_KEY, signed.OTHER_KEY) == "policy_malformed"
+    assert reason(two_root_keys("operator"), signed.ROOT_KEY, signed.OTHER_KEY) == "policy_threshold"
     document = two_root_keys("operator")
     third = signed.private_key(9)
     document["keys"][signed.keyid(third)] = signed.key_entry(third, "deputy")
@@ -237,6 +269,13 @@ def test_a_threshold_counts_only_keys_valid_at_the_time():
     read = policy.TrustPolicy.parse(signed.policy_envelope(document, signed.ROOT_KEY, signed.OTHER_KEY))
     with pytest.raises(Refusal, match="signature_threshold"):
         read.require_valid("root", read.roles["root"].keys, at=signed.NOW, what="a test")
+
+
+def test_a_key_may_be_valid_for_one_second():
+    read = policy.TrustPolicy.parse(signed.policy_envelope(with_key(BUILDER_ID, notAfter=signed.SINCE)))
+    (key,) = read.roles["builder"].keys
+    assert key.is_valid_at(key.not_before)
+    assert not key.is_valid_at(key.not_before + 1)
 
 
 def test_a_missing_policy_is_named_with_how_to_make_one(tmp_path):

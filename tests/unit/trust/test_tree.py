@@ -107,17 +107,38 @@ BAD_PATHS = {
     "a path of 3073 bytes": "/".join(["x" * 100] * 31),
     "129 levels": "/".join("x" * 129),
 }
+PATH_REASONS = {
+    BAD_PATHS[name]: reason
+    for reason, names in {
+        "path_not_plain": [
+            "empty",
+            "a dot",
+            "a doubled slash",
+            "a leading dot segment",
+            "an inner dot segment",
+            "a trailing slash",
+            "a backslash",
+        ],
+        "path_outside": ["two dots", "a way up", "a way out", "absolute"],
+        "path_not_nfc": ["form NFD"],
+        "path_lookalike": ["full-width dots", "a two-dot leader", "a full-width slash", "a full-width backslash"],
+        "path_not_utf8": ["a lone surrogate"],
+        "path_too_long": ["a name of 256 bytes", "a name of 256 bytes in UTF-8", "a path of 3073 bytes", "129 levels"],
+    }.items()
+    for name in names
+}
 
 
 @pytest.mark.parametrize("path", BAD_PATHS.values(), ids=BAD_PATHS.keys())
 def test_a_path_that_is_not_plain_is_refused(path):
-    assert reason(file(path)) == "path_unsafe"
+    assert reason(file(path)) == PATH_REASONS.get(path, "path_unprintable")
 
 
 @given(st.text("a. ~/\\", max_size=8) | st.text("ab/", min_size=95, max_size=210))
 def test_the_short_way_for_plain_paths_accepts_nothing_that_the_long_way_refuses(path):
     if tree._PLAIN.match(path):
-        assert [look(path) for look in (tree._encoding_problem, tree._text_problem, tree._size_problem)] == [None] * 3
+        for look in (tree._require_encoding, tree._require_text, tree._require_size):
+            look(path)
 
 
 @pytest.mark.parametrize(
@@ -192,16 +213,26 @@ BAD_LINKS = {
     "too long": ("l", "./" * 600 + "d"),
     "with a lone surrogate": ("l", "\udcff"),
 }
+LINK_REASONS = {
+    BAD_LINKS[name][1]: reason
+    for reason, names in {
+        "link_outside": ["absolute", "out of the root", "out and in again"],
+        "link_dangling": ["dangling", "with a lone surrogate"],
+        "link_through": ["through a file", "through a file and back", "through a link", "through a link and back"],
+        "link_circular": ["to itself"],
+    }.items()
+    for name in names
+}
 
 
 @pytest.mark.parametrize(("path", "target"), BAD_LINKS.values(), ids=BAD_LINKS.keys())
 def test_a_link_that_may_lead_elsewhere_is_refused(path, target):
     entries = [directory("d"), link("d2", "d"), file("d/f"), link(path, target)]
-    assert reason(*sorted(entries)) == "link_unsafe"
+    assert reason(*sorted(entries)) == LINK_REASONS.get(target, "link_unsafe")
 
 
 def test_a_circle_of_links_is_refused():
-    assert reason(link("a", "b"), link("b", "c"), link("c", "a")) == "link_unsafe"
+    assert reason(link("a", "b"), link("b", "c"), link("c", "a")) == "link_circular"
 
 
 def bent(**changes):
@@ -332,17 +363,29 @@ def test_privileged_bits_are_refused(tmp_path, mode):
         tree.scan(tmp_path)
 
 
-@pytest.mark.parametrize("target", ["/etc/passwd", "../x", "absent", "link"])
-def test_a_link_out_of_the_directory_is_refused(tmp_path, target):
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("/etc/passwd", "outside"), ("../x", "outside"), ("absent", "dangling"), ("link", "circular")],
+)
+def test_a_link_out_of_the_directory_is_refused(tmp_path, target, reason):
     (tmp_path / "link").symlink_to(target)
-    with pytest.raises(Refusal, match="link_unsafe"):
+    with pytest.raises(Refusal, match=f"link_{reason}"):
         tree.scan(tmp_path)
 
 
-@pytest.mark.parametrize("name", [b"a\nb", b"a\\b", b"u\xcc\x88", b"\xff", b"a\x1b[1m"])
-def test_a_bad_name_in_a_directory_is_refused(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (b"a\nb", "unprintable"),
+        (b"a\\b", "not_plain"),
+        (b"u\xcc\x88", "not_nfc"),
+        (b"\xff", "not_utf8"),
+        (b"a\x1b[1m", "unprintable"),
+    ],
+)
+def test_a_bad_name_in_a_directory_is_refused(tmp_path, name, reason):
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"")
-    with pytest.raises(Refusal, match="path_unsafe"):
+    with pytest.raises(Refusal, match=f"path_{reason}"):
         tree.scan(tmp_path)
 
 
@@ -362,7 +405,9 @@ def release(tmp_path):
 
 
 def problems(root, whole, **options):
-    return dict(tree.differences(whole, root, owner=OWNER, **options))
+    found = tree.differences(whole, root, owner=OWNER, **options)
+    assert {difference.code for difference in found} <= tree.DIFFERENCES.keys()
+    return {difference.path: difference.problem for difference in found}
 
 
 def test_a_release_that_is_whole_has_no_differences(release):
@@ -440,8 +485,8 @@ def test_a_link_in_place_of_the_same_directory_is_found_and_not_entered(release)
     (root / "app").rename(root.parent / "app")
     (root / "app").symlink_to(root.parent / "app")
     found = tree.differences(whole, root, owner=OWNER)
-    assert ("app", "is a symlink, not a dir") in found
-    assert {path for path, _ in found} == {"app"}
+    assert ("app", "is a symlink, not a dir", "file_type") in found
+    assert {difference.path for difference in found} == {"app"}
 
 
 def test_a_link_to_somewhere_else_is_found(release):
@@ -472,7 +517,9 @@ def test_a_file_capability_is_found(release):
     assert problems(root, whole) == {"app/bin/run": "has security.capability"}
 
 
-def test_an_acl_is_found(release):
+@pytest.mark.parametrize("kind", ["access", "default"])
+@pytest.mark.parametrize("place", ["app", "."])
+def test_an_acl_is_found(release, place, kind):
     root, whole = release
     # POSIX ACL, version 2: user::rwx, user:12345:rwx, group::r-x, mask::r-x, other::r-x
     entries = [(1, 7, -1), (2, 7, 12345), (4, 5, -1), (16, 5, -1), (32, 5, -1)]
@@ -480,8 +527,8 @@ def test_an_acl_is_found(release):
         tag.to_bytes(2, "little") + permissions.to_bytes(2, "little") + (user & 0xFFFFFFFF).to_bytes(4, "little")
         for tag, permissions, user in entries
     )
-    os.setxattr(root / "app", "system.posix_acl_access", acl)
-    assert problems(root, whole)["app"] == "has system.posix_acl_access"
+    os.setxattr(root / place, f"system.posix_acl_{kind}", acl)
+    assert problems(root, whole)[place] == f"has system.posix_acl_{kind}"
 
 
 def test_harmless_attributes_and_hard_links_are_no_difference(release):
@@ -518,7 +565,7 @@ def test_what_cannot_be_opened_is_a_difference(release, monkeypatch):
     with as_another_user():
         found = tree.differences(whole, Path(root.name), owner=OWNER)
     denied = "cannot be opened (Permission denied)"
-    assert found == [Difference("app/data", denied), Difference("empty", denied)]
+    assert found == [Difference(path, denied, "file_unreadable") for path in ("app/data", "empty")]
 
 
 def test_what_cannot_be_read_is_a_difference():
@@ -526,7 +573,7 @@ def test_what_cannot_be_read_is_a_difference():
     parent = os.open("/proc/self", os.O_RDONLY)
     found = tree._compare_files([file("mem", 0o600)], parent, OWNER)
     os.close(parent)
-    assert found == [Difference("mem", "cannot be read (Input/output error)")]
+    assert found == [Difference("mem", "cannot be read (Input/output error)", "file_unreadable")]
 
 
 def test_where_the_file_system_has_no_attributes_there_is_no_difference(monkeypatch):
@@ -535,12 +582,12 @@ def test_where_the_file_system_has_no_attributes_there_is_no_difference(monkeypa
         raise OSError(errno.ENOTSUP, "Operation not supported")
 
     monkeypatch.setattr(tree.os, "listxattr", listxattr)
-    assert tree._privilege_differences(file("a"), 0) == []
+    assert tree._privilege_differences("a", 0) == []
 
 
 def test_attributes_that_cannot_be_read_are_no_absence():
     with pytest.raises(OSError, match="Bad file descriptor"):
-        tree._privilege_differences(file("a"), 999)
+        tree._privilege_differences("a", 999)
 
 
 def test_a_file_that_vanishes_while_it_is_looked_at_is_a_difference(release):

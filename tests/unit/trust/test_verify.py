@@ -275,7 +275,7 @@ NOT_COUNTED = {
         dsse.sign(dsse.TRUST_POLICY_TYPE, signed.approval_payload(), signed.LEAD_KEY).encode(),
         "envelope_payload_type",
     ),
-    "that is an authorization": (signed.authorization_envelope(), "approval_malformed"),
+    "that is an authorization": (signed.authorization_envelope(), "statement_type"),
     "that is no envelope": (b"[]", "envelope_malformed"),
     "that is not canonical": (signed.sign(signed.approval_payload() + b" ", signed.LEAD_KEY), "json_not_canonical"),
     "that is too long": (lead() + b" " * (1 << 16), "json_too_large"),
@@ -560,7 +560,7 @@ NOT_AUTHORIZED = {
     ),
     "by the key of another role": (permit(signed.RISK_KEY), "approver_mismatch"),
     "by an unknown key": (permit(signed.OTHER_KEY), "signature_unknown"),
-    "that is an approval": (LEAD, "authorization_malformed"),
+    "that is an approval": (LEAD, "statement_type"),
 }
 
 
@@ -644,17 +644,17 @@ def test_an_altered_release_is_refused_by_its_differences(release):
     with pytest.raises(Refusal) as refusal:
         verify.verify_tree(release.file_list, release.directory, owner=os.getuid())
     assert refusal.value.reason == "release_altered"
-    assert refusal.value.found == "added is not in the release; config.json other content"
+    assert refusal.value.found == "added is not in the release [file_extra]; config.json other content [file_content]"
 
 
 def test_many_differences_are_counted_and_five_are_named(tmp_path):
-    found = [Difference(f"f{number}", "is missing") for number in range(8)]
-    with pytest.raises(Refusal, match=r"f4 is missing; and 3 more") as refusal:
+    found = [Difference(f"f{number}", "is missing", "file_missing") for number in range(8)]
+    with pytest.raises(Refusal, match=r"f4 is missing \[file_missing\]; and 3 more") as refusal:
         verify.require_unaltered(found, tmp_path)
     assert "f5" not in refusal.value.found
 
 
 def test_a_strange_name_is_shown_safely(tmp_path):
     with pytest.raises(Refusal) as refusal:
-        verify.require_unaltered([Difference("\x1b[2J\udcff", "is not in the release")], tmp_path)
-    assert refusal.value.found == "\\x1b[2J\\udcff is not in the release"
+        verify.require_unaltered([Difference("\x1b[2J\udcff", "is not in the release", "file_extra")], tmp_path)
+    assert refusal.value.found == "\\x1b[2J\\udcff is not in the release [file_extra]"
