@@ -22,7 +22,7 @@ from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.memory import KeptCheckpoint, KnownHost
 from ansible.module_utils.slipway.controller.run_evidence import Sources
 from ansible.module_utils.slipway.controller.witness import Witness
-from ansible.module_utils.slipway.trust import merkle
+from ansible.module_utils.slipway.trust import dsse, merkle
 from ansible.module_utils.slipway.trust.checkpoint import Checkpoint, origin_of, read
 from ansible.module_utils.slipway.trust.keys import PublicKey
 from ansible.module_utils.slipway.trust.note import COSIGNATURE, Note, Verifier
@@ -212,6 +212,23 @@ def digest_of(envelope: bytes) -> str:
 
 def payload_of(envelope: bytes) -> bytes:
     return base64.b64decode(canonical.parse(envelope, what="envelope")["payload"])
+
+
+def put(place: Path, envelope: dsse.Envelope, *keys: Any) -> None:
+    """Write what an archive has of an envelope in place of what is there, with the signatures of these keys."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    (place / "envelope.json").write_bytes(envelope.encode())
+    (place / "payload").write_bytes(envelope.payload)
+    (place / "pae").write_bytes(dsse.pae(envelope.payload_type, envelope.payload))
+    for key, signature in zip(keys, envelope.signatures, strict=True):
+        (place / f"{signed.keyid(key)}.sig").write_bytes(signature.value)
+
+
+def note(name: str, origin: str, size: str, root: str, *, also: str = "") -> bytes:
+    """A note with these lines, and ``also`` behind its signatures, that host and witness signed."""
+    own = Note(f"{origin}\n{size}\n{root}\n").signed_by(origin, history_key(name))
+    return own.cosigned_by(WITNESS_NAME, WITNESS_KEY, now=signed.NOW).encode() + also.encode()
 
 
 def unpack(archive: Path, directory: Path) -> Path:

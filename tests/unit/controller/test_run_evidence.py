@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
 import re
 import shutil
 import subprocess
@@ -257,7 +259,7 @@ def test_a_release_without_an_audit_is_told(run):
     payload = signed.manifest_payload(release_id="v2")
     with run.catalogue.workspace("hello"):
         run.catalogue.add(signed.sign(payload), b"{}", {})
-    digest = proofs.hashlib.sha256(payload).hexdigest()
+    digest = hashlib.sha256(payload).hexdigest()
     changed = {"release_id": "v2", "manifest_digest": digest, "status": "failed", "approvals": []}
     run.records = {name: [run.record(name, **changed)] for name in proofs.HOSTS}
     evidence = gathered(run)
@@ -381,9 +383,69 @@ def other_signature(directory, run):
     (place / f"{signed.keyid(signed.OTHER_KEY)}.sig").write_bytes(signed.OTHER_KEY.sign((place / "pae").read_bytes()))
 
 
+def policy_of_another_type(directory, run):
+    keys = [proofs.FIRST_ROOTS["operator"], proofs.FIRST_ROOTS["founder"]]
+    payload = (directory / "policies/1/payload").read_bytes()
+    proofs.put(directory / "policies/1", dsse.sign(dsse.IN_TOTO_TYPE, payload, *keys), *keys)
+
+
+def policy_twice(directory, run):
+    shutil.rmtree(directory / "policies/2")
+    shutil.copytree(directory / "policies/1", directory / "policies/2")
+
+
+def approvals_under_each_others_names(directory, run):
+    place = directory / f"releases/{run.manifest_digest}/approvals"
+    first, second = sorted(place.iterdir())
+    first.rename(place / "x")
+    second.rename(first)
+    (place / "x").rename(second)
+
+
+def another_manifest(directory, run):
+    payload = signed.manifest_payload(release_id="v2")
+    envelope = dsse.sign(dsse.IN_TOTO_TYPE, payload, signed.BUILDER_KEY)
+    proofs.put(directory / f"releases/{run.manifest_digest}/manifest", envelope, signed.BUILDER_KEY)
+
+
+def checkpoint(size=None, also=""):
+    """A checkpoint of another size, or with a line more, signed by host and witness."""
+
+    def change(directory, run):
+        path = directory / f"hosts/{FIRST}/checkpoint"
+        origin, its_size, root = path.read_text().split("\n")[:3]
+        path.write_bytes(proofs.note("prod-1", origin, size or its_size, root, also=also))
+
+    return change
+
+
+def cosignature_of_another_time(directory, run):
+    path = directory / f"hosts/{FIRST}/checkpoint"
+    *rest, line = path.read_text().splitlines()
+    value = bytearray(base64.b64decode(line.split()[2]))
+    value[11] ^= 1
+    encoded = base64.b64encode(value).decode()
+    path.write_text("\n".join([*rest, " ".join([*line.split()[:2], encoded])]) + "\n")
+
+
+def more_hashes(directory, run):
+    path = directory / f"hosts/{FIRST}/records/5/inclusion"
+    path.write_text(path.read_text() + "0" * 64 + "\n")
+
+
 @pytest.mark.parametrize(
     ("alter", "told"),
     [
+        (policy_of_another_type, "is a application/vnd.in-toto+json"),
+        (policy_twice, "policies/2 is another version"),
+        (approvals_under_each_others_names, "is another than the record names"),
+        (another_manifest, "is another manifest"),
+        (checkpoint(size="3"), "record 5 is not among the 3"),
+        (checkpoint(size="x"), "has no size"),
+        (checkpoint(size="8"), "is no proof for record 5 of 8"),
+        (checkpoint(also="\u2014 somebody/else AAAAAAA=\n"), "has more in it than its two signatures"),
+        (cosignature_of_another_time, "is not cosigned with keys/witness.pem"),
+        (more_hashes, "is no proof for record 5 of 9"),
         (removed(f"hosts/{FIRST}"), "1 records here, 2 in run.json"),
         (removed(f"hosts/{FIRST}/checkpoint"), "checkpoint is missing"),
         (removed(f"hosts/{FIRST}/records/5/inclusion"), "is not whole"),
@@ -418,6 +480,11 @@ def test_what_is_swapped_or_taken_out_is_seen(directory, tools, original, alter,
     assert failure(directory, tools).startswith("FAILED  MANIFEST")
     proofs.seal(directory)
     assert told in failure(directory, tools)
+
+
+def test_an_archive_without_manifest_is_none(directory, tools):
+    (directory / "MANIFEST").unlink()
+    assert "MANIFEST is missing" in failure(directory, tools)
 
 
 def test_a_file_more_is_seen(directory, tools):
@@ -479,14 +546,88 @@ def test_an_approval_that_does_not_count_is_seen(unpack, tools, run, approval, t
     assert told in failure(proofs.unpack(archive, run.directory / "unpacked"), tools)
 
 
-def test_a_release_of_a_revoked_builder_is_seen(unpack, tools, run):
-    changed = proofs.policy(
-        2, proofs.SECOND_ROOTS, revoked={"keys": [signed.keyid(signed.BUILDER_KEY)], "payloads": []}
-    )
+def rotated(run, document):
+    """Let this be the policy that the hosts have."""
     keys = [proofs.FIRST_ROOTS["operator"], proofs.FIRST_ROOTS["auditor"], proofs.SECOND_ROOTS["founder"]]
-    run.policies[1] = signed.policy_envelope(changed, *keys)
+    run.policies[1] = signed.policy_envelope(document, *keys)
+
+
+def test_a_release_of_a_revoked_builder_is_seen(unpack, tools, run):
+    revoked = {"keys": [signed.keyid(signed.BUILDER_KEY)], "payloads": []}
+    rotated(run, proofs.policy(2, proofs.SECOND_ROOTS, revoked=revoked))
     run.records = {name: [run.record(name)] for name in proofs.HOSTS}
     assert "is not signed by its builder ci" in failure(unpack(), tools)
+
+
+def test_a_release_from_before_its_builders_key_is_seen(unpack, tools, run):
+    payload = signed.manifest_payload(release_id="v0", sequence=1_700_000_000)
+    with run.catalogue.workspace("hello"):
+        run.catalogue.add(signed.sign(payload), b"{}", {})
+    changed = {"release_id": "v0", "manifest_digest": hashlib.sha256(payload).hexdigest(), "approvals": []}
+    run.records = {name: [run.record(name, **changed)] for name in proofs.HOSTS}
+    assert "a key that was not valid then" in failure(unpack(), tools)
+
+
+@pytest.mark.parametrize(
+    ("key", "holder", "told"),
+    [
+        (signed.LEAD_KEY, "ci", "is given by the builder"),
+        (signed.RISK_KEY, "lead", "asks for 2 different holders in prod"),
+    ],
+)
+def test_one_holder_in_two_functions_is_seen(unpack, tools, run, key, holder, told):
+    document = proofs.policy(2, proofs.SECOND_ROOTS)
+    document["keys"][signed.keyid(key)]["holder"] = holder
+    rotated(run, document)
+    given = {"engineering_lead": (signed.LEAD_KEY, "lead"), "risk_manager": (signed.RISK_KEY, "risk")}
+    named = []
+    for role, (signer, usual) in given.items():
+        who = holder if signer is key else usual
+        approval = signed.approval_envelope(signer, manifest_digest=run.manifest_digest, role=role, holder=who)
+        run.catalogue.add_approval(approval, check=False)
+        named.append({"role": role, "holder": who, "digest": proofs.digest_of(approval)})
+    run.records = {name: [run.record(name, approvals=named)] for name in proofs.HOSTS}
+    assert told in failure(unpack(), tools)
+
+
+def test_an_authorization_for_another_host_is_seen(unpack, tools, run):
+    run.authorization = signed.authorization_envelope(manifest_digest=run.manifest_digest, hosts=[FIRST])
+    run.catalogue.add_authorization(run.authorization, check=False)
+    run.records = {name: [run.rollback(name)] for name in proofs.HOSTS}
+    assert f"is not for the host {SECOND}" in failure(unpack(), tools)
+
+
+def test_an_approval_is_no_authorization(run, tools, tmp_path):
+    run.authorization = run.approvals[0]
+    run.records = {name: [run.rollback(name)] for name in proofs.HOSTS}
+    answers = {name: {**answer, "envelopes": [run.approvals[0].decode()]} for name, answer in run.answers().items()}
+    (tmp_path / "evidence.tar.gz").write_bytes(gathered(run, answers).archive())
+    unpacked = proofs.unpack(tmp_path / "evidence.tar.gz", tmp_path / "unpacked")
+    assert "is no rollback authorization" in failure(unpacked, tools)
+
+
+def test_an_environment_that_the_policy_does_not_know_is_seen(unpack, tools, run):
+    run.records = {name: [run.record(name, environment="moon", approvals=[])] for name in proofs.HOSTS}
+    assert "the trust policy does not know moon" in failure(unpack(), tools)
+
+
+def test_a_record_of_something_that_is_no_manifest_is_seen(directory, tools, original):
+    run = copy.copy(original[0])
+    digest = proofs.digest_of(run.approvals[0])
+    run.records = {**run.records, "prod-1": [run.record("prod-1", manifest_digest=digest)]}
+    envelope = dsse.Envelope.parse(run.approvals[0], payload_type=dsse.IN_TOTO_TYPE, what="approval")
+    proofs.put(directory / f"releases/{digest}/manifest", envelope, signed.LEAD_KEY)
+    rewritten(directory, run)
+    assert "is no release manifest" in failure(directory, tools)
+
+
+def rewritten(directory, run):
+    """Let the first host have recorded this, and the witness have signed it."""
+    answer, place = run.answer("prod-1"), directory / f"hosts/{FIRST}"
+    (place / "checkpoint").write_bytes(next(iter(run.cosigned()[FIRST].values())))
+    (place / "records/5/record").write_text(answer["lines"][0]["line"])
+    (place / "records/5/inclusion").write_text("".join(f"{each}\n" for each in answer["lines"][0]["inclusion"]))
+    proofs.seal(directory)
 
 
 @pytest.mark.parametrize(
@@ -504,12 +645,7 @@ def test_a_release_of_a_revoked_builder_is_seen(unpack, tools, run):
 def test_a_record_that_contradicts_what_it_names_is_seen(directory, tools, original, changes, told):
     run = copy.copy(original[0])
     run.records = {**run.records, "prod-1": [run.record("prod-1", **changes)]}
-    answer = run.answer("prod-1")
-    place = directory / f"hosts/{FIRST}"
-    (place / "checkpoint").write_bytes(next(iter(run.cosigned()[FIRST].values())))
-    (place / "records/5/record").write_text(answer["lines"][0]["line"])
-    (place / "records/5/inclusion").write_text("".join(f"{each}\n" for each in answer["lines"][0]["inclusion"]))
-    proofs.seal(directory)
+    rewritten(directory, run)
     assert told in failure(directory, tools)
 
 
