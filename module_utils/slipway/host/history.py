@@ -220,6 +220,25 @@ class View:
         return None
 
 
+class Activity:
+    """What the records say is active, and under which record each release became active, told record by record."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self.active: str | None = None
+        self.brought: dict[str, Record] = {}
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Take the next record. A deployment that failed before its switch says nothing of what is active."""
+        release, active = record["release_id"], record["active_release_id"]
+        if record["status"] == "failed" and active != release:
+            return
+        self.active = active
+        if record["status"] == "success" and active == release:
+            self.brought[release] = record
+
+
 def _higher(highest: Highest | None, record: Record) -> Highest | None:
     """The high-water mark after this record: it never falls, whatever was gone back to."""
     if record["operation"] != "deploy" or record["status"] != "success" or "sequence" not in record:

@@ -17,8 +17,11 @@ from ..base.clock import seconds_of, timestamp
 from ..base.errors import Refusal
 from ..base.fields import RELEASE_ID, Fields
 from ..base.files import read_if_there, read_regular, write_durable
-from .evidence import APPROVALS, AUTHORIZATIONS, Evidence
-from .history import Record
+from ..trust.approval import open_approval
+from ..trust.consent import Scope, judge_approvals
+from .evidence import APPROVALS, AUTHORIZATIONS, Evidence, Verified
+from .history import Activity, Record
+from .journal import Journal
 from .log import Log, sizes_of, witnessed_size
 from .places import POLICY_LIMIT, Host, Places, require_environment
 from .store import Store
@@ -34,7 +37,7 @@ def verify(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, 
     request: application {name}, environment (or null), bytes (bool: also every byte of the release, else its signatures and
     file list only), witnessed ({size} or null) and sizes (of the checkpoints that the controller keeps, the newest and all).
     answer: changed (never), host {id, name, environment}, application, active, release {release_id, outcome, detail}, trust
-    (the same by signatures and file list alone), history (as `Log.judge` says, with the roots for those sizes that exist),
+    (as `trust` says), history (as `Log.judge` says, with the roots for those sizes that exist),
     runs [{run_id, controller_id, status, seq}] (of the newest 1,000 records that can be read, oldest first).
     What it finds is its answer; only a request that is not for this host is refused.
     """
@@ -44,11 +47,17 @@ def verify(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, 
     places = Places(host, request["application"]["name"])
     places.require_bootstrapped()
     since, sizes = witnessed_size(request), sizes_of(request.get("sizes") or [])
-    active, trusted = _trust(places)
+    runs, activity = deque[dict[str, Any]](maxlen=RUNS_TOLD), Activity()
+
+    def read(record: Record) -> None:
+        activity.add(record)
+        runs.append(_run(record))
+
+    history = Log(places).judge(since=since, sizes=sizes, each=read)
+    active, trusted = _trust(places, activity if history["outcome"] in ("intact", "torn") else None)
     release = integrity(places, active) if request.get("bytes") and trusted["outcome"] == "intact" else trusted
     if request.get("bytes") and release["outcome"] == "intact" and not check:
         _note(places, release["release_id"])
-    runs = deque[dict[str, Any]](maxlen=RUNS_TOLD)
     return {
         "changed": False,
         "host": {"id": identity.id, "name": identity.name, "environment": identity.environment},
@@ -56,41 +65,105 @@ def verify(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, 
         "active": active,
         "release": release,
         "trust": trusted,
-        "history": Log(places).judge(since=since, sizes=sizes, each=lambda record: runs.append(_run(record))),
+        "history": history,
         "runs": list(runs),
     }
 
 
-def _trust(places: Places) -> tuple[str | None, dict[str, Any]]:
+def _trust(places: Places, activity: Activity | None) -> tuple[str | None, dict[str, Any]]:
     try:
         active = Store(places).current()
     except Refusal as refusal:
         return None, {"release_id": None, "outcome": refusal.reason, "detail": str(refusal)}
-    return active, trust(places, active)
+    return active, trust(places, active, activity)
 
 
-def trust(places: Places, active: str | None) -> dict[str, Any]:
-    """Signatures, scope and file list of the active release: {release_id, outcome, detail}, ``intact`` when they hold."""
-    return _judged(places, active, all_bytes=False)
+def trust(places: Places, active: str | None, activity: Activity | None) -> dict[str, Any]:
+    """Whether what is active may be believed: {release_id, outcome, detail}, ``intact`` when all of this holds.
+
+    1. It is what the history says is active, by the same manifest (``active_unrecorded``); not asked without ``activity``.
+    2. The signatures, scope and file list of its manifest hold.
+    3. The approvals under which it became active are kept beside it, and hold (``approvals_altered``).
+    """
+    evidence = Evidence(places)
+    try:
+        brought = _recorded(places, active, activity) if activity else None
+        if active is None:
+            return {"release_id": None, "outcome": "nothing_active", "detail": ""}
+        verified = evidence.verify(active)
+        if brought:
+            _require_manifest(brought, verified)
+            _require_approvals(places, brought, verified)
+    except Refusal as refusal:
+        return {"release_id": active, "outcome": refusal.reason, "detail": str(refusal)}
+    return _intact(active, verified)
 
 
 def integrity(places: Places, active: str | None) -> dict[str, Any]:
-    """The same and every byte of it."""
-    return _judged(places, active, all_bytes=True)
-
-
-def _judged(places: Places, active: str | None, *, all_bytes: bool) -> dict[str, Any]:
+    """The signatures of what is active, its file list and every byte: {release_id, outcome, detail}."""
     if active is None:
         return {"release_id": None, "outcome": "nothing_active", "detail": ""}
     evidence = Evidence(places)
     try:
         verified = evidence.verify(active)
-        if all_bytes:
-            evidence.verify_tree(verified)
+        evidence.verify_tree(verified)
     except Refusal as refusal:
         return {"release_id": active, "outcome": refusal.reason, "detail": str(refusal)}
+    return _intact(active, verified)
+
+
+def _intact(active: str, verified: Verified) -> dict[str, Any]:
     files, size = len(verified.file_list.files), verified.file_list.total_bytes
     return {"release_id": active, "outcome": "intact", "detail": f"{files} files, {size} bytes"}
+
+
+def _recorded(places: Places, active: str | None, activity: Activity) -> Record | None:
+    """The record under which the active release became active; what no record nor open transaction brought is refused."""
+    transaction = Journal(places.journal).read()
+    if transaction and active in (transaction.intent["release_id"], transaction.intent["previous_release_id"]):
+        return None
+    if active == activity.active:
+        return activity.brought.get(active or "")
+    raise Refusal(
+        "active_unrecorded",
+        expected=f"{activity.active or 'nothing'} to be active in {places.current}, as the history says",
+        found=active or "nothing",
+        remedy="Find out who moved the link; then deploy a release, or take this host to one with rollback.yml -e release_id=….",
+    )
+
+
+def _require_manifest(brought: Record, verified: Verified) -> None:
+    if brought["manifest_digest"] != verified.manifest.digest:
+        raise Refusal(
+            "active_unrecorded",
+            expected=f"the manifest {brought['manifest_digest']} of {brought['release_id']}, under which it became active",
+            found=verified.manifest.digest,
+            remedy="Find out who changed it; then deploy another release.",
+        )
+
+
+def _require_approvals(places: Places, brought: Record, verified: Verified) -> None:
+    """By the policy of then they are judged as they were then; by a later one it is enough that they are still there."""
+    named = {each["digest"] for each in brought.get("approvals", ())}
+    if not named:
+        return
+    kept = Evidence(places).consents(verified.manifest.release_id, APPROVALS)
+    policy = places.host.policy()
+    if brought["policy"]["digest"] == policy.digest:
+        at = Scope(verified.manifest, policy, brought["environment"], seconds_of(brought["timestamp"]))
+        found = {each.digest for each in judge_approvals(at, kept).counted}
+    else:
+        found = set()
+        for envelope in kept:
+            with suppress(Refusal):
+                found.add(open_approval(envelope)[1].digest)
+    if named - found:
+        raise Refusal(
+            "approvals_altered",
+            expected=f"the approvals beside {verified.manifest.release_id} that the history names",
+            found=f"{len(named & found)} of {len(named)}",
+            remedy="Find out who changed them; deploying the release again brings them anew.",
+        )
 
 
 def _run(record: Record) -> dict[str, Any]:

@@ -46,12 +46,18 @@ class Passed:
 
 
 def require_passed(
-    places: Places, manifest: ReleaseManifest, view: View, current: str | None, request: Mapping[str, Any]
+    places: Places,
+    manifest: ReleaseManifest,
+    view: View,
+    current: str | None,
+    request: Mapping[str, Any],
+    *,
+    is_rollback: bool,
 ) -> Passed:
     """Judge a switch to the verified release while ``current`` is active, or raise Refusal.
 
-    request: rollback (bool: then expiry and approvals are not asked for again), approvals and authorizations (envelopes as
-    text, each optional).
+    request: approvals and authorizations (envelopes as text, each optional). In a rollback, which goes only to what was active
+    here, expiry and approvals are not asked for again; no request decides whether it is one, but the exchange that it is for.
     """
     host, evidence, release_id = places.host, Evidence(places), manifest.release_id
     policy, identity, now = host.policy(), host.identity(), host.clock.now()
@@ -59,7 +65,7 @@ def require_passed(
         kind: [*_given(request, kind), *evidence.consents(release_id, kind)] for kind in (APPROVALS, AUTHORIZATIONS)
     }
     approvals: tuple[Approval, ...] = ()
-    if not request.get("rollback"):
+    if not is_rollback:
         approvals = verify.require_fresh(manifest, policy, identity.environment, now, given[APPROVALS])
     authorizations = verify.require_in_sequence(
         Scope(manifest, policy, identity.environment, now),

@@ -117,9 +117,11 @@ class Exchange:
         lease = self.transactions.leases.read()
         return lease is not None and not lease.yields_to(self.run, self.host.clock.now())
 
-    def require_passed(self, verified: Verified, view: View, current: str | None, request: Mapping[str, Any]) -> Passed:
+    def require_passed(
+        self, verified: Verified, view: View, current: str | None, request: Request, *, is_rollback: bool
+    ) -> Passed:
         """Approvals, expiry and sequence are judged where somebody wants a switch, never where an unconfirmed one is taken back."""
-        passed = require_passed(self.places, verified.manifest, view, current, request)
+        passed = require_passed(self.places, verified.manifest, view, current, request, is_rollback=is_rollback)
         if passed.judged.authorizations:  # they end soon: a clock that was set back must not revive one
             self.require_sane_clock()
         return passed
@@ -164,7 +166,7 @@ def _stage(exchange: Exchange, request: Request, pack: Pack | None) -> Answer:
     current = exchange.current(recovered=exchange.is_own_to_recover())
     _require_no_candidate(exchange, verified)
     _require_same_content(exchange, verified)
-    passed = exchange.require_passed(verified, View.of(exchange.history.records()), current, request)
+    passed = exchange.require_passed(verified, View.of(exchange.history.records()), current, request, is_rollback=False)
     answer: Answer = {
         "changed": False, "release_id": release_id, "missing": [], "objects": 0, "bytes": 0, "resident_refreshed": False,
         "check": None, "diff": _difference(exchange, current, verified), "approvals": list(passed.judged.approvals),
@@ -437,7 +439,7 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     verified = exchange.evidence.verify(release_id)
     exchange.evidence.verify_tree(verified)
     _require_no_candidate(exchange, verified)
-    passed = exchange.require_passed(verified, view, current, request)
+    passed = exchange.require_passed(verified, view, current, request, is_rollback=rollback)
     transactions = exchange.transactions
     release = exchange.store.release(release_id)
     replacements = transactions.backups.replacements(exchange.application.files, release, release_id, records)

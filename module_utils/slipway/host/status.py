@@ -19,7 +19,7 @@ from ..base.errors import Refusal
 from ..base.files import sha256_of
 from . import integrity, readiness, trust_update
 from .evidence import Evidence
-from .history import History, Record, View
+from .history import Activity, History, Record, View
 from .journal import Journal, Transaction
 from .lease import LeaseFile
 from .log import Log, witnessed_size
@@ -89,7 +89,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         ],
         "health": _health(application, host, active) if request.get("health") else None,
         "manifest": _manifest(places, active) if request.get("manifest") else None,
-        "trust": integrity.trust(places, active),
+        "trust": integrity.trust(places, active, Activity(records)),
         "integrity": integrity.integrity(places, active) if request.get("verify") else None,
         "bytes_checked": integrity.bytes_checked(places, active, brought["timestamp"] if brought else None),
         "preflight": readiness.inspect(application, places, active=active, health=bool(request.get("health")))

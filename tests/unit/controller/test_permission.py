@@ -141,7 +141,7 @@ def three(site):
 
 
 def reach(site, release_id):
-    permission.require_within_reach(site.catalogue, "shop", {"prod-1": site.inspect()}, {"prod-1": release_id})
+    permission.require_within_reach(site.catalogue, "shop", {"prod-1": site.witnessed()}, {"prod-1": release_id})
 
 
 def test_a_rollback_that_hosts_would_refuse_is_refused_early(three, set_policy):

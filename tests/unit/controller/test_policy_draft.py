@@ -175,7 +175,7 @@ BAD = {
     "a key with an unknown member": ({"keys": [{**KEYS[0], "path": "x"}]}, "policy_draft_invalid"),
     "a threshold for a role without keys": ({"thresholds": {"auditor": 1}}, "policy_draft_invalid"),
     "a threshold that is text": ({"thresholds": {"root": "1"}}, "policy_draft_invalid"),
-    "a threshold beyond the holders": ({"thresholds": {"root": 2}}, "policy_malformed"),
+    "a threshold beyond the holders": ({"thresholds": {"root": 2}}, "policy_threshold"),
     "no root": ({"keys": KEYS[1:]}, "policy_malformed"),
     "no builder": ({"keys": [KEYS[0]], **prod(require=[])}, "policy_malformed"),
     "an approval by an unknown role": (prod(require=[{"role": "auditor", "threshold": 1}]), "policy_malformed"),

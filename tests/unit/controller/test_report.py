@@ -48,9 +48,9 @@ def test_a_status_table_has_a_line_for_every_host_also_for_those_without_an_answ
             "until",
             "2028-11-20",
         ],
-        ["prod-2", "-", "-", "-", "-", "-", "-", "-"],
-        ["prod-3", "?", "?", "?", "unreachable", "?", "?", "?"],
-        ["prod-4", "?", "?", "?", "format_unknown", "?", "?", "?"],
+        ["prod-2", "-", "-", "-", "-", "-", "-", "-", "-"],
+        ["prod-3", "?", "?", "?", "unreachable", "?", "?", "?", "?"],
+        ["prod-4", "?", "?", "?", "format_unknown", "?", "?", "?", "?"],
     ]
 
 

@@ -19,22 +19,22 @@ from ansible.module_utils.slipway import __version__
 from ansible.module_utils.slipway.controller import resident
 from releases import V1
 
-PACKAGE = Path(resident.__file__).parent
+PACKAGE = Path(ansible.module_utils.slipway.__file__).parent
 IN_ROOT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from slipway.__main__ import main
-from slipway.host import Host
+from slipway.host.places import Host
 sys.exit(main(sys.argv[3:], Host(root=Path(sys.argv[2]))))
 """
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 sys.path.insert(0, sys.argv[1])
 import slipway
-names = [module.name for module in pkgutil.iter_modules(slipway.__path__)]
+names = [module.name for module in pkgutil.walk_packages(slipway.__path__, "slipway.")]
 for name in names:
-    importlib.import_module("slipway." + name)
+    importlib.import_module(name)
 foreign = {name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names) - {"slipway", "__main__"}
 print(len(names), sorted(name for name in foreign if not name.startswith("_")))
 """
@@ -132,26 +132,27 @@ def test_everything_in_the_package_imports_with_the_standard_library_alone(packa
     finished = python("-c", IMPORT_ALL, package)
     assert (finished.returncode, finished.stderr) == (0, "")
     count, foreign = finished.stdout.split(maxsplit=1)
-    assert int(count) == len(list(PACKAGE.glob("*.py"))) - len(resident.CONTROLLER_ONLY) - 1  # __init__.py is no module
+    assert int(count) == len(resident.files()) - 1  # slipway itself is not counted
     assert json.loads(foreign.replace("'", '"')) == []
 
 
 def test_what_only_a_controller_uses_stays_there():
     with zipfile.ZipFile(io.BytesIO(resident.build())) as archive:
         names = set(archive.namelist())
-    assert names == {"__main__.py"} | {
-        f"slipway/{path.name}" for path in PACKAGE.glob("*.py") if path.name not in resident.CONTROLLER_ONLY
-    }
-    assert {path.name for path in PACKAGE.glob("*.py")} >= resident.CONTROLLER_ONLY
+    there = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")}
+    left = {name for name in there if name.as_posix() not in {each.removeprefix("slipway/") for each in names}}
+    assert {name.parts[0] for name in left} == resident.CONTROLLER_ONLY
+    assert names == {"__main__.py"} | {f"slipway/{name.as_posix()}" for name in there - left}
 
 
 def test_the_bytes_depend_on_the_sources_alone(tmp_path):
     copy = tmp_path / "elsewhere"
-    copy.mkdir(mode=0o700)
-    for path in sorted(PACKAGE.glob("*.py"), reverse=True):
-        shutil.copyfile(path, copy / path.name)
-        os.utime(copy / path.name, (1, 1))
-        (copy / path.name).chmod(0o600)
+    for path in sorted(PACKAGE.rglob("*.py"), reverse=True):
+        twin = copy / path.relative_to(PACKAGE)
+        twin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copyfile(path, twin)
+        os.utime(twin, (1, 1))
+        twin.chmod(0o600)
     (copy / "__pycache__").mkdir()
     (copy / "notes.txt").write_text("not ours")
     assert resident.build(copy) == resident.build() == resident.build(PACKAGE)
@@ -166,7 +167,7 @@ def test_another_source_makes_another_digest(tmp_path):
     copy = tmp_path / "slipway"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     before = resident.digest(resident.build(copy))
-    (copy / "errors.py").write_text((copy / "errors.py").read_text() + "\n")
+    (copy / "base/errors.py").write_text((copy / "base/errors.py").read_text() + "\n")
     assert resident.digest(resident.build(copy)) != before
 
 
@@ -175,4 +176,4 @@ def test_a_digest_is_the_sha256_of_the_bytes():
 
 
 def test_the_package_is_the_one_that_ansible_ships():
-    assert Path(ansible.module_utils.slipway.__file__).parent == PACKAGE
+    assert Path(resident.__file__).parent.parent == PACKAGE
