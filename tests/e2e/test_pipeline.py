@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import shlex
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,6 +256,15 @@ def test_the_plan_of_the_page_takes_prod_back_and_is_verified(pipeline: Pipeline
 
 def test_a_candidate_is_never_deployed_for_real(pipeline: Pipeline, second: Done) -> None:
     assert second.says("next: make the release")
+    # A candidate of now: the one of before is older than what was deployed since, which is refused before anything else.
+    audit = pipeline.directory / "audit_again"
+    shutil.copytree(pipeline.directory / pipeline.page("p2")["audit_bundle"]["name"], audit)
+    pipeline.operator.play(
+        "playbooks/validate.yml",
+        "-e",
+        f"release_source={pipeline.source} release_audit={audit}",
+        *shlex.split(pipeline.options),
+    )
     before = pipeline.application.snapshot(*PROD)
     candidate = f"release_catalogue={pipeline.operator.state}/candidate"
     done = pipeline.operator.start("deploy.yml", "-l", "prod", "-e", candidate, *shlex.split(pipeline.options)).end(2)

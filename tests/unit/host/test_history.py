@@ -12,6 +12,7 @@ import pytest
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.host.history import EMPTY_TREE, LINE_LIMIT, TAIL_BYTES, History, View, leaf_hash
+from ansible.module_utils.slipway.trust.verify import Highest
 
 runs = itertools.count(1)
 
@@ -253,6 +254,18 @@ def test_releases_become_active_in_order():
     assert view.activations == ("v1", "v2")
     assert (view.last_good, view.last_success["release_id"], dict(view.bad)) == ("v2", "v2", {})
     assert view.previous("v2", ["v1", "v2"]) == "v1"
+
+
+def test_the_mark_is_the_newest_release_that_a_deployment_brought_with_success():
+    records = [
+        record("success", "v1", None, sequence=10),
+        record("rolled_back", "v4", "v1", sequence=40),
+        record("success", "v3", "v1", sequence=30),
+        record("success", "v2", "v3", sequence=20),
+        rollback("v9", "v2", sequence=90),
+    ]
+    assert View.of(records).highest == Highest(30, "digest of v3")
+    assert View.of(records[:1]).highest == Highest(10, "digest of v1")
 
 
 def test_a_release_that_failed_its_health_is_bad_and_the_one_before_is_good():

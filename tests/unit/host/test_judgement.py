@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 import signed
@@ -12,7 +13,7 @@ from ansible.module_utils.slipway.host import evidence, judgement
 from ansible.module_utils.slipway.host.history import View
 from ansible.module_utils.slipway.trust.approval import Approval
 from ansible.module_utils.slipway.trust.dsse import Envelope
-from releases import V1, V2, V3
+from releases import V1, V2, V3, snapshot
 
 BOTH = [{"role": "engineering_lead", "threshold": 1}, {"role": "risk_manager", "threshold": 1}]
 
@@ -156,12 +157,34 @@ def test_approvals_that_come_later_reach_the_host_without_objects(asking):
     )
 
 
+def test_deploying_what_is_active_with_the_same_approvals_writes_nothing(asking):
+    given = approvals(asking, "v1")
+    deploy(asking, "v1", "run-1", approvals=given)
+    asking.recover()
+    before = snapshot(asking.host.root)
+    answers = [asking.ask("stage", release_id="v1", approvals=given), asking.activate("v1", approvals=given[::-1])]
+    assert [answer["changed"] for answer in answers] == [False, False]
+    assert snapshot(asking.host.root) == before
+
+
 def test_check_mode_judges_and_keeps_nothing(asking):
     assert asking.stage("v1", check=True)["reason"] == "approval_missing"
     answer = asking.stage("v1", check=True, approvals=approvals(asking, "v1"))
     assert (answer["changed"], len(answer["approvals"]), kept(asking, "v1")) == (True, 2, [])
     asking.stage("v1", approvals=approvals(asking, "v1"))
     assert asking.activate("v1", check=True)["outcome"] == "switched"
+
+
+def test_a_candidate_becomes_active_by_no_way(asking):
+    """Nobody approves a candidate, so the switch looks again whether it is one."""
+    asking.stage("v1", approvals=approvals(asking, "v1"))
+    kept = asking.places.manifests / "v1" / "manifest.dsse.json"
+    asking.catalogue.manifest_path("shop", "v1").unlink()
+    shutil.rmtree(asking.directory / "sources")
+    asking.build("v1", V1, candidate=True)
+    kept.write_bytes(asking.catalogue.manifest_bytes("shop", "v1"))
+    assert asking.activate("v1")["reason"] == "release_is_candidate"
+    assert asking.current is None
 
 
 def test_a_check_that_fails_is_recorded_with_the_approvals(asking):

@@ -73,6 +73,10 @@ def test_another_predicate_is_refused(name):
     assert reason(Approval.parse, bent(**WRONG[name])) == "approval_malformed"
 
 
+def test_a_statement_with_more_members_is_refused():
+    assert reason(Approval.parse, canonical.encode({**DOCUMENT, "predicates": []})) == "approval_malformed"
+
+
 @pytest.mark.parametrize("missing", sorted(PREDICATE))
 def test_every_member_must_be_there(missing):
     left = {name: value for name, value in PREDICATE.items() if name != missing}

@@ -69,6 +69,10 @@ def test_another_predicate_is_refused(name):
     assert reason(Authorization.parse, bent(**WRONG[name])) == "authorization_malformed"
 
 
+def test_a_statement_with_more_members_is_refused():
+    assert reason(Authorization.parse, canonical.encode({**DOCUMENT, "predicates": []})) == "authorization_malformed"
+
+
 @pytest.mark.parametrize("missing", sorted(PREDICATE))
 def test_every_member_must_be_there(missing):
     left = {name: value for name, value in PREDICATE.items() if name != missing}
