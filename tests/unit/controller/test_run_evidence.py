@@ -233,6 +233,23 @@ def test_approvals_that_are_nowhere_are_missing(run):
     assert gathered(run).missing[0].endswith(" by lead as engineering_lead, of record 5 of prod-1")
 
 
+def test_an_approval_that_no_key_of_the_policies_signed_is_missing_its_signature(run):
+    payload = proofs.payload_of(run.approvals[0])
+    run.catalogue.add_approval(signed.sign(payload, signed.OTHER_KEY), check=False)
+    place = f"releases/{run.manifest_digest}/approvals/{proofs.digest_of(run.approvals[0])}"
+    evidence = gathered(run)
+    assert evidence.missing == (f"{place}: a signature by a key of the trust policies",)
+    assert not any(path.startswith(place) and path.endswith(".sig") for path in evidence.members)
+
+
+def test_another_manifest_of_that_name_is_not_the_one(run):
+    for records in run.records.values():
+        records[0]["manifest_digest"] = "1" * 64
+    evidence = gathered(run)
+    assert evidence.missing[0] == f"the manifest of v1.2.3 with the sha256 {'1' * 64}, of record 5 of prod-1"
+    assert not any(path.startswith("releases/") for path in evidence.members)
+
+
 def test_a_catalogue_with_garbage_beside_an_approval_does_not_matter(run):
     (approval,) = (run.directory / "catalogue/hello/approvals" / run.manifest_digest).glob("*.lead.*")
     approval.with_name("a.dsse.json").write_bytes(b"garbage")
