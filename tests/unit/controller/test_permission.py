@@ -63,7 +63,7 @@ def authorize(site, release_id, **changes):
 @pytest.fixture
 def plan(site, controller, set_policy):
     def planned(policy, *, requested=""):
-        answers = {"prod-1": site.inspect(preflight=False)}
+        answers = {"prod-1": site.witnessed(preflight=False)}
         options = {"requested": requested, "retry": False, "waves": ["1"]}
         return deployment.plan_deployment(controller, site.catalogue, policy, answers, **options)
 
