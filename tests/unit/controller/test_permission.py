@@ -104,6 +104,22 @@ def test_the_newest_release_is_not_passed_over_for_want_of_approvals(site, plan,
 
 
 @pytest.mark.usefixtures("ready")
+def test_approvals_for_another_environment_are_no_news_and_what_cannot_be_read_is(site, plan, set_policy):
+    site.build("v1", V1)
+    approve(site, "v1", "lead")
+    approve(site, "v1", environment="staging")
+    policy = set_policy(require=BOTH)
+    with pytest.raises(Refusal) as raised:
+        plan(policy)
+    assert raised.value.found == "engineering_lead by lead; missing: 1 risk_manager (risk may give it)"
+    junk = site.catalogue.root / "shop/approvals" / site.catalogue.manifest("shop", "v1").digest / "junk.dsse.json"
+    junk.write_bytes(b"{}")
+    with pytest.raises(Refusal) as raised:
+        plan(policy)
+    assert "not counted: one that cannot be read" in raised.value.found
+
+
+@pytest.mark.usefixtures("ready")
 def test_a_candidate_is_never_the_one_that_is_approved(site, plan, set_policy):
     policy = set_policy(require=BOTH)
     site.build("v1", V1, candidate=True)
