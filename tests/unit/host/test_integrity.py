@@ -77,6 +77,47 @@ def test_a_changed_byte_shows_among_the_bytes_only(two):
     assert verify(two, bytes=False)["release"]["outcome"] == "intact"
 
 
+def test_a_link_that_somebody_moved_shows(two):
+    two.places.current.unlink()
+    two.places.current.symlink_to("releases/v1")
+    found = verify(two)["trust"]
+    assert (found["release_id"], found["outcome"]) == ("v1", "active_unrecorded")
+    assert verify(two)["release"]["outcome"] == "active_unrecorded"
+    assert two.inspect()["trust"]["outcome"] == "active_unrecorded"
+    two.places.current.unlink()
+    assert verify(two)["trust"]["outcome"] == "active_unrecorded"
+
+
+def test_another_manifest_under_the_same_name_shows(two):
+    other = two.places.manifests / "v2"
+    shutil.rmtree(other)
+    shutil.copytree(two.places.manifests / "v1", other)
+    assert verify(two)["trust"]["outcome"] != "intact"
+
+
+def test_a_failed_check_makes_no_moved_link_right(two):
+    two.places.current.unlink()
+    two.places.current.symlink_to("releases/v1")
+    two.build("v3", V1)
+    two.description["check"] = {"argv": ["false"]}
+    assert two.stage("v3")["reason"] == "check_failed"
+    assert verify(two)["trust"]["outcome"] == "active_unrecorded"
+
+
+def test_a_switch_that_is_not_settled_yet_is_no_moved_link(two):
+    two.build("v3", V1)
+    run = two.run("run-3")
+    two.stage("v3", run=run)
+    two.activate("v3", run=run)
+    assert verify(two)["trust"] == {"release_id": "v3", "outcome": "intact", "detail": verify(two)["trust"]["detail"]}
+
+
+def test_a_history_that_cannot_be_read_says_nothing_of_what_is_active(two):
+    two.places.history.write_bytes(b"{}\n")
+    found = verify(two)
+    assert (found["history"]["outcome"], found["trust"]["outcome"]) == ("altered", "intact")
+
+
 def test_an_added_file_shows(two):
     two.release("v2").chmod(0o755)
     (two.release("v2") / ".hidden").touch()

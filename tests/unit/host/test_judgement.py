@@ -10,6 +10,7 @@ import pytest
 import signed
 from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.host import evidence, judgement
+from ansible.module_utils.slipway.host.handler import handle
 from ansible.module_utils.slipway.host.history import View
 from ansible.module_utils.slipway.trust.approval import Approval
 from ansible.module_utils.slipway.trust.dsse import Envelope
@@ -85,6 +86,11 @@ def test_nothing_is_staged_without_its_approvals(asking):
     assert asking.stage("v1", approvals=approvals(asking, "v1", holders=["lead"]))["reason"] == "approval_missing"
     assert not asking.release("v1").exists()
     assert kept(asking, "v1") == []
+
+
+def test_no_request_makes_a_stage_a_rollback(asking):
+    assert asking.stage("v1", rollback=True)["reason"] == "approval_missing"
+    assert not asking.release("v1").exists()
 
 
 def test_a_release_with_its_approvals_is_deployed_and_the_record_names_them(asking):
@@ -355,3 +361,43 @@ def test_a_host_says_what_it_may_go_back_to(three):
     assert three.inspect()["reach"] == [digests["v2"]]
     (three.host.configuration / "trust-policy.dsse.json").write_bytes(b"{}")
     assert three.inspect()["reach"] is None
+
+
+@pytest.fixture
+def approved(asking):
+    """v1 is active with its approvals; answers what the host says of it."""
+    deploy(asking, "v1", "run-1", approvals=approvals(asking, "v1"))
+
+    def trusted():
+        request = {"operation": "verify", "application": {"name": "shop"}, "bytes": True, "sizes": []}
+        return handle(request, asking.host)["trust"]
+
+    return trusted
+
+
+def test_the_approvals_of_what_is_active_are_verified_too(asking, approved):
+    assert approved()["outcome"] == "intact"
+    asking.host.clock.advance(3650 * signed.DAY)
+    assert approved()["outcome"] == "intact"  # they are judged as of then
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"{}")])
+def test_an_approval_that_is_gone_or_changed_shows(asking, approved, damage):
+    damage(kept(asking, "v1")[0])
+    found = approved()
+    assert (found["outcome"], "found 1 of 2" in found["detail"]) == ("approvals_altered", True)
+
+
+def test_an_approval_whose_signature_was_changed_shows(asking, approved):
+    path = kept(asking, "v1")[0]
+    envelope = Envelope.parse(path.read_bytes(), payload_type="application/vnd.in-toto+json", what="approval")
+    forged = signed.sign(envelope.payload, signed.OTHER_KEY)
+    path.write_bytes(forged)
+    assert approved()["outcome"] == "approvals_altered"
+
+
+def test_after_a_rotation_it_is_enough_that_the_approvals_are_still_there(asking, approved):
+    set_policy(asking, require=BOTH, maxApprovalAge=1)
+    assert approved()["outcome"] == "intact"
+    kept(asking, "v1")[0].write_bytes(b"{}")
+    assert approved()["outcome"] == "approvals_altered"
