@@ -57,6 +57,13 @@ CONFIRM ?=
 FORMAT ?= table
 OPTIONS ?=
 
+# What is given goes through a shell into variables that Ansible takes for templates: what means something to either is refused.
+GIVEN := APPLICATION SOURCE RELEASE_ID TYPE BUILD_ID TICKETS ENVIRONMENT ROLE KEY HOSTS STATUS MANIFEST AUDIT HOURS OUTPUT FILE RENEW RUN \
+	NAMES LIMIT CONFIRM FORMAT
+UNSAFE := ' " ` { }
+$(foreach name,$(GIVEN),$(foreach mark,$(UNSAFE),$(if $(findstring $(mark),$($(name))), \
+	$(error $(name): expected a value without quotes and braces, found $($(name))))))
+
 # One id for the whole of one pipeline, made once.
 STAMP := $(shell date -u +%Y%m%d_%H%M%S)
 PIPELINE_ID := $(or $(RELEASE_ID),release_$(STAMP))

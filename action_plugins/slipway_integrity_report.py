@@ -11,7 +11,8 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._action import ControllerAction
-from ansible.module_utils.slipway.controller.verification import Verification
+from ansible.module_utils.slipway.controller.verification import Verification, beside_policy
+from ansible.module_utils.slipway.trust.policy import read_policy
 
 
 class ActionModule(ControllerAction):
@@ -20,7 +21,10 @@ class ActionModule(ControllerAction):
     name = "slipway_integrity_report"
 
     def answer(self, arguments, task_vars):
-        verification = Verification(arguments["answers"])
+        answers = arguments["answers"]
+        if arguments["trust_policy"]:
+            answers = beside_policy(answers, read_policy(Path(arguments["trust_policy"])).version)
+        verification = Verification(answers)
         answer = verification.as_dict()
         answer["msg"] = json.dumps(answer, indent=2) if arguments["format"] == "json" else verification.report()
         return answer if verification.is_intact else {**answer, "failed": True, "reason": "not_intact"}

@@ -22,6 +22,9 @@ options:
     description: What C(slipway_integrity_info) answered, by host; a host without an answer did not respond.
     type: dict
     required: true
+  trust_policy:
+    description: Path of this controller's copy of the trust policy; a host with an older version is a finding. Not judged without it.
+    type: path
   format:
     description: How C(msg) says it.
     type: str

@@ -174,6 +174,7 @@ class Run:
             "witness": Verifier(WITNESS_NAME, PublicKey.of(WITNESS_KEY), COSIGNATURE),
             "cosigned": self.cosigned(),
             "recorded": {host_id: name for name, host_id in HOSTS.items()},
+            "accepted": {},
             "readme": README.read_bytes(),
             "script": SCRIPT.read_bytes(),
         }

@@ -42,7 +42,7 @@ def verify(shop: Application, *words: str, code: int | None = 2, limit: str | No
 
 
 def is_green(shop: Application, limit: str | None = HOST) -> None:
-    assert verify(shop, code=0, limit=limit).says("everything is intact")
+    assert verify(shop, code=0, limit=limit).says("is intact")
 
 
 def row(done: Done, host: str = HOST) -> list[str]:
@@ -203,8 +203,8 @@ def test_a_host_that_was_put_back_to_a_snapshot_is_found_and_can_be_accepted(sho
     assert row(verify(shop))[2] == "forked"  # it went on from where it was put back to
 
     accepted = verify(shop, "-e", "history_accept=true", code=0)
-    assert accepted.says("everything is intact")
-    assert row(accepted) == ["intact", "intact", "first_seen", "complete"]
+    assert accepted.says("history accepted: by ", "everything else is intact")
+    assert row(accepted) == ["intact", "intact", "accepted", "complete"]
     is_green(shop)
     shop.deploy("three")
     assert shop.active(HOST) == "three"

@@ -128,8 +128,8 @@ def test_a_host_that_was_put_back_is_restored_until_that_is_accepted(deployed, v
     assert verdict() == ("restored", "complete")
     assert verdict(accept=True, check=True) == ("restored", "complete")
     assert verdict() == ("restored", "complete")
-    assert verdict(accept=True) == ("first_seen", "complete")
-    assert verdict() == ("intact", "complete")
+    assert verdict(accept=True) == ("accepted", "complete")
+    assert verdict() == ("accepted", "complete")
 
 
 def test_a_host_that_was_put_back_and_went_on_is_forked(deployed, verdict):

@@ -75,10 +75,12 @@ class KeptCheckpoint:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """From when on a history is judged anew, since an operator said so: it had ``size`` lines at that time."""
+    """From when on (Unix seconds) a history is judged anew, since somebody said so of what was ``outcome``: it had ``size`` lines."""
 
     size: int = 0
     accepted: int = 0
+    outcome: str = ""
+    accepted_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -297,7 +299,7 @@ class ControllerState:
         """The newest acceptance of a history; one of nothing at the beginning of time where there is none."""
         with self._connection() as connection:
             row = connection.execute(
-                "SELECT size, accepted FROM acceptances WHERE host_id = ? AND application = ? ORDER BY number DESC",
+                "SELECT size, accepted, outcome, accepted_by FROM acceptances WHERE host_id = ? AND application = ? ORDER BY number DESC",
                 (host_id, application),
             ).fetchone()
         return Acceptance(*row) if row else Acceptance()

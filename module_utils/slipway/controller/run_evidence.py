@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..base import canonical
-from ..base.clock import seconds_of
+from ..base.clock import seconds_of, timestamp
 from ..base.errors import Refusal
 from ..base.files import full_disk_is_a_refusal, read_if_there, read_regular, write_durable
 from ..host.history import LINE_LIMIT, Record
@@ -38,6 +38,7 @@ from ..trust.verify import parse_manifest
 from .audit import AUDIT, read_audit
 from .catalogue import Catalogue
 from .holders import Holders
+from .memory import Acceptance
 from .trust_chain import TrustChain
 from .validation import LOG, VALIDATION
 from .witness import Witness
@@ -63,7 +64,7 @@ class Sources:
 
     ``policies`` are the envelopes of the trust policy's versions, ``audits`` the directory of audit bundles, ``witness`` the
     controller's key for cosignatures; ``cosigned`` has the notes that it kept, by host id and size, and ``recorded`` the hosts
-    that told it of a record of this run, by host id with their names.
+    that told it of a record of this run, by host id with their names. ``accepted`` says whose history somebody accepted.
     """
 
     catalogue: Catalogue
@@ -72,6 +73,7 @@ class Sources:
     witness: Verifier
     cosigned: Mapping[str, Mapping[int, bytes]]
     recorded: Mapping[str, str]
+    accepted: Mapping[str, Acceptance]
     readme: bytes
     script: bytes
 
@@ -142,6 +144,7 @@ def sources_of(
             for host_id, name in hosts.items()
             if run_id in memory.recorded_runs(host_id, application, since=0)
         },
+        accepted={host_id: found for host_id in hosts if (found := memory.acceptance(host_id, application)).accepted},
         readme=readme.read_bytes(),
         script=script.read_bytes(),
     )
@@ -217,6 +220,11 @@ class _Gathering:
             return
         if cosigned is None:
             self.missing.append(f"the cosignature of this controller's witness under the checkpoint of {name}")
+        if accepted := self.sources.accepted.get(host_id):
+            when, who = timestamp(accepted.accepted), accepted.accepted_by
+            self.notes.append(
+                f"the history of {name} is judged since {when} only, when {who} accepted what was {accepted.outcome}"
+            )
         self.hosts[host_id] = name
         self.records += records
         self.members |= {f"hosts/{host_id}/history-key.pem": pem(key), f"hosts/{host_id}/checkpoint": note}

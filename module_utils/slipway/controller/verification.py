@@ -31,6 +31,7 @@ _REMEDIES: Final = {
         "trust",
         None,
     ): "Go back: ansible-playbook rollback.yml -l {host} -e application={application}, or deploy a release that may run here.",
+    ("trust", "policy_behind"): "Bring the newest: make trust-rotate LIMIT={host}. If the host had it before: {howto}",
     ("history", "truncated"): _ACCEPT,
     ("history", "restored"): _ACCEPT,
     (
@@ -77,6 +78,24 @@ class Finding:
         }
 
 
+def beside_policy(answers: Answers, version: int) -> dict[str, Answer]:
+    """The answers, with ``policy_behind`` for the trust of a host whose policy is older than ``version``, the controller's own."""
+
+    def judged(found: Answer) -> Answer:
+        policy = found.get("policy")
+        if not policy or policy["version"] >= version or found["trust"]["outcome"] not in SOUND["trust"]:
+            return found
+        detail = f"version {policy['version']} of the trust policy; this controller has version {version}"
+        return {**found, "trust": {**found["trust"], "outcome": "policy_behind", "detail": detail}}
+
+    return {
+        host: {**answer, "applications": {name: judged(each) for name, each in answer["applications"].items()}}
+        if answer.get("applications")
+        else answer
+        for host, answer in answers.items()
+    }
+
+
 @dataclass(frozen=True)
 class Verification:
     """What was found on a fleet; ``answers`` are those of slipway_integrity_info by host, as `verify` of integrity.py gives them."""
@@ -106,8 +125,10 @@ class Verification:
             where = f"{each.host} {each.application}".rstrip()
             detail = each.detail.removeprefix(f"{each.outcome}: ")
             lines += [f"{where}: {each.part} {each.outcome}: {detail}".rstrip(": "), f"  {each.remedy}"]
+        accepted = [line for host in sorted(self.answers) for line in _accepted_on(host, self.answers[host])]
         hosts = sorted({finding.host for finding in self.findings})
-        lines.append(f"not intact: {', '.join(hosts)}" if hosts else "everything is intact")
+        sound = "everything else is intact" if accepted else "everything is intact"
+        lines += [*accepted, f"not intact: {', '.join(hosts)}" if hosts else sound]
         return "\n".join(lines)
 
 
@@ -124,6 +145,14 @@ def _parts_of(answer: Answer) -> dict[str, Any]:
         application: {"active": each.get("active"), **{name: dict(part) for name, part in _parts(each).items()}}
         for application, each in sorted(answer.get("applications", {}).items())
     }
+
+
+def _accepted_on(host: str, answer: Answer) -> Iterator[str]:
+    """What was accepted once is no finding, and is told all the same."""
+    for application, each in sorted(answer.get("applications", {}).items()):
+        history = _parts(each).get("history", {})
+        if history.get("outcome") == "accepted":
+            yield f"{host} {application}: history accepted: {history['detail']}"
 
 
 def _of_host(host: str, answer: Answer) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ The outcomes of a `Verdict`:
 intact        the history goes on from the newest checkpoint that was kept
 torn          intact; a torn last line (a crash in the middle of a write) was set aside and recorded
 first_seen    nothing was kept of this history yet: it is believed from here on
+accepted      intact since an operator accepted it as it was then; told from then on, so that it is never taken for intact
 truncated     it has fewer lines than were kept
 restored      it, and the host's own checkpoint, are those of an older checkpoint that was kept: a snapshot put back
 forked        it goes on from an older checkpoint that was kept, but not from the newest
@@ -34,14 +35,14 @@ from ..trust import checkpoint, merkle
 from ..trust.checkpoint import Checkpoint
 from ..trust.keys import PublicKey, generate_private_key, load_private_key
 from ..trust.note import COSIGNATURE, Note, Verifier
-from .memory import ControllerState, KeptCheckpoint, KnownHost
+from .memory import Acceptance, ControllerState, KeptCheckpoint, KnownHost
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-TRUSTED: Final = ("intact", "torn", "first_seen")
-# What an operator may accept: the host's key holds for what the host has now, whatever it had before.
-ACCEPTABLE: Final = ("truncated", "restored", "forked", "rewritten", "key_changed", "unknown_witness")
+TRUSTED: Final = ("intact", "torn", "first_seen", "accepted")
+# What an operator may accept, since a backup that was put back explains it. Nothing honest explains a rewritten history.
+ACCEPTABLE: Final = ("truncated", "restored", "forked", "key_changed", "unknown_witness")
 SIZES_ASKED: Final = 1000
 VERIFY: Final = "ansible-playbook playbooks/verify.yml"
 # What a host refuses with when it finds its own history broken, and what that is called here.
@@ -49,6 +50,8 @@ REFUSED: Final = {"history_altered": "rewritten", "history_truncated": "truncate
 NOT_HERE: Final = "application_not_bootstrapped"
 # What a host itself finds of its history beside its own checkpoint, and what that is called here.
 ALTERED: Final = {"altered": "rewritten", "truncated": "truncated"}
+NEVER: Final = Acceptance()
+_NOT_ACCEPTED: Final = "no backup explains it, unless one was put back by halves: put back history.jsonl and checkpoint of the same backup, or rebuild the host"
 Answer = Mapping[str, Any]
 
 
@@ -75,7 +78,7 @@ class Memory:
     """What was known of one history before the host was asked.
 
     ``holder`` is the host that has the inventory name, ``pinned`` the host that answered as it was first seen, ``others`` are
-    all other hosts; ``checkpoints`` were kept of this history, the oldest first.
+    all other hosts; ``checkpoints`` were kept of this history since its newest ``acceptance``, the oldest first.
     """
 
     application: str
@@ -84,6 +87,7 @@ class Memory:
     pinned: KnownHost | None = None
     others: Sequence[KnownHost] = ()
     checkpoints: Sequence[KeptCheckpoint] = ()
+    acceptance: Acceptance = NEVER
 
     @property
     def newest(self) -> KeptCheckpoint | None:
@@ -118,6 +122,16 @@ def verdict_in(answer: Answer) -> Verdict | None:
     if answer.get("witness"):
         return Verdict(str(answer["witness"]["outcome"]), str(answer["witness"]["detail"]))
     return Verdict("unjudged", "it said nothing of its history") if "active" in answer else None
+
+
+def _since_acceptance(verdict: Verdict, acceptance: Acceptance) -> Verdict:
+    """The verdict, which goes on telling that somebody accepted this history as it was at some time."""
+    if not acceptance.accepted or verdict.outcome not in ("intact", "first_seen"):
+        return verdict
+    when, who = timestamp(acceptance.accepted), acceptance.accepted_by
+    return Verdict(
+        "accepted", f"{verdict.detail}; judged since {when} only, when {who} accepted what was {acceptance.outcome}"
+    )
 
 
 def untrusted(answers: Mapping[str, Answer]) -> dict[str, Verdict]:
@@ -352,6 +366,7 @@ class Witness:
             next((host for host in hosts if host.id == identity), None),
             tuple(host for host in hosts if host.id != identity),
             tuple(kept.checkpoints(identity, application)) if identity else (),
+            kept.acceptance(identity, application) if identity else NEVER,
         )
 
     def pin(self, answer: Answer, name: str, *, now: int) -> None:
@@ -369,7 +384,7 @@ class Witness:
             newest = memory.newest
             if newest is None or newest.size < found.size:
                 kept.keep_checkpoint(said.host_id, memory.application, self._cosigned(said, found, now), after=newest)
-        return verdict
+        return _since_acceptance(verdict, memory.acceptance)
 
     def judge_answer(
         self, memory: Memory, answer: Answer, name: str, *, now: int, accepted_by: str | None = None
@@ -423,10 +438,12 @@ class Witness:
         so is one whose own chain is broken, or whose checkpoint is not the host's: from that nothing can begin.
         """
         verdict, found = judge(memory, said)
-        if verdict.outcome not in ACCEPTABLE or said.altered or found is None:
+        if verdict.is_trusted:
             return self.judge(memory, said, now=now)
+        if verdict.outcome not in ACCEPTABLE or said.altered or found is None:
+            return Verdict(verdict.outcome, f"{verdict.detail}; not accepted: {_NOT_ACCEPTED}")
         self._begin_anew(memory, said, found, why=verdict, accepted_by=accepted_by, now=now)
-        return Verdict("first_seen", f"accepted by {accepted_by}, was {verdict}")
+        return Verdict("accepted", f"by {accepted_by}, was {verdict}")
 
     def _begin_anew(
         self, memory: Memory, said: Said, found: Checkpoint, *, why: Verdict, accepted_by: str, now: int

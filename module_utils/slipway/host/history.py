@@ -12,7 +12,9 @@ message, artifacts [{path, sha256}], backups [{path, sha256}], smoke_test_passed
 release), policy ({version, digest} of the trust policy that judged it), approvals [{role, holder, digest, created, expires}],
 authorizations [{role, holder, digest}] (of a step back that took them), window ({start, end} of the sharper watch after a deployment, or null), verification (what the steps of the rollback plan said
 after a way back: [{argv, exit_code, output_sha256, passed}]), durations {step_ms: int}, takes_back (the run that a rollback
-took back, or null). A reader takes members that came later (sequence, policy, approvals, authorizations, window, verification) as absent in old records.
+took back, or null), shared_links {path in the release: what its link says} of the description that it was switched under. A
+reader takes members that came later (sequence, policy, approvals, authorizations, window, verification, shared_links) as absent in
+old records.
 """
 
 from __future__ import annotations
@@ -163,7 +165,8 @@ class View:
     ``activations`` are the releases in the order in which they became active; ``bad`` maps each release that was taken
     back to the reason. Both follow from the records alone: link times and directory names say nothing. ``digests`` are those
     of the manifests of ``activations``, one by one; ``highest`` is the newest release that a deployment brought with success;
-    ``used`` are the digests of the rollback authorizations that any transaction took.
+    ``used`` are the digests of the rollback authorizations that any transaction took; ``policy_version`` is the newest version
+    of the trust policy that any record was decided by.
     """
 
     activations: tuple[str, ...] = ()
@@ -174,6 +177,7 @@ class View:
     digests: tuple[str, ...] = ()
     highest: Highest | None = None
     used: frozenset[str] = frozenset()
+    policy_version: int = 0
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> View:
@@ -184,8 +188,10 @@ class View:
         digests: list[str] = []
         highest: Highest | None = None
         used: set[str] = set()
+        policy_version = 0
         for record in records:
             newest = record
+            policy_version = max(policy_version, policy_version_of(record))
             used.update(each["digest"] for each in record.get("authorizations", ()))
             highest = _higher(highest, record)
             if record["status"] == "success":
@@ -202,7 +208,9 @@ class View:
             elif record["previous_release_id"] != release and _was_taken_back(record):
                 bad[release] = str(record["reason"])
         good = next((release for release in reversed(activations) if release not in bad), None)
-        return cls(tuple(activations), bad, last_success, newest, good, tuple(digests), highest, frozenset(used))
+        return cls(
+            tuple(activations), bad, last_success, newest, good, tuple(digests), highest, frozenset(used), policy_version
+        )  # fmt: skip
 
     def past(self, current: str | None) -> Past:
         """What decides how far back this host may go, with the release ``current`` active."""
@@ -220,11 +228,17 @@ class View:
         return None
 
 
+def policy_version_of(record: Record) -> int:
+    """The version of the trust policy that the record was decided by, 0 where it says none."""
+    return int((record.get("policy") or {"version": 0})["version"])
+
+
 class Activity:
-    """What the records say is active, and under which record each release became active, told record by record."""
+    """What the records say is active, under which record each release became active, and by which trust policy."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.active: str | None = None
+        self.policy_version = 0
         self.brought: dict[str, Record] = {}
         for record in records:
             self.add(record)
@@ -232,6 +246,7 @@ class Activity:
     def add(self, record: Record) -> None:
         """Take the next record. A deployment that failed before its switch says nothing of what is active."""
         release, active = record["release_id"], record["active_release_id"]
+        self.policy_version = max(self.policy_version, policy_version_of(record))
         if record["status"] == "failed" and active != release:
             return
         self.active = active

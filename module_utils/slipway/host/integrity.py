@@ -19,6 +19,8 @@ from ..base.fields import RELEASE_ID, Fields
 from ..base.files import read_if_there, read_regular, write_durable
 from ..trust.approval import open_approval
 from ..trust.consent import Scope, judge_approvals
+from ..trust.verify import require_policy_of
+from . import trust_update
 from .evidence import APPROVALS, AUTHORIZATIONS, Evidence, Verified
 from .history import Activity, Record
 from .journal import Journal
@@ -37,7 +39,7 @@ def verify(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, 
     request: application {name}, environment (or null), bytes (bool: also every byte of the release, else its signatures and
     file list only), witnessed ({size} or null) and sizes (of the checkpoints that the controller keeps, the newest and all).
     answer: changed (never), host {id, name, environment}, application, active, release {release_id, outcome, detail}, trust
-    (as `trust` says), history (as `Log.judge` says, with the roots for those sizes that exist),
+    (as `trust` says), policy {version, digest, expires} (null where none can be read), history (as `Log.judge` says, with the roots for those sizes that exist),
     runs [{run_id, controller_id, status, seq}] (of the newest 1,000 records that can be read, oldest first).
     What it finds is its answer; only a request that is not for this host is refused.
     """
@@ -65,6 +67,7 @@ def verify(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, 
         "active": active,
         "release": release,
         "trust": trusted,
+        "policy": _policy(host),
         "history": history,
         "runs": list(runs),
     }
@@ -82,17 +85,22 @@ def trust(places: Places, active: str | None, activity: Activity | None) -> dict
     """Whether what is active may be believed: {release_id, outcome, detail}, ``intact`` when all of this holds.
 
     1. It is what the history says is active, by the same manifest (``active_unrecorded``); not asked without ``activity``.
-    2. The signatures, scope and file list of its manifest hold.
-    3. The approvals under which it became active are kept beside it, and hold (``approvals_altered``).
+    2. The trust policy is none that is older than one that this host has decided by (``policy_version_older``).
+    3. The signatures, scope and file list of its manifest hold.
+    4. Its links to shared paths are those that it was switched with (``shared_paths_changed``).
+    5. The approvals under which it became active are kept beside it, and hold (``approvals_altered``).
     """
     evidence = Evidence(places)
     try:
         brought = _recorded(places, active, activity) if activity else None
+        if activity:
+            require_policy_of(places.host.policy(), activity.policy_version)
         if active is None:
             return {"release_id": None, "outcome": "nothing_active", "detail": ""}
         verified = evidence.verify(active)
         if brought:
             _require_manifest(brought, verified)
+            _require_links(brought, verified)
             _require_approvals(places, brought, verified)
     except Refusal as refusal:
         return {"release_id": active, "outcome": refusal.reason, "detail": str(refusal)}
@@ -142,6 +150,17 @@ def _require_manifest(brought: Record, verified: Verified) -> None:
         )
 
 
+def _require_links(brought: Record, verified: Verified) -> None:
+    """The description beside a release is not signed: what it could let into the tree is held to the history."""
+    if brought.get("shared_links", verified.links) != verified.links:
+        raise Refusal(
+            "shared_paths_changed",
+            expected=f"the shared paths with which {brought['release_id']} became active: {', '.join(brought['shared_links']) or 'none'}",
+            found=", ".join(verified.links) or "none",
+            remedy="Find out who changed application.json beside its manifest; then deploy another release.",
+        )
+
+
 def _require_approvals(places: Places, brought: Record, verified: Verified) -> None:
     """By the policy of then they are judged as they were then; by a later one it is enough that they are still there."""
     named = {each["digest"] for each in brought.get("approvals", ())}
@@ -164,6 +183,13 @@ def _require_approvals(places: Places, brought: Record, verified: Verified) -> N
             found=f"{len(named & found)} of {len(named)}",
             remedy="Find out who changed them; deploying the release again brings them anew.",
         )
+
+
+def _policy(host: Host) -> dict[str, Any] | None:
+    try:
+        return trust_update.summary(host.policy())
+    except Refusal:
+        return None
 
 
 def _run(record: Record) -> dict[str, Any]:

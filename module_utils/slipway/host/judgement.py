@@ -66,6 +66,7 @@ def require_passed(
     }
     approvals: tuple[Approval, ...] = ()
     if not is_rollback:
+        verify.require_policy_of(policy, view.policy_version)
         approvals = verify.require_fresh(manifest, policy, identity.environment, now, given[APPROVALS])
     authorizations = verify.require_in_sequence(
         Scope(manifest, policy, identity.environment, now),

@@ -375,6 +375,7 @@ class Transactions:
             **{key: intent[key] for key in JUDGED if key in intent},
             "window": _window(transaction, common["timestamp"]),
             "verification": verification,
+            "shared_links": Application.parse(**intent["application"]).shared_links(),
             "durations": {**durations, "total_seconds": max(0, self.clock.now() - intent["started"])},
         }
 
@@ -404,6 +405,7 @@ class Transactions:
                 **judged.as_dict(),
                 "window": None,
                 "verification": [],
+                "shared_links": {},
                 "durations": {},
             }
         )

@@ -106,6 +106,17 @@ def require_current(manifest: ReleaseManifest, policy: TrustPolicy, environment:
     policy.require_valid(BUILDER, signers, at=now, what=_WHAT)
 
 
+def require_policy_of(policy: TrustPolicy, newest: int) -> None:
+    """Refuse to decide by a trust policy older than version `newest`, which this host has decided by before."""
+    if policy.version < newest:
+        raise Refusal(
+            "policy_version_older",
+            expected=f"version {newest} of the trust policy or a newer one, as the history of this host names it",
+            found=f"version {policy.version}",
+            remedy="Find out who put the older one back; playbooks/trust.yml brings the newest again.",
+        )
+
+
 def require_approved(
     manifest: ReleaseManifest, policy: TrustPolicy, environment: str, now: int, approvals: Iterable[bytes]
 ) -> tuple[Approval, ...]:

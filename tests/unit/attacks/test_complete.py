@@ -10,7 +10,7 @@ import lines
 import pytest
 
 HERE = Path(__file__).parent
-REASONS = (HERE.parents[1] / "docs/reference/reasons.md").read_text(encoding="utf-8")
+REASONS = (HERE.parents[2] / "docs/reference/reasons.md").read_text(encoding="utf-8")
 TABLES = {
     path.stem: importlib.import_module(path.stem)
     for path in sorted(HERE.glob("test_*.py"))

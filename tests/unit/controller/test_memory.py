@@ -197,7 +197,7 @@ def test_an_acceptance_is_about_one_history_of_one_host(memory):
     memory.accept(HOST, "shop", size=1, outcome="restored", detail="", accepted_by="anna", now=8)
     assert memory.checkpoints("id-1", "shop") == []
     assert memory.checkpoints("id-1", "other") == memory.checkpoints("id-2", "shop") == [KEPT]
-    assert memory.acceptance("id-1", "shop") == Acceptance(size=1, accepted=8)
+    assert memory.acceptance("id-1", "shop") == Acceptance(1, 8, "restored", "anna")
     assert memory.acceptance("id-2", "shop") == Acceptance(size=0, accepted=0)
 
 

@@ -15,9 +15,11 @@ import proofs
 import pytest
 import signed
 from ansible.module_utils.slipway.base import canonical
+from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import run_evidence
 from ansible.module_utils.slipway.controller.holders import Holders
+from ansible.module_utils.slipway.controller.memory import Acceptance
 from ansible.module_utils.slipway.trust import dsse
 from ansible.module_utils.slipway.trust.keys import PublicKey
 from ansible.module_utils.slipway.trust.note import COSIGNATURE, Verifier
@@ -270,6 +272,13 @@ def test_a_record_that_names_no_policy_is_said_to(run):
     for records in run.records.values():
         del records[0]["policy"]
     assert gathered(run).missing[0].startswith("the trust policy of record 5 of prod-1")
+
+
+def test_a_history_that_somebody_accepted_is_told(run):
+    host_id = proofs.HOSTS["prod-1"]
+    accepted = {host_id: Acceptance(2, signed.NOW, "restored", "anna")}
+    told = f"the history of prod-1 is judged since {timestamp(signed.NOW)} only, when anna accepted what was restored"
+    assert gathered(run, accepted=accepted).notes == (told,)
 
 
 def test_a_release_without_an_audit_is_told(run):

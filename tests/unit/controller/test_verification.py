@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.slipway.controller.verification import Finding, Verification
+from ansible.module_utils.slipway.controller.verification import Finding, Verification, beside_policy
 
 
 def answer(**changes):
@@ -29,6 +29,32 @@ def test_a_fleet_of_which_everything_fits_is_intact():
         "prod-1  other        v1      nothing_active  nothing_active  torn     complete",
         "prod-1  shop         v1      intact          intact          intact   complete",
         "everything is intact",
+    ]
+
+
+def test_a_host_whose_policy_is_older_than_the_controllers_is_a_finding():
+    answers = {
+        "prod-1": {"applications": {"shop": {**answer(), "policy": {"version": 1}}}},
+        "prod-2": {"applications": {"shop": {**answer(), "policy": {"version": 2}}}},
+        "prod-3": {"applications": {"shop": {**answer(trust="signature_unknown"), "policy": {"version": 1}}}},
+        "prod-4": {"applications": {"shop": {**answer(), "policy": None}}},
+        "prod-5": {},
+    }
+    judged = Verification(beside_policy(answers, 2))
+    assert [each for each in found(judged) if each[2] == "trust"] == [
+        ("prod-1", "shop", "trust", "policy_behind"),
+        ("prod-3", "shop", "trust", "signature_unknown"),
+    ]
+    assert "make trust-rotate LIMIT=prod-1" in judged.report()
+    assert Verification(beside_policy(answers, 1)).findings != judged.findings
+
+
+def test_what_was_accepted_is_no_finding_and_is_told():
+    judged = verification(shop=answer(witness="accepted"))
+    assert judged.is_intact
+    assert judged.report().splitlines()[-2:] == [
+        "prod-1 shop: history accepted: about witness",
+        "everything else is intact",
     ]
 
 

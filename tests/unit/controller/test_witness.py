@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 import signed
 from ansible.module_utils.slipway.base import canonical
+from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.controller.memory import ControllerState
 from ansible.module_utils.slipway.controller.witness import TRUSTED, Said, Verdict, Witness, compare_runs
 from ansible.module_utils.slipway.host.history import EMPTY_TREE, History, leaf_hash
@@ -388,12 +389,12 @@ def accepted(witness, machine, **options):
 def test_a_restored_host_is_judged_anew_from_what_it_has_once_that_is_accepted(witness, witnessed, ask):
     witnessed.lines = witnessed.lines[:2]
     assert accepted(witness, witnessed) == Verdict(
-        "first_seen",
-        "accepted by anna, was restored: as it was at 2026-11-18T11:06:50Z: 2 records; 4 were kept at 2026-11-18T11:07:00Z",
+        "accepted",
+        "by anna, was restored: as it was at 2026-11-18T11:06:50Z: 2 records; 4 were kept at 2026-11-18T11:07:00Z",
     )
-    assert (ask(), sizes(witness, witnessed)) == ("intact", [2])
+    assert (ask(), sizes(witness, witnessed)) == ("accepted", [2])
     witnessed.record("w3")
-    assert (ask(), sizes(witness, witnessed)) == ("intact", [2, 3])
+    assert (ask(), sizes(witness, witnessed)) == ("accepted", [2, 3])
     acceptance = ControllerState(witness.state).acceptance(ID, "shop")
     assert (acceptance.size, acceptance.accepted) == (2, NOW + 60)
 
@@ -411,8 +412,8 @@ def test_what_was_kept_before_an_acceptance_stays_with_the_reason(witness, witne
 def test_a_new_key_can_be_accepted(witness, witnessed, ask):
     before = PublicKey.of(witnessed.key).hex
     witnessed.key = signed.private_key(22)
-    assert accepted(witness, witnessed).outcome == "first_seen"
-    assert ask() == "intact"
+    assert accepted(witness, witnessed).outcome == "accepted"
+    assert ask() == "accepted"
     with sqlite3.connect(witness.state / "state.sqlite") as connection:
         assert connection.execute("SELECT previous_key FROM acceptances").fetchone() == (before,)
 
@@ -422,14 +423,14 @@ def test_a_new_machine_in_the_place_of_another_can_be_accepted(tmp_path, witness
     new.record("v1")
     assert ask(new) == "key_changed"
     accepted(witness, new)
-    assert ask(new) == "intact"
+    assert ask(new) == "accepted"
 
 
 def test_a_lost_witness_key_is_replaced_by_accepting(witness, witnessed, ask):
     witness.key_path.unlink()
     assert ask() == "unknown_witness"
     accepted(witness, witnessed)
-    assert ask() == "intact"
+    assert ask() == "accepted"
 
 
 def test_accepting_what_is_intact_changes_nothing(witness, witnessed):
@@ -437,8 +438,27 @@ def test_accepting_what_is_intact_changes_nothing(witness, witnessed):
     assert sizes(witness, witnessed) == [1, 2, 4]
 
 
+def test_a_rewritten_history_is_never_accepted(witness, witnessed):
+    witnessed.lines = recomputed([edited(line) for line in witnessed.lines])
+    assert accepted(witness, witnessed).outcome == "rewritten"
+    assert witness.memory().acceptance(ID, "shop").accepted == 0
+    assert sizes(witness, witnessed) == [1, 2, 4]
+
+
+def test_what_was_accepted_is_told_for_ever_by_whom_and_what_it_was(witness, witnessed, ask):
+    witnessed.lines = witnessed.lines[:2]
+    accepted(witness, witnessed)
+    witnessed.record("w3")
+    memory = witness.recall("prod-1", "shop")
+    verdict = witness.judge(memory, Said(ID, "prod-1", witnessed.log(memory.witnessed())), now=NOW + 90)
+    assert verdict == Verdict(
+        "accepted", f"3 records; judged since {timestamp(NOW + 60)} only, when anna accepted what was restored"
+    )
+
+
 def test_a_broken_chain_or_a_foreign_checkpoint_is_not_accepted(witness, witnessed):
-    assert accepted(witness, witnessed, altered=Verdict("rewritten", "line 2")) == Verdict("rewritten", "line 2")
+    refused = accepted(witness, witnessed, altered=Verdict("rewritten", "line 2"))
+    assert (refused.outcome, refused.detail.startswith("line 2; not accepted: ")) == ("rewritten", True)
     memory = witness.recall("prod-1", "shop")
     for log, outcome in ((None, "truncated"), ({**witnessed.log(), "checkpoint": "no note"}, "foreign_checkpoint")):
         assert witness.accept(memory, Said(ID, "prod-1", log), accepted_by="anna", now=NOW).outcome == outcome
@@ -598,7 +618,7 @@ def test_runs_that_differ_can_be_accepted_while_the_history_is_intact(memory, wi
     remembered = witness.recall("prod-1", "shop")
     assert [kept.size for kept in remembered.checkpoints] == [4]
     found = witness.verified(remembered, answer, "prod-1", **options)
-    assert (found["witness"]["outcome"], found["own_runs"]["outcome"]) == ("intact", "complete")
+    assert (found["witness"]["outcome"], found["own_runs"]["outcome"]) == ("accepted", "complete")
 
 
 def test_runs_that_differ_are_not_accepted_while_the_history_is_not_trusted(memory, witness, witnessed):

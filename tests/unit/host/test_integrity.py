@@ -95,6 +95,15 @@ def test_another_manifest_under_the_same_name_shows(two):
     assert verify(two)["trust"]["outcome"] != "intact"
 
 
+def test_a_link_that_only_the_unsigned_description_allows_shows(two):
+    described = two.places.manifests / "v2/application.json"
+    document = json.loads(described.read_bytes())
+    document["description"]["shared_paths"] = ["sitecustomize.py"]
+    described.write_bytes(canonical.encode(document))
+    (two.release("v2") / "sitecustomize.py").symlink_to("../../shared/sitecustomize.py")
+    assert verify(two)["trust"]["outcome"] == "shared_paths_changed"
+
+
 def test_a_failed_check_makes_no_moved_link_right(two):
     two.places.current.unlink()
     two.places.current.symlink_to("releases/v1")

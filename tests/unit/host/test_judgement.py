@@ -401,3 +401,26 @@ def test_after_a_rotation_it_is_enough_that_the_approvals_are_still_there(asking
     assert approved()["outcome"] == "intact"
     kept(asking, "v1")[0].write_bytes(b"{}")
     assert approved()["outcome"] == "approvals_altered"
+
+
+def put_policy(site, version):
+    document = signed.policy_document(
+        environments={"prod": signed.environment(), "staging": signed.environment()}, version=version
+    )
+    path = site.host.configuration / "trust-policy.dsse.json"
+    path.write_bytes(signed.policy_envelope(document))
+
+
+def test_an_older_policy_that_was_put_back_decides_no_deployment_and_shows(site):
+    put_policy(site, 2)
+    for number in (1, 2):
+        site.build(f"v{number}", V1)
+        deploy(site, f"v{number}", f"run-{number}")
+    put_policy(site, 1)
+    site.build("v3", V3)
+    assert site.stage("v3")["reason"] == "policy_version_older"
+    found = handle({"operation": "verify", "application": {"name": "shop"}, "bytes": True, "sizes": []}, site.host)
+    assert (found["trust"]["outcome"], found["policy"]["version"]) == ("policy_version_older", 1)
+    assert not site.rollback("v1").get("failed")  # nobody is held on a bad release by it
+    put_policy(site, 3)
+    assert not site.stage("v3").get("failed")
