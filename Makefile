@@ -174,6 +174,7 @@ bench: venv lab ## Measure deploys and rollbacks on the lab's prod group
 	@command -v rsync >/dev/null || $(PYTHON) -m lab install rsync
 	$(VENV)/bin/python -m tests.bench
 	$(VENV)/bin/python -m tests.bench.history
+	$(VENV)/bin/python -m tests.bench.approvals
 
 ## The release pipeline; each step runs those before it (APPLICATION= SOURCE= RELEASE_ID= TYPE=major|minor|hotfix BUILD_ID= TICKETS= OPTIONS=)
 release-audit: venv ## 1. Test the source and bundle the evidence: release/audit_<time>/
