@@ -83,7 +83,9 @@ def test_a_deploy_runs_at_most_four_modules_on_a_host(hello: Application, capsys
 def test_the_status_table_shows_every_host_and_json_is_there_on_request(hello: Application) -> None:
     table = hello.operator.play("playbooks/status.yml")
     for host in hello.fleet.names():
-        assert re.match(rf"{host} v2 \S+Z \S+ success intact v1 - \S+ until \S+$", table.row(host)), table.row(host)
+        assert re.match(rf"{host} v2 \S+Z \S+ success intact intact v1 - \S+ until \S+ \S+Z$", table.row(host)), (
+            table.row(host)
+        )
     answer = hello.operator.play("playbooks/status.yml", "-l", "prod", "-e", "release_status_format=json")
     assert answer.says('"prod-1": {', '"active": "v2"', '"last_good": "v2"', '"previous": "v1"')
 

@@ -205,6 +205,7 @@ def test_the_fleet_is_shown_in_this_table(golden):
         "active": NEW, "since": "2026-11-21T04:06:55Z", "deployed_by": "anna", "health": {"outcome": "success"}, "previous": OLD,
         "bad": {}, "witness": INTACT,
         "policy": {"version": 2, "digest": "d" * 64, "expires": "2028-11-20T04:06:55Z", "problem": None},
+        "trust": {"outcome": "intact", "detail": "12 files"}, "bytes_checked": "2026-11-21T04:06:55Z",
     }  # fmt: skip
     nothing = {
         "active": None, "since": None, "deployed_by": None, "health": None, "previous": None, "bad": {},
@@ -212,7 +213,16 @@ def test_the_fleet_is_shown_in_this_table(golden):
     }  # fmt: skip
     answers = {
         "prod-1": served,
-        "prod-2": {**served, "active": OLD, "previous": None, "bad": {NEW: "health_failed", "v1.1.0": "taken_back"}},
+        "prod-2": {
+            **served,
+            "active": OLD,
+            "previous": None,
+            "trust": {
+                "outcome": "release_mismatch",
+                "detail": "release_mismatch: expected the manifest of v1; found that of v2. …",
+            },
+            "bad": {NEW: "health_failed", "v1.1.0": "taken_back"},
+        },
         "prod-3": {
             **served,
             "health": {"outcome": "failure"},

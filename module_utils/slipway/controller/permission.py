@@ -6,6 +6,7 @@ Nothing here lets a release pass: every host judges by its own policy, history a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -148,7 +149,7 @@ def signed_for(
 ) -> dict[str, list[str]]:
     """What travels with a request about the release: {approvals, authorizations}, envelopes as text.
 
-    Those for the environment that have not expired, the newest first, as many as a host takes. Who signed them is for the
+    Those for the environment that have not expired, as many as a host takes. Who signed them is for the
     host to judge.
     """
     approvals: list[Approval] = []
@@ -163,5 +164,11 @@ def signed_for(
 
 
 def _newest(given: Iterable[Approval | Authorization], environment: str, now: int) -> list[str]:
+    """The newest of each holder in each role before anybody's second one: nobody's many shut out another's only one."""
     here = [each for each in given if each.environment == environment and seconds_of(each.expires) > now]
-    return [each.envelope.decode() for each in sorted(here, key=lambda each: each.created, reverse=True)[:MAX_GIVEN]]
+    before: Counter[tuple[str, str]] = Counter()
+    ranked = []
+    for each in sorted(here, key=lambda each: each.created, reverse=True):
+        ranked.append((before[each.role, each.holder], each))
+        before[each.role, each.holder] += 1
+    return [each.envelope.decode() for _rank, each in sorted(ranked, key=lambda pair: pair[0])[:MAX_GIVEN]]

@@ -13,22 +13,36 @@ from ..base.table import table
 
 
 def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line a host from the answers of ``status.inspect``; a host without an answer is shown as unreachable."""
+    """One line a host from the answers of ``status.inspect``; a host without an answer is shown as unreachable.
+
+    ``trust`` is what the host found of signatures, list and approvals just now, ``checked`` when it last looked at every byte.
+    """
     rows = []
     for name, answer in sorted(answers.items()):
         if "active" not in answer:
             history = (answer.get("witness") or {"outcome": "?"})["outcome"]
-            rows.append((name, "?", "?", "?", answer.get("reason", "unreachable"), history, "?", "?", "?"))
+            rows.append((name, "?", "?", "?", answer.get("reason", "unreachable"), "?", history, "?", "?", "?", "?"))
             continue
         health = answer.get("health") or {"outcome": "-"}
         rows.append(
             (
                 name, answer["active"] or "-", answer["since"] or "-", answer["deployed_by"] or "-", health["outcome"],
-                (answer.get("witness") or {"outcome": "-"})["outcome"], answer["previous"] or "-", ", ".join(answer["bad"]) or "-",
-                _policy(answer.get("policy")),
+                (answer.get("trust") or {"outcome": "-"})["outcome"], (answer.get("witness") or {"outcome": "-"})["outcome"], answer["previous"] or "-", ", ".join(answer["bad"]) or "-",
+                _policy(answer.get("policy")), answer.get("bytes_checked") or "-",
             )
         )  # fmt: skip
-    return table(("host", "release", "since", "by", "health", "history", "previous", "bad", "policy"), rows)
+    return table(
+        ("host", "release", "since", "by", "health", "trust", "history", "previous", "bad", "policy", "checked"), rows
+    )
+
+
+def distrusted_lines(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each host that does not find what it serves to be what was signed, with what to look at next."""
+    return [
+        f"trust of {host}: {found['detail']} ansible-playbook playbooks/verify.yml -l {host}"
+        for host, answer in sorted(answers.items())
+        if (found := answer.get("trust")) and found["outcome"] not in ("intact", "nothing_active")
+    ]
 
 
 def _policy(policy: Mapping[str, Any] | None) -> str:

@@ -417,9 +417,20 @@ def _proven(line: Mapping[str, Any], signed: checkpoint.Checkpoint) -> Record:
 
 
 def write(path: Path, data: bytes, *, mode: int, check: bool) -> bool:
-    """Write a file where it has other content (with ``check``, only say so); True when it has."""
-    if read_if_there(path, limit=MAX_ARCHIVE_BYTES, what="evidence") == data:
+    """Write a file where it has other content (with ``check``, only say so); True when it has.
+
+    Only a file of the same kind, by its first two bytes, is replaced: a wrong path must not cost another file.
+    """
+    there = read_if_there(path, limit=MAX_ARCHIVE_BYTES, what="evidence")
+    if there == data:
         return False
+    if there is not None and there[:2] != data[:2]:
+        raise Refusal(
+            "output_exists",
+            expected=f"no file at {path}, or an older export of the same",
+            found="a file of another kind",
+            remedy="Give another path (OUTPUT=), or move the file away.",
+        )
     if not check:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         with full_disk_is_a_refusal(path.parent, what=f"write {path.name}"):

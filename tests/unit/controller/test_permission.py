@@ -13,6 +13,7 @@ from ansible.module_utils.slipway.controller import deployment, permission
 from ansible.module_utils.slipway.controller.deployment import Controller
 from ansible.module_utils.slipway.controller.memory import Process
 from ansible.module_utils.slipway.host.judgement import MAX_GIVEN
+from ansible.module_utils.slipway.trust.approval import open_approval
 from releases import V1, V2, V3
 
 BOTH = [{"role": "engineering_lead", "threshold": 1}, {"role": "risk_manager", "threshold": 1}]
@@ -211,3 +212,15 @@ def test_no_more_travels_than_a_host_takes_and_the_newest_first(site):
     given = permission.signed_for(site.catalogue, "shop", digest, "prod", now)["approvals"]
     assert len(given) == MAX_GIVEN
     assert permission.open_approval(given[0].encode())[1].created == timestamp(now)
+
+
+def test_one_holders_many_approvals_shut_out_nobodys_only_one(site):
+    site.build("v1", V1)
+    approve(site, "v1", "risk")
+    now = site.host.clock.now()
+    for later in range(MAX_GIVEN + 4):
+        approve(site, "v1", "lead", created=timestamp(now + later))
+    digest = site.catalogue.manifest("shop", "v1").digest
+    sent = permission.signed_for(site.catalogue, "shop", digest, "prod", now)["approvals"]
+    assert len(sent) == MAX_GIVEN
+    assert "risk_manager" in {open_approval(envelope.encode())[1].role for envelope in sent}

@@ -28,18 +28,20 @@ def test_a_status_table_has_a_line_for_every_host_also_for_those_without_an_answ
     answer = {
         "active": "v2", "since": "2026-11-21T03:12:56Z", "deployed_by": "anna", "health": {"outcome": "success"},
         "previous": "v1", "bad": {"v3": "health_failed", "v4": "x"}, "witness": {"outcome": "intact", "detail": ""},
+        "trust": {"outcome": "file_changed", "detail": "x"}, "bytes_checked": "2026-11-21T04:00:00Z",
         "policy": {"version": 2, "expires": "2028-11-20T04:06:55Z", "problem": None},
     }  # fmt: skip
     new = {"active": None, "since": None, "deployed_by": None, "health": None, "previous": None, "bad": {}}
     shown = status_table({"prod-2": new, "prod-1": answer, "prod-3": {}, "prod-4": {"reason": "format_unknown"}})
     assert [line.split() for line in shown.splitlines()] == [
-        ["host", "release", "since", "by", "health", "history", "previous", "bad", "policy"],
+        ["host", "release", "since", "by", "health", "trust", "history", "previous", "bad", "policy", "checked"],
         [
             "prod-1",
             "v2",
             "2026-11-21T03:12:56Z",
             "anna",
             "success",
+            "file_changed",
             "intact",
             "v1",
             "v3,",
@@ -47,10 +49,11 @@ def test_a_status_table_has_a_line_for_every_host_also_for_those_without_an_answ
             "2",
             "until",
             "2028-11-20",
+            "2026-11-21T04:00:00Z",
         ],
-        ["prod-2", "-", "-", "-", "-", "-", "-", "-", "-"],
-        ["prod-3", "?", "?", "?", "unreachable", "?", "?", "?", "?"],
-        ["prod-4", "?", "?", "?", "format_unknown", "?", "?", "?", "?"],
+        ["prod-2", *["-"] * 10],
+        ["prod-3", "?", "?", "?", "unreachable", *["?"] * 6],
+        ["prod-4", "?", "?", "?", "format_unknown", *["?"] * 6],
     ]
 
 

@@ -298,8 +298,8 @@ def test_an_archive_is_written_once(tmp_path):
     assert not path.parent.exists()
     assert run_evidence.write(path, b"one", mode=0o644, check=False)
     assert not run_evidence.write(path, b"one", mode=0o644, check=False)
-    assert run_evidence.write(path, b"two", mode=0o644, check=False)
-    assert path.read_bytes() == b"two"
+    assert run_evidence.write(path, b"once more", mode=0o644, check=False)
+    assert path.read_bytes() == b"once more"
 
 
 # What the script sees
@@ -707,3 +707,16 @@ def test_verifying_writes_nothing_into_it(directory, tools):
     before = {path: path.stat().st_mtime_ns for path in Path(directory).rglob("*")}
     proofs.verify(directory, tools)
     assert {path: path.stat().st_mtime_ns for path in Path(directory).rglob("*")} == before
+
+
+def test_a_file_of_another_kind_is_never_replaced(tmp_path):
+    path = tmp_path / "hosts"
+    path.write_bytes(b"127.0.0.1 localhost\n")
+    for check in (True, False):
+        with pytest.raises(Refusal) as refusal:
+            run_evidence.write(path, b"\x1f\x8bnew", mode=0o644, check=check)
+        assert refusal.value.reason == "output_exists"
+    assert path.read_bytes() == b"127.0.0.1 localhost\n"
+    path.write_bytes(b"\x1f\x8bold")
+    assert run_evidence.write(path, b"\x1f\x8bnew", mode=0o644, check=False)
+    assert path.read_bytes() == b"\x1f\x8bnew"
