@@ -160,7 +160,7 @@ types: dev ## mypy
 
 unit: dev ## pytest without hosts, with branch coverage
 	@for tool in openssl strace; do command -v $$tool >/dev/null || $(PYTHON) -m lab install $$tool; done
-	coverage run -m pytest -q tests/unit tests/modules tests/contract tests/golden
+	pytest -q -n auto --cov --cov-branch --cov-report= tests/unit tests/modules tests/contract tests/golden
 	coverage report
 	coverage json -q -o - | $(VENV)/bin/python tests/coverage_gate.py
 
