@@ -41,7 +41,7 @@ _REMEDIES: Final = {
     (
         "history",
         "unknown_witness",
-    ): "If .slipway/keys/witness.pem was lost: {verify} -l {host} -e history_accept=true. If not, find out who changed .slipway/state.sqlite.",
+    ): "If .slipway/witness.pem was lost: {verify} -l {host} -e history_accept=true. If not, find out who changed .slipway/state.sqlite.",
     ("history", "unjudged"): "Mend the controller's state directory, then run the same command again.",
     ("history", None): _EVIDENCE,
     (

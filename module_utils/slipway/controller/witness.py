@@ -326,7 +326,7 @@ class Witness:
 
     @property
     def key_path(self) -> Path:
-        return self.state / "keys/witness.pem"
+        return self.state / "witness.pem"
 
     def memory(self) -> ControllerState:
         """What the controller keeps."""
