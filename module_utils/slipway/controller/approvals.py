@@ -39,7 +39,7 @@ def receive(file: Path, catalogue: Catalogue, policy: TrustPolicy, *, now: int, 
 
     The release that it names must be in the catalogue.
     """
-    envelope = read_regular(file, limit=MAX_AUTHORIZATION_BYTES, what="approval that was sent")
+    envelope = read_regular(file, limit=MAX_AUTHORIZATION_BYTES, what="signed file")
     what = _kind(envelope)
     consent = open_approval(envelope)[1] if what == APPROVAL else open_authorization(envelope)[1]
     manifest = _manifest_with(catalogue, consent, policy)

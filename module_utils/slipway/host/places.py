@@ -99,7 +99,7 @@ class Host:
                 "trust_directory_writable",
                 expected=f"{place} owned by uid {self.uid} and writable by nobody else",
                 found=f"uid {status.st_uid}, mode {status.st_mode & 0o7777:04o}",
-                remedy="Find out who changed it, then run playbooks/bootstrap.yml for this host.",
+                remedy=f"Find out who changed it and compare what is in it with another host; then chown root {place} and chmod go-w {place}.",
             )
 
 

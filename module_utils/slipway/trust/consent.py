@@ -209,7 +209,7 @@ def _require_holder(kind: str, scope: Scope, signed: dsse.Envelope, consent: App
 def _require_signature(kind: str, scope: Scope, signed: dsse.Envelope, consent: Approval | Authorization) -> None:
     policy, remedy = scope.policy, _REMEDIES[kind]
     if consent.digest in policy.revoked_payloads:
-        raise _uncounted(f"{kind}_revoked", f"a {kind} that the trust policy does not revoke", consent.digest, remedy)
+        raise _uncounted(f"{kind}_revoked", f"an {kind} that the trust policy does not revoke", consent.digest, remedy)
     named = f"a signature by a key of {consent.holder} in the role {consent.role}"
     role = policy.roles.get(consent.role)
     keys = [key for key in role.keys if key.holder == consent.holder] if role else []
@@ -229,7 +229,7 @@ def _require_signature(kind: str, scope: Scope, signed: dsse.Envelope, consent: 
         expected = f"{named} valid at {consent.created} and at {timestamp(scope.now)}"
         raise _uncounted("key_outside_validity", expected, found, remedy)
     if consent.holder in _builders(scope):
-        raise _uncounted(f"{kind}_by_builder", f"a {kind} by somebody other than its builder", consent.holder, remedy)
+        raise _uncounted(f"{kind}_by_builder", f"an {kind} by somebody other than its builder", consent.holder, remedy)
 
 
 def _signers_of_any_role(policy: TrustPolicy, signed: dsse.Envelope) -> list[str]:
@@ -243,23 +243,23 @@ def _require_scope(kind: str, scope: Scope, consent: Approval | Authorization) -
     # Each reason stands in a place of its own, where the references find it.
     manifest, remedy = scope.manifest, _REMEDIES[kind]
     if consent.manifest_digest != manifest.digest:
-        expected = f"a {kind} for {manifest.release_id}, by the digest {manifest.digest}"
+        expected = f"an {kind} for {manifest.release_id}, by the digest {manifest.digest}"
         raise _uncounted(f"{kind}_of_another_release", expected, consent.manifest_digest, remedy)
     if consent.application != manifest.application:
-        expected = f"a {kind} for the application {manifest.application}"
+        expected = f"an {kind} for the application {manifest.application}"
         raise _uncounted(f"{kind}_of_another_application", expected, consent.application, remedy)
     if consent.environment != scope.environment:
-        expected = f"a {kind} for the environment {scope.environment}"
+        expected = f"an {kind} for the environment {scope.environment}"
         raise _uncounted(f"{kind}_of_another_environment", expected, consent.environment, remedy)
 
 
 def _require_time(kind: str, scope: Scope, consent: Approval | Authorization) -> None:
     remedy = _REMEDIES[kind]
     if seconds_of(consent.created) > scope.now + CLOCK_TOLERANCE_SECONDS:
-        expected = f"a {kind} created by {timestamp(scope.now)} and at most {CLOCK_TOLERANCE_SECONDS} s later"
+        expected = f"an {kind} created by {timestamp(scope.now)} and at most {CLOCK_TOLERANCE_SECONDS} s later"
         raise _uncounted(f"{kind}_from_future", expected, consent.created, "Compare the clocks.")
     if scope.now >= seconds_of(consent.expires):
-        expected = f"a {kind}, valid at {timestamp(scope.now)}"
+        expected = f"an {kind}, valid at {timestamp(scope.now)}"
         raise _uncounted(f"{kind}_expired", expected, f"its end at {consent.expires}", remedy)
 
 
