@@ -18,7 +18,7 @@ from ansible.plugins.action import ActionBase
 from .base.errors import Refusal
 from .controller.deployment import Controller
 from .controller.memory import Process
-from .controller.witness import Memory, Witness, host_of
+from .controller.witness import Memory, Verdict, Witness, host_of
 
 LIBRARY = Path(__file__).resolve().parents[2] / "library"
 SPEC_KEYS = ("type", "elements", "required", "default", "choices")
@@ -65,7 +65,11 @@ class HostAction(ActionBase):  # type: ignore[misc]
         """Run the module, told what was witnessed last. A host that turns out to be another one is asked again, if it was only asked."""
         witness = Witness(self.state_directory(task_vars))
         name, application = str(task_vars["inventory_hostname"]), str(arguments["application"])
-        memory = witness.recall(name, application)
+        try:
+            memory = witness.recall(name, application)
+        except (Refusal, OSError) as error:  # a plan refuses what is not judged; a way back is not held up by it
+            answer = self._execute_module(module_args=dict(arguments), task_vars=task_vars)
+            return {**answer, "witness": Verdict("unjudged", str(error)).as_dict()}
         answer = self._asked(arguments, memory, task_vars)
         host_id = host_of(answer, memory)
         if host_id and (memory.pinned is None or memory.pinned.id != host_id):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import doors
 import plugins
 import pytest
@@ -105,6 +107,15 @@ def test_the_answer_comes_with_the_verdict_on_the_history(deployed, plugin, chec
     answers = [plugin(check=check), plugin(check=check)]
     assert [answer["witness"]["outcome"] for answer in answers] == ["first_seen", "intact"]
     assert doors.undocumented(NAME, answers[0]) == set()
+
+
+def test_a_controller_that_cannot_remember_asks_all_the_same_and_judges_nothing(deployed, plugin):
+    memory = Path(deployed.variables("prod-1")["slipway_state_directory"]) / "state.sqlite"
+    memory.parent.mkdir(exist_ok=True)
+    memory.write_bytes(b"garbage " * 200)
+    answer = plugin()
+    assert (answer["active"], answer["witness"]["outcome"]) == ("v1", "unjudged")
+    assert "controller_memory_unusable" in answer["witness"]["detail"]
 
 
 def test_a_host_is_asked_once_and_once_more_only_when_it_turns_out_to_be_another(deployed, plugin, monkeypatch):

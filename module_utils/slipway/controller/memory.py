@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,12 +150,19 @@ class ControllerState:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
-            with connection:
+            with (
+                closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)) as connection,
+                connection,
+            ):
                 yield connection
-        finally:
-            connection.close()
+        except sqlite3.Error as error:
+            raise Refusal(
+                "controller_memory_unusable",
+                expected=f"this controller's memory in {self.path}",
+                found=str(error),
+                remedy="Mend the disk, or put the file back from a backup. Without it, moved away, every host is seen as if for the first time.",
+            ) from error
 
     def controller_id(self) -> str:
         with self._connection() as connection:

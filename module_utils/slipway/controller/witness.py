@@ -23,7 +23,6 @@ unjudged            the controller's own memory could not be read or written
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -395,7 +394,7 @@ class Witness:
             if said and accepted_by:
                 return self.accept(memory, said, accepted_by=accepted_by, now=now)
             return self.judge(memory, said, now=now) if said else None
-        except (Refusal, OSError, sqlite3.Error) as error:
+        except (Refusal, OSError) as error:
             return Verdict("unjudged", str(error))
 
     def verified(

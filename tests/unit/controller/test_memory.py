@@ -212,3 +212,10 @@ def test_the_runs_that_a_host_recorded_are_remembered(memory):
     assert memory.recorded_runs("id-1", "shop", since=1_795_000_000) == [second]
     assert memory.recorded_runs("id-2", "shop", since=0) == []
     assert memory.run_ids("shop") == {first, second}
+
+
+def test_a_memory_that_is_no_database_is_refused_with_its_path(tmp_path):
+    (tmp_path / "state.sqlite").write_text("garbage, and more of it than a header of a database has room for " * 20)
+    with pytest.raises(Refusal) as refusal:
+        ControllerState(tmp_path)
+    assert (refusal.value.reason, "state.sqlite" in str(refusal.value)) == ("controller_memory_unusable", True)

@@ -513,7 +513,8 @@ def test_a_memory_that_cannot_be_written_is_told_and_does_not_undo_what_the_host
     witnessed.record("v5")
     answer = {"log": witnessed.log(memory.witnessed())}
     altered_memory(witness, "DROP TABLE checkpoints")
-    assert witness.judge_answer(memory, answer, "prod-1", now=NOW) == Verdict("unjudged", "no such table: checkpoints")
+    verdict = witness.judge_answer(memory, answer, "prod-1", now=NOW)
+    assert (verdict.outcome, "no such table: checkpoints" in verdict.detail) == ("unjudged", True)
 
 
 ANYTHING = st.recursive(
