@@ -89,7 +89,7 @@ def shop(trust: Trust) -> Application:
     """Return an application that serves `two` on prod, after `one`."""
     shop = trust.operator.application("rotated", PROD)
     for release_id in ("one", "two"):
-        shop.make(release_id)
+        shop.make(release_id, approved=False)
         shop.deploy(release_id, limit="prod")
     return shop
 
@@ -154,7 +154,7 @@ def test_deploys_go_on_while_the_fleet_is_mixed_as_far_as_each_host_believes(tru
         (trust.operator.state / "keys/builder.pem").read_bytes()
     )
     (trust.operator.state / "keys/builder.pem").write_bytes((trust.operator.state / "keys/build-2.pem").read_bytes())
-    shop.make("three")
+    shop.make("three", approved=False)
     shop.deploy("three", limit="prod-1,prod-2")
     refused = shop.deploy("three", limit="prod-3", code=2)
     assert refused.says("signature_unknown")
@@ -178,7 +178,7 @@ def test_a_new_release_by_the_retired_key_is_refused(trust: Trust, shop: Applica
     policy = trust.operator.state / "trust/trust-policy.dsse.json"
     current = policy.read_bytes()
     policy.write_bytes((trust.operator.state / "trust/1.trust-policy.dsse.json").read_bytes())
-    shop.make("stolen")
+    shop.make("stolen", approved=False)
     refused = shop.deploy("stolen", limit="prod-1", code=2)
     policy.write_bytes(current)
     assert refused.says("key_outside_validity")
