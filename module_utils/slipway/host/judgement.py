@@ -65,8 +65,8 @@ def require_passed(
         kind: [*_given(request, kind), *evidence.consents(release_id, kind)] for kind in (APPROVALS, AUTHORIZATIONS)
     }
     approvals: tuple[Approval, ...] = ()
+    verify.require_policy_of(policy, view.policy_version)
     if not is_rollback:
-        verify.require_policy_of(policy, view.policy_version)
         approvals = verify.require_fresh(manifest, policy, identity.environment, now, given[APPROVALS])
     authorizations = verify.require_in_sequence(
         Scope(manifest, policy, identity.environment, now),
