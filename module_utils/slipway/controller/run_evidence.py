@@ -419,12 +419,12 @@ def _proven(line: Mapping[str, Any], signed: checkpoint.Checkpoint) -> Record:
 def write(path: Path, data: bytes, *, mode: int, check: bool) -> bool:
     """Write a file where it has other content (with ``check``, only say so); True when it has.
 
-    Only a file of the same kind, by its first two bytes, is replaced: a wrong path must not cost another file.
+    Only a file of the same kind, by its first byte, is replaced: a wrong path must not cost another file.
     """
     there = read_if_there(path, limit=MAX_ARCHIVE_BYTES, what="evidence")
     if there == data:
         return False
-    if there is not None and there[:2] != data[:2]:
+    if there is not None and there[:1] != data[:1]:
         raise Refusal(
             "output_exists",
             expected=f"no file at {path}, or an older export of the same",

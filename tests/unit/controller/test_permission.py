@@ -224,3 +224,13 @@ def test_one_holders_many_approvals_shut_out_nobodys_only_one(site):
     sent = permission.signed_for(site.catalogue, "shop", digest, "prod", now)["approvals"]
     assert len(sent) == MAX_GIVEN
     assert "risk_manager" in {open_approval(envelope.encode())[1].role for envelope in sent}
+
+
+def test_readiness_has_a_row_for_the_approvals_that_are_missing(site, set_policy):
+    site.build("v1", V1)
+    policy, now = set_policy(require=BOTH), site.host.clock.now()
+    judgement = deployment.judge_readiness(
+        "shop", site.catalogue, policy, {"prod-1": site.witnessed(preflight=True)}, requested="v1", now=now
+    )
+    row = next(each for _host, each in judgement.rows if each.check == "approvals")
+    assert (row.subject, row.status, "approval_missing" in row.found) == ("v1", "FAIL", True)

@@ -73,3 +73,5 @@ def test_who_built_and_who_approved_are_named_while_they_are_known(site):
     assert "by CI <ci@example.org>, valid until" in text(people)
     assert "approvals   lead, engineering_lead; risk, risk_manager" in text(Holders())
     assert "example.org" not in text(Holders())
+    records[0]["authorizations"] = [{"role": "engineering_lead", "holder": "lead"}]
+    assert "authorized  Ann Lee <ann@example.org>, engineering_lead" in text(people)
