@@ -147,7 +147,7 @@ def test_a_request_in_flight_is_answered_while_a_deployment_restarts_the_unit(he
 
 
 def test_systemd_knows_how_long_the_start_took(hello: Application) -> None:
-    asked = "from slipway import command, service; print(service.Service('e2e-unit.service', command.run).startup_milliseconds())"
+    asked = "from slipway.base import command; from slipway.application import service; print(service.Service('e2e-unit.service', command.run).startup_milliseconds())"
     done = hello.fleet.inside(HOST, f'PYTHONPATH=/usr/lib/slipway/slipway.pyz python3 -c "{asked}"')
     assert 0 < int(done.stdout) < 60_000
 
