@@ -77,6 +77,7 @@ class Intent:
 
     ``artifacts`` are [{path, sha256}] of the release's declared members; ``watch_hours`` is for how long the release is
     watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left.
+    ``share`` is the percentage of its work that the application takes on until the rollout says otherwise, None for all.
     """
 
     release_id: str
@@ -88,6 +89,7 @@ class Intent:
     judged: Judged
     watch_hours: int = 0
     verification_steps: Sequence[Step] = ()
+    share: int | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ class Transactions:
                         **intent.judged.as_dict(),
                         "watch_hours": intent.watch_hours,
                         "verification_steps": [step.as_dict() for step in intent.verification_steps],
+                        "share": intent.share,
                         "started": self.clock.now(),
                     }
                 )
@@ -175,9 +178,17 @@ class Transactions:
     def switch(self, transaction: Transaction, replacements: Sequence[Replacement]) -> Transaction:
         """The rename. After it the new release is active; before it nothing was."""
         began = self.clock.elapsed()
+        self.tell_share(transaction.intent["share"])
         point_link(self.places.current, RELEASES + transaction.intent["release_id"])
         self.backups.replace(replacements)
         return self._reach(transaction, "switched", switch_ms=self._milliseconds_since(began))
+
+    def tell_share(self, share: int | None) -> None:
+        """Let the application know that it is to take on ``share`` percent of its work; None or 100 for all of it."""
+        if share in (None, 100):
+            remove_durable(self.places.share)
+        else:
+            write_durable(self.places.share, f"{share}\n".encode(), mode=0o644)
 
     def start(self, transaction: Transaction, application: Application) -> tuple[Transaction, Verdict]:
         """Let the unit run the new release and judge its health."""
@@ -224,6 +235,7 @@ class Transactions:
             transaction = self._reach(transaction, "reverted", status="failed", reason=reason, message=message)
             return TakenBack(self._finish(transaction), self.judge(application))
         transaction = self._reach(transaction, "reverting", status=status, reason=reason, message=message)
+        self.tell_share(None)
         # A crash between two files and the next step shows in no step, nor in the link of a release deployed again.
         message = self._restore_files(transaction, message)
         if moved:
@@ -303,6 +315,7 @@ class Transactions:
                 remove_temporary(replaced.parent, glob.escape(replaced.name))
             return
         self.journal.close()
+        self.tell_share(None)
         remove_durable(self.places.way_back)
         if self.places.lease.exists():
             recorded = {record["transaction"] for record in self.history.records()}
@@ -317,6 +330,7 @@ class Transactions:
         if last is None or last["transaction"] != transaction.id:
             last = self._with_reserve(lambda: self.history.append(self._record(transaction)))
         self.sign()
+        self.tell_share(None)
         remove_durable(self.places.way_back)
         self.leases.release(transaction.run_id)
         self.journal.close()
