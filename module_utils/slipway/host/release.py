@@ -149,8 +149,7 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
     with exchange.locked():
         recovered = exchange.recover() if exchange.is_own_to_recover() else False
         exchange.require_sane_clock()
-        if service := exchange.transactions.service(exchange.application):
-            service.require_loaded()
+        exchange.transactions.strategy(exchange.application).require_loaded()
         if request.get("pack"):
             with open(request["pack"], "rb") as stream:
                 answer = _stage(exchange, request, Pack(stream))

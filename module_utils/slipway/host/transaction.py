@@ -23,11 +23,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..application.description import Application, Patience
-from ..application.health import Prober, Verdict, judge
+from ..application.health import Verdict
 from ..application.rollback_plan import failed_steps, verify_way_back
-from ..application.service import Service
 from ..base.clock import seconds_of, timestamp
-from ..base.command import Finished
 from ..base.errors import Refusal
 from ..base.files import (
     fsync_directory,
@@ -48,6 +46,7 @@ from .lease import LeaseFile, Run
 from .log import Log
 from .places import FORMAT, Identity, Places
 from .store import RELEASES, Store
+from .strategy import Strategy, strategy_of
 
 RESERVE_BYTES = 256 * 1024
 JUDGED = ("sequence", "policy", "approvals", "authorizations")  # absent in the journal of an older version
@@ -183,38 +182,24 @@ class Transactions:
     def start(self, transaction: Transaction, application: Application) -> tuple[Transaction, Verdict]:
         """Let the unit run the new release and judge its health."""
         began = self.clock.elapsed()
-        verdict = self._run(application)
+        strategy = self.strategy(application)
+        verdict = strategy.run()
         if verdict.is_failure:
             return transaction, verdict
-        service = self.service(application)
-        startup = service.startup_milliseconds() if service else None
+        startup = strategy.startup_milliseconds()
         durations = {
             "health_ms": self._milliseconds_since(began),
             **({} if startup is None else {"startup_ms": startup}),
         }
         return self._reach(transaction, "healthy", **durations), verdict
 
-    def _run(self, application: Application) -> Verdict:
-        finished = self._apply_strategy(application)
-        if finished is not None and not finished.succeeded:
-            return Verdict(
-                "failure", 1, f"systemctl could not {application.strategy} {application.unit}: {finished.described()}"
-            )
-        return self.judge(application)
+    def strategy(self, application: Application) -> Strategy:
+        """How the application's unit takes a release."""
+        return strategy_of(application, self.places)
 
     def judge(self, application: Application, patience: Patience | None = None) -> Verdict:
         """The application's health now, with the patience that it declares unless another is given."""
-        prober = Prober(self.places.host.run, application.user, self.service(application))
-        return judge(application.health, patience or application.health_patience, prober, self.clock)
-
-    def service(self, application: Application) -> Service | None:
-        return Service(application.unit, self.places.host.run) if application.unit else None
-
-    def _apply_strategy(self, application: Application) -> Finished | None:
-        service = self.service(application)
-        if service is None or application.strategy == "none":
-            return None
-        return service.restart() if application.strategy == "restart" else service.reload()
+        return self.strategy(application).judge(patience)
 
     def confirm(self, transaction: Transaction, *, smoke_test_passed: bool | None, confirmed_by: str) -> Record:
         """The release stays: one record of success. After a rollback the plan of the release that was left is verified."""
@@ -244,7 +229,8 @@ class Transactions:
         if moved:
             self._link_back(previous)
             application = application if previous is None else self._as_before(previous, application)
-            verdict = self._run_without(application) if previous is None else self._run(application)
+            strategy = self.strategy(application)
+            verdict = strategy.stop() if previous is None else strategy.run_again()
         else:
             verdict = Verdict("inconclusive", 0, "the link had not moved")
         transaction = self._reach(transaction, "reverted", status=status, reason=reason, message=message)
@@ -272,9 +258,8 @@ class Transactions:
     def _as_before(self, previous: str, application: Application) -> Application:
         """The description that the release before was staged under; a unit that only the new one has is stopped."""
         before = Evidence(self.places).application(previous)
-        service = self.service(application)
-        if service is not None and before.unit != application.unit:
-            service.stop()
+        if before.unit != application.unit:
+            self.strategy(application).stop()
         return before
 
     def _restore_files(self, transaction: Transaction, message: str) -> str:
@@ -292,15 +277,6 @@ class Transactions:
             fsync_directory(self.places.base)
         else:
             point_link(self.places.current, RELEASES + previous)
-
-    def _run_without(self, application: Application) -> Verdict:
-        service = self.service(application)
-        if service is None:
-            return Verdict("inconclusive", 0, "nothing is active and there is no unit")
-        finished = service.stop()
-        return Verdict(
-            "success" if finished.succeeded else "failure", 1, f"stop of {service.unit}: {finished.described()}"
-        )
 
     def recover(self) -> Record | None:
         """Finish or take back what an earlier exchange left open, and sweep up; None when nothing was open."""
