@@ -241,9 +241,9 @@ def test_a_release_says_what_is_run_on_hosts_and_has_those_programs(source, cata
     add(source, b"hooks: {before_switch: [{argv: [bin/hello, warm]}]}\n")
     made = bundle.make(request(source), catalogue)
     assert made.manifest.hooks == Hooks({"before_switch": (Step(("bin/hello", "warm")),)})
-    add(source, b"migrations: [{name: a, argv: [bin/up], reversible: true, back: [zero]}]\n")
+    add(source, b"migrations: [{name: a, argv: [bin/up], reversible: true, back: [./zero]}]\n")
     refusal = refused(source, catalogue, check=True)
-    assert (refusal.reason, refusal.found) == ("program_missing", "a: bin/up; a: zero")
+    assert (refusal.reason, refusal.found) == ("program_missing", "a: bin/up; a: ./zero")
 
 
 def test_type_build_and_tickets_are_those_of_the_request(source, catalogue):
