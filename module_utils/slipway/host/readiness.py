@@ -25,7 +25,7 @@ from ..application import configuration, ports
 from ..application.configuration import Finding, Value
 from ..application.database import Answer, Database
 from ..application.description import Application
-from ..application.health import Prober, Undecided
+from ..application.health import Undecided
 from ..application.preflight import FAIL, PASS, WARN, Result
 from ..application.settings import Credentials, EnvironmentFile, Unit, below, gather, read_files
 from ..base.clock import seconds_of
