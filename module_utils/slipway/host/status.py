@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..application.description import Application
-from ..application.health import Prober, judge
-from ..application.service import Service
 from ..base.clock import timestamp
 from ..base.errors import Refusal
 from ..base.files import sha256_of
 from . import integrity, readiness, trust_update
+from .deadman import Deadman
 from .evidence import Evidence
 from .history import Activity, History, Record, View
 from .journal import Journal, Transaction
@@ -26,6 +25,7 @@ from .log import Log, witnessed_size
 from .places import Host, Identity, Places, require_environment
 from .release import ONCE
 from .store import Store
+from .strategy import strategy_of
 from .transaction import settled
 
 RUNS_SHOWN = 50
@@ -82,13 +82,13 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "high_water": _high_water(view),
         "reach": _reach(host, identity, view, after),
         "releases": [release for release_id in here if (release := _kept(places, release_id, view))],
-        "transaction": _summary(transaction),
+        "transaction": _summary(places, transaction),
         "lease": lease.as_dict() if lease else None,
         "runs": [
             {key: record[key] for key in RUN_KEYS}
             for record in reversed([record for record in records if _touched(record)][-RUNS_SHOWN:])
         ],
-        "health": _health(application, host, active) if request.get("health") else None,
+        "health": _health(application, places, active) if request.get("health") else None,
         "manifest": _manifest(places, active) if request.get("manifest") else None,
         "trust": integrity.trust(places, active, Activity(records)),
         "integrity": integrity.integrity(places, active) if request.get("verify") else None,
@@ -154,7 +154,7 @@ def _touched(record: Record) -> bool:
     return bool(record["status"] != "failed" or record["active_release_id"] == record["release_id"])
 
 
-def _summary(transaction: Transaction | None) -> dict[str, Any] | None:
+def _summary(places: Places, transaction: Transaction | None) -> dict[str, Any] | None:
     if transaction is None:
         return None
     return {
@@ -164,15 +164,15 @@ def _summary(transaction: Transaction | None) -> dict[str, Any] | None:
         "run_id": transaction.run_id,
         "release_id": transaction.intent["release_id"],
         "previous_release_id": transaction.intent["previous_release_id"],
-        "step": transaction.steps[-1]["step"] if transaction.steps else "intent",
+        "step": next((each["step"] for each in reversed(transaction.steps) if each["step"] != "renewed"), "intent"),
+        "seconds_left": Deadman(places).seconds_left(transaction),
     }
 
 
-def _health(application: Application, host: Host, active: str | None) -> dict[str, Any]:
+def _health(application: Application, places: Places, active: str | None) -> dict[str, Any]:
     if active is None:
         return {"outcome": "inconclusive", "attempts": 0, "detail": "nothing is active"}
-    service = Service(application.unit, host.run) if application.unit else None
-    verdict = judge(application.health, ONCE, Prober(host.run, application.user, service), host.clock)
+    verdict = strategy_of(application, places).judge(ONCE)
     return {"outcome": verdict.outcome, "attempts": verdict.attempts, "detail": verdict.detail}
 
 

@@ -138,7 +138,7 @@ def assert_settled(site, stand):
 
 
 @pytest.mark.parametrize(("before", "exchange", "possible"), CUT_OFF)
-def test_an_exchange_that_is_killed_anywhere_is_settled_by_the_next(stand, before, exchange, possible, capsys):
+def test_an_exchange_that_is_killed_anywhere_is_settled_by_the_next(stand, before, exchange, possible, say):
     stand.prepare(*before)
     site, number = stand.site, 0
     while faults.die_at(number, lambda: exchange(site)):
@@ -151,8 +151,7 @@ def test_an_exchange_that_is_killed_anywhere_is_settled_by_the_next(stand, befor
             assert_whole(site, {"v3"})
         number += 1
         stand.start_over()
-    with capsys.disabled():
-        print(f" killed at {number} points", end=" ")
+    say(f"killed at {number} points")
     assert number > 10
 
 
@@ -179,7 +178,7 @@ def objects(site):
 
 @pytest.mark.parametrize("fault", [faults.fail_once, faults.full_from])
 @pytest.mark.parametrize(("before", "exchange", "possible"), CUT_OFF)
-def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, exchange, possible, fault, capsys):
+def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, exchange, possible, fault, say):
     """``disk_full`` and nothing changed, or the exchange did its part in spite of it, or it went back."""
     stand.prepare(*before)
     site, active, names = stand.site, stand.site.current, leftovers(stand.site.host.root)
@@ -194,7 +193,7 @@ def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, e
         ends["went on" if not answer.get("failed") else "refused" if not answer["changed"] else answer["reason"]] += 1
         if answer.get("failed"):
             assert "No space left on device" in answer["msg"] or answer["reason"] == "health_failed", answer
-            assert answer["reason"] in ("disk_full", "switch_failed", "health_failed"), answer
+            assert answer["reason"] in ("disk_full", "deadman_not_armed", "switch_failed", "health_failed"), answer
         if answer.get("failed") and not answer["changed"]:
             assert (site.current, Journal(site.places.journal).read(), site.store.release_ids()) == (
                 active,
@@ -210,8 +209,7 @@ def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, e
         assert_whole(site, possible)
         assert_settled(site, stand)
         stand.start_over()
-    with capsys.disabled():
-        print(f" full at {number} points: {dict(ends)}", end=" ")
+    say(f"full at {number} points: {dict(ends)}")
     assert number > 10
     assert fault is faults.fail_once or "disk_full" not in ends, (
         "what a full disk stops, it stops before anything is changed"
