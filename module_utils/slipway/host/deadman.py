@@ -14,12 +14,13 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from ..application.description import Application
 from ..base.command import Finished
 from ..base.errors import Refusal, quoted
 from .journal import Transaction
@@ -105,6 +106,23 @@ class Deadman:
         if self._now() < deadline:
             return None
         return Overdue("not_confirmed", f"{run} did not confirm in time; this host went back by itself")
+
+    def in_time(self, transaction: Transaction, application: Application) -> tuple[Places, Application]:
+        """The same places and application with no more patience than there is time: an exchange must not outlive the dead-man."""
+        deadline = deadline_of(transaction)
+        if deadline is None:
+            return self.places, application
+
+        def seconds() -> float:
+            return max(1.0, (deadline - self._now()) / 1000)
+
+        def run(argv: Sequence[str], *, timeout_seconds: float, **options: Any) -> Finished:
+            return self.places.host.run(argv, timeout_seconds=min(timeout_seconds, seconds()), **options)
+
+        patience = application.health_patience
+        hurried = replace(patience, deadline_seconds=min(patience.deadline_seconds, math.ceil(seconds())))
+        places = replace(self.places, host=replace(self.places.host, run=run))
+        return places, replace(application, health_patience=hurried)
 
     def _now(self) -> int:
         return int(self.places.host.clock.elapsed() * 1000)

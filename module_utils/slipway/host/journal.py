@@ -31,8 +31,8 @@ class Transaction:
 
     ``intent``: format, id, run (the request's run), release_id, manifest_digest, previous_release_id, rollback, takes_back,
     environment, host_id, application (the description, plain), files [{path, existed, sha256, mode, uid, gid, backup}],
-    artifacts, watch_hours, verification_steps [{argv, timeout_seconds}], started, deadline (of the dead-man, milliseconds of
-    CLOCK_BOOTTIME).
+    artifacts, watch_hours, verification_steps [{argv, timeout_seconds}], share (percent or null), started, deadline (of the
+    dead-man, milliseconds of CLOCK_BOOTTIME).
     """
 
     intent: Mapping[str, Any]

@@ -19,7 +19,7 @@ from ..application.description import Application, Patience
 from ..application.health import Verdict
 from ..application.rollback_plan import failed_steps
 from ..base.clock import require_sane_clock
-from ..base.errors import Refusal
+from ..base.errors import Refusal, shown
 from ..base.fields import require_release_id
 from ..base.files import full_disk_is_a_refusal, write_durable
 from ..trust import members
@@ -184,8 +184,7 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
     with exchange.locked():
         recovered = exchange.recover() if exchange.is_own_to_recover() else False
         exchange.require_sane_clock()
-        if service := exchange.transactions.service(exchange.application):
-            service.require_loaded()
+        exchange.transactions.strategy(exchange.application).require_loaded()
         if request.get("pack"):
             with open(request["pack"], "rb") as stream:
                 answer = _stage(exchange, request, Pack(stream))
@@ -431,7 +430,7 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
     request: application, environment, run, release_id, expected_current (what the plan was made for), rollback (bool),
     takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does), confirm_within_seconds
     (5 to 604800: the host goes back by itself unless it is confirmed by then), approvals and authorizations (envelopes as text, beside
-    those that are kept).
+    those that are kept), share (percent of its work that the application takes on as a canary, null for all; a rollback has none).
     answer: changed, outcome (``switched`` waits for confirm or revert, ``confirmed``, ``unchanged``, ``reverted``), release_id,
     previous_release_id, active_release_id, health {outcome, attempts, detail}, diff, log.
     """
@@ -458,6 +457,7 @@ def _require_as_planned(request: Request, current: str | None) -> None:
 
 def _activate(exchange: Exchange, request: Request, current: str | None) -> Answer:
     release_id, rollback = request["release_id"], bool(request.get("rollback"))
+    share = None if rollback else _share(request)
     records = exchange.history.records()
     view = View.of(records)
     predicted: Answer = {
@@ -493,13 +493,14 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         watch_hours=promotion.monitoring.heightened_period_hours,
         verification_steps=_plan_of(exchange, current) if rollback else promotion.verification_steps,
         confirm_within_seconds=confirm_within(request),
+        share=share,
     )  # fmt: skip
     exchange.keep(passed, release_id)
     transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, replacements)
     status, reason = status_of_failure(transaction), "health_failed"
     try:
         transaction = transactions.switch(transaction, outdated)
-        transaction, verdict = transactions.start(transaction, exchange.application)
+        transaction, verdict = transactions.start(transaction, exchange.application, in_time=not request.get("keep"))
     except (OSError, Refusal) as error:  # the host is at fault, so the release is not marked bad
         status, reason = "interrupted", "switch_failed"
         verdict = Verdict("failure", 0, f"the switch could not be finished: {error}")
@@ -511,6 +512,18 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     return _taken_back(exchange, transaction, status, reason, verdict.detail) | {
         "failed": True, "reason": reason, "previous_release_id": current,
     }  # fmt: skip
+
+
+def _share(request: Request) -> int | None:
+    share = request.get("share")
+    if share is not None and (type(share) is not int or not 1 <= share <= 100):
+        raise Refusal(
+            "share_invalid",
+            expected="a share from 1 to 100 percent",
+            found=shown(share),
+            remedy="Correct release_canary_share.",
+        )
+    return share
 
 
 def _plan_of(exchange: Exchange, release_id: str | None) -> tuple[Step, ...]:
@@ -676,7 +689,8 @@ def _nothing_to_confirm(exchange: Exchange, release_id: str) -> Answer:
 def renew(request: Request, host: Host, *, check: bool) -> Answer:
     """Give the release that this run switched to more time to be confirmed. Only a gate of the rollout asks for it.
 
-    request: application, environment, run, release_id, confirm_within_seconds (from now).
+    request: application, environment, run, release_id, confirm_within_seconds (from now), share (as for `activate`; without it,
+    it stays).
     answer: changed, outcome (``renewed``), release_id, seconds_left, active_release_id, log.
     Refusals: ``nothing_to_renew``, ``deadman_not_armed`` (the deadline before stays), ``confirm_within_invalid``.
     """
@@ -701,8 +715,11 @@ def _renew(exchange: Exchange, request: Request) -> Answer:
             found=f"{exchange.store.current() or 'nothing'} active and no such transaction that is still in time",
             remedy="Look at the status table: the host went back, or goes back any moment.",
         )
+    share = _share(request)
     if not exchange.check:
         transaction = transactions.renew(transaction, exchange.run, seconds)
+        if "share" in request:
+            transactions.tell_share(share)
     return {
         "changed": True, "outcome": "renewed", "release_id": release_id, "active_release_id": exchange.store.current(),
         "seconds_left": seconds if exchange.check else transactions.deadman.seconds_left(transaction),
