@@ -73,6 +73,10 @@ class Deadman:
         except OSError as error:
             raise _not_armed(f"{error.strerror or error} ({error.filename})") from error
 
+    def rearm(self, transaction: Transaction) -> Path:
+        """The same for the deadline that a transaction has."""
+        return self.arm(transaction.id, deadline_of(transaction) or self._now())
+
     def keep_only(self, timer: Path) -> None:
         """Let go of the timers that a newer one replaces: so at no time is there none."""
         self._drop([other for other in self._timers() if other != timer])
@@ -94,14 +98,18 @@ class Deadman:
         deadline = deadline_of(transaction)
         if deadline is None:
             return None
-        return max(0, math.ceil((deadline - self._now()) / 1000)) if self._is_marked(transaction) else 0
+        return max(0, math.ceil((deadline - self._now()) / 1000)) if self.is_marked(transaction) else 0
+
+    def is_marked(self, transaction: Transaction) -> bool:
+        """Whether the host has not been restarted since the transaction was begun."""
+        return self._marker(transaction.id).exists()
 
     def overdue(self, transaction: Transaction | None) -> Overdue | None:
         """Whether it is time to go back, whoever asks; never for a transaction whose outcome is noted."""
         if transaction is None or (deadline := deadline_of(transaction)) is None or has_outcome(transaction):
             return None
         run = f"run {transaction.run_id} by {transaction.intent['run']['deployed_by']}"
-        if not self._is_marked(transaction):
+        if not self.is_marked(transaction):
             return Overdue("interrupted_by_reboot", f"this host was restarted before {run} had confirmed; it went back")
         if self._now() < deadline:
             return None
@@ -129,9 +137,6 @@ class Deadman:
 
     def _marker(self, transaction: str) -> Path:
         return self.places.markers / transaction
-
-    def _is_marked(self, transaction: Transaction) -> bool:
-        return self._marker(transaction.id).exists()
 
     def _markers(self) -> Iterator[Path]:
         yield from self.places.markers.glob("[0-9a-f]" * 32)

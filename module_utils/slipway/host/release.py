@@ -25,7 +25,7 @@ from ..base.files import full_disk_is_a_refusal, write_durable
 from ..trust import members
 from ..trust.promotion import Step
 from . import shared
-from .deadman import confirm_within, deadline_of, has_outcome
+from .deadman import confirm_within, has_outcome
 from .evidence import Evidence, Verified
 from .history import History, View
 from .journal import Transaction
@@ -134,19 +134,8 @@ class Exchange:
             self.host.clock.sleep(0.1 + secrets.randbelow(400) / 1000)
 
     def holder(self) -> Lease | None:
-        """The lease of another run that lives.
-
-        Where a dead-man is armed it says how long a run may live, whatever becomes of the wall clock that leases end by. An
-        outcome that was noted is anybody's to complete: the exchange that noted it is gone, or we had not got the lock.
-        """
-        transactions = self.transactions
-        transaction, lease = transactions.journal.read(), transactions.leases.read()
-        if lease is None or transactions.deadman.overdue(transaction):
-            return None
-        if transaction is not None and has_outcome(transaction):
-            return None
-        is_armed = transaction is not None and deadline_of(transaction) is not None
-        return None if lease.yields_to(self.run, None if is_armed else self.host.clock.now()) else lease
+        """The lease of another run that lives."""
+        return self.transactions.holder(self.run)
 
     def _is_overdue(self) -> bool:
         transactions = self.transactions
