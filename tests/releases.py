@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import signed
+from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.controller import bundle, deployment
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.witness import Witness
@@ -215,6 +216,23 @@ class Site:
 
     def release(self, release_id: str) -> Path:
         return self.places.releases / release_id
+
+
+def bootstrap(root: Path) -> None:
+    """Make what playbooks/bootstrap.yml makes of a machine: it is prod-1 of prod, and believes the policy of tests/signed.py."""
+    configuration = root / "etc/slipway"
+    configuration.mkdir(parents=True)
+    identity = {"format": 1, "id": signed.HOST_ID, "name": "prod-1", "environment": "prod"}
+    for name, data in (
+        ("host.json", canonical.encode(identity) + b"\n"),
+        ("trust-policy.dsse.json", signed.policy_envelope()),
+    ):
+        (configuration / name).write_bytes(data)
+        (configuration / name).chmod(0o644)
+    for place in (configuration, states := root / "var/lib/slipway"):
+        place.mkdir(parents=True, exist_ok=True)
+        place.chmod(0o755)
+    states.parent.chmod(0o755)
 
 
 def leftovers(root: Path) -> list[str]:
