@@ -101,7 +101,7 @@ ifeq ($(filter major minor hotfix,$(TYPE)),)
 $(error TYPE: expected major, minor or hotfix, found '$(TYPE)')
 endif
 endif
-ifneq ($(filter %-status,$(MAKECMDGOALS)),)
+ifneq ($(filter %-status verify,$(MAKECMDGOALS)),)
 ifeq ($(filter table json,$(FORMAT)),)
 $(error FORMAT: expected table or json, found '$(FORMAT)')
 endif
@@ -126,11 +126,11 @@ fi
 endef
 NOBODY_TO_ASK := echo 'expected CONFIRM=yes, since there is no terminal to ask at; nothing was done.' >&2; exit 1;
 
-# $(call tell,playbook,format): print nothing but its answer; all of its output when it fails.
+# $(call tell,playbook,format): print nothing but its answer; all of its output when it fails without one.
 define tell
 answer=$$(mktemp) && log=$$(mktemp) && trap 'rm -f "$$answer" "$$log"' EXIT; \
 $(PLAY) $(1) $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application) -e release_status_format='$(2)' -e release_status_path="$$answer" >"$$log" 2>&1 \
-	|| { cat "$$log" >&2; exit 1; }; \
+	|| { [ -s "$$answer" ] && cat "$$answer" || cat "$$log" >&2; exit 1; }; \
 cat "$$answer"
 endef
 
@@ -268,7 +268,7 @@ deploy-status: venv ## The newest five deployments and rollbacks (FORMAT=json)
 	@$(call tell,playbooks/history.yml,$(FORMAT))
 
 verify: venv ## Verify that every host is what was signed and witnessed
-	@$(PLAY) playbooks/verify.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application) -e release_status_format='$(FORMAT)'
+	@$(call tell,playbooks/verify.yml,$(FORMAT))
 
 evidence: venv ## Everything that proves a run, as one archive for auditors (RUN= OUTPUT= NAMES=yes)
 	@$(PLAY) playbooks/evidence.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application run_id evidence_path evidence_names)

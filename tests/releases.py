@@ -236,9 +236,9 @@ def bootstrap(root: Path) -> None:
 
 
 def leftovers(root: Path) -> list[str]:
-    """Names that must not outlive an exchange: journal, lease, link back, staging directories, temporary names."""
+    """Names that must not outlive a transaction: journal, lease, share, link back, staging directories, temporary names."""
     kept = {".objects"}
-    names = {"journal.jsonl", "lease.json"}
+    names = {"journal.jsonl", "lease.json", "share"}
     return sorted(
         str(path.relative_to(root))
         for path in root.rglob("*")

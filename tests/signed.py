@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.clock import timestamp
-from ansible.module_utils.slipway.trust import approval, authorization, dsse, manifest, policy, promotion, tree
+from ansible.module_utils.slipway.trust import approval, authorization, dsse, hooks, manifest, policy, promotion, tree
 from ansible.module_utils.slipway.trust.keys import PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -117,6 +117,18 @@ PROMOTION = promotion.Promotion(
     monitoring=promotion.Monitoring(24, 1, {"hit_ratio_drop": "0.05"}, ("http://127.0.0.1:8080/health", "the logs")),
     metadata=promotion.Metadata("release/v1.2", "v1.2.3", "build_12345", ("SHOP-123", "SHOP-124")),
     database=promotion.SchemaRevisions("alembic", "b2", ("a1", "b2")),
+)
+
+
+HOOKS = hooks.Hooks(
+    {
+        "before_switch": (promotion.Step(("bin/hello", "--warm"), 30),),
+        "before_rollback": (promotion.Step(("bin/hello", "--drain"), 60),),
+    }
+)
+MIGRATIONS = (
+    hooks.Migration("0001_add_users", ("bin/migrate", "up"), 600, ("bin/migrate", "down")),
+    hooks.Migration("drop_names", ("bin/migrate", "drop"), 60),
 )
 
 

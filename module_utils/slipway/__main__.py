@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import __version__
@@ -60,7 +60,7 @@ VERBS = {
 
 
 def _status(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
-    answers = [_inspect(host, name) for name in names]
+    answers, broken = _of_each(names, lambda name: _inspect(host, name))
     if options.json:
         print(json.dumps(answers, indent=2))
     else:
@@ -68,18 +68,29 @@ def _status(host: Host, names: Sequence[str], options: argparse.Namespace) -> in
             (
                 answer["application"], answer["active"] or "-", answer["since"] or "-", answer["deployed_by"] or "-",
                 answer["health"]["outcome"], answer["previous"] or "-", ", ".join(answer["bad"]) or "-", answer["trust"]["outcome"],
-                answer["bytes_checked"] or "-",
+                answer["history"]["outcome"], answer["bytes_checked"] or "-",
             )
             for answer in answers
         ]  # fmt: skip
-        print(table(("application", "active", "since", "by", "health", "previous", "bad", "trust", "checked"), rows))
+        print(
+            table(
+                ("application", "active", "since", "by", "health", "previous", "bad", "trust", "history", "checked"),
+                rows,
+            )
+        )
     return int(
-        any(answer["health"]["outcome"] == "failure" or answer["trust"]["outcome"] not in SOUND for answer in answers)
+        broken
+        or any(
+            answer["health"]["outcome"] == "failure"
+            or answer["trust"]["outcome"] not in SOUND
+            or answer["history"]["outcome"] not in SOUND
+            for answer in answers
+        )
     )
 
 
 def _verify(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
-    answers = [_asked(host, {"operation": "verify", "application": {"name": name}, "bytes": True}) for name in names]
+    answers, broken = _of_each(names, lambda name: _verified(host, name, read_bytes=True))
     if options.json:
         print(json.dumps(answers, indent=2))
     else:
@@ -91,7 +102,7 @@ def _verify(host: Host, names: Sequence[str], options: argparse.Namespace) -> in
             for each in answers
         ]  # fmt: skip
         print(table(("application", "active", "release", "history", "detail"), rows))
-    return int(any(each[part]["outcome"] not in SOUND for each in answers for part in ("release", "history")))
+    return int(broken or any(each[part]["outcome"] not in SOUND for each in answers for part in ("release", "history")))
 
 
 def _history(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
@@ -140,9 +151,28 @@ def _recover(host: Host, names: Sequence[str], options: argparse.Namespace) -> i
     return 0
 
 
+def _of_each(names: Sequence[str], ask: Callable[[str], dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+    """The answers of all applications that have one, and whether one had none: that is said, and hides no other."""
+    if len(names) == 1:
+        return [ask(names[0])], False
+    answers, broken = [], False
+    for name in names:
+        try:
+            answers.append(ask(name))
+        except (Refusal, OSError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            broken = True
+    return answers, broken
+
+
 def _inspect(host: Host, name: str) -> dict[str, Any]:
     application = described_application(Places(host, name))
-    return _asked(host, {"operation": "inspect", "application": application, "health": True})
+    answer = _asked(host, {"operation": "inspect", "application": application, "health": True})
+    return {**answer, "history": _verified(host, name, read_bytes=False)["history"]}
+
+
+def _verified(host: Host, name: str, *, read_bytes: bool) -> dict[str, Any]:
+    return _asked(host, {"operation": "verify", "application": {"name": name}, "bytes": read_bytes})
 
 
 def _asked(host: Host, request: dict[str, Any]) -> dict[str, Any]:

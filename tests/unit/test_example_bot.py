@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.slipway.controller.descriptor import Migrations
+from ansible.module_utils.slipway.controller.descriptor import Database
 from ansible.module_utils.slipway.controller.migrations import read_migrations
 
 BOT = Path(__file__).parents[2] / "examples/bot"
@@ -158,7 +158,7 @@ def test_the_bot_knows_its_own_options_only(bot):
 
 def test_the_bot_and_slipway_read_the_same_head():
     descriptor = yaml.safe_load((BOT / "slipway.yml").read_text())
-    revisions = read_migrations(BOT, Migrations(**descriptor["database"]))
+    revisions = read_migrations(BOT, Database(**descriptor["database"]))
     assert (revisions.head, revisions.revisions) == (HEAD, ("3a7d51c0e9f2", HEAD))
 
 

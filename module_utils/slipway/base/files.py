@@ -212,7 +212,7 @@ def _missing(path: Path, what: str, found: str) -> Refusal:
         f"{_code(what)}_missing",
         expected=f"a {what} at {path}",
         found=found,
-        remedy="Run playbooks/bootstrap.yml for this host, or give the right name.",
+        remedy="Give the right path. On a host: playbooks/bootstrap.yml makes what belongs to every host.",
     )
 
 

@@ -17,6 +17,7 @@ from ..base.clock import CLOCK_TOLERANCE_SECONDS, timestamp
 from ..base.errors import Refusal, shown
 from ..base.fields import VERSION, require_release_id
 from ..trust import dsse, verify
+from ..trust.hooks import require_programs
 from ..trust.keys import PublicKey, SigningKey
 from ..trust.manifest import Limits, ReleaseManifest, statement
 from ..trust.members import require_sound
@@ -114,6 +115,9 @@ def _make(draft: _Draft, catalogue: Catalogue, workspace: Path | None) -> Made:
     version = draft.facts.version or release_id
     _require_version(version)
     require_sound(content.findings, version)
+    require_programs(
+        draft.descriptor.hooks, draft.descriptor.migrations, {file.path: file.mode for file in content.file_list.files}
+    )
     same = next((manifest for manifest in existing if manifest.release_id == release_id), None)
     if same:
         _require_same(same, draft, version)
@@ -152,7 +156,7 @@ def _promotion(request: Request, directory: Path, descriptor: Descriptor, conten
             build_id=evidence.build_id if evidence else given.build_id,
             tickets=evidence.tickets if evidence else given.tickets,
         ),
-        database=read_migrations(directory, descriptor.migrations) if descriptor.migrations else None,
+        database=read_migrations(directory, descriptor.database) if descriptor.database else None,
         candidate=request.candidate,
     )
 
@@ -186,6 +190,8 @@ def _signed(draft: _Draft, *, sequence: int, release_id: str, version: str) -> b
         bundle_digest=content.bundle_digest,
         members=draft.descriptor.members,
         promotion=draft.promotion,
+        hooks=draft.descriptor.hooks,
+        migrations=draft.descriptor.migrations,
     )
     envelope = dsse.sign(dsse.IN_TOTO_TYPE, payload, request.builder_key)
     keys = request.policy.signed_by(BUILDER, envelope, what="release manifest")
@@ -229,6 +235,8 @@ def _require_same(manifest: ReleaseManifest, draft: _Draft, version: str) -> Non
         ("rollback plan", there.verification_steps, wanted.verification_steps),
         ("monitoring", there.monitoring, wanted.monitoring),
         ("database", there.database, wanted.database),
+        ("hooks", manifest.hooks, draft.descriptor.hooks),
+        ("migrations", manifest.migrations, draft.descriptor.migrations),
         ("audit", there.audit, wanted.audit or there.audit),
         ("build id", there.metadata.build_id, wanted.metadata.build_id or there.metadata.build_id),
         ("tickets", there.metadata.tickets, wanted.metadata.tickets or there.metadata.tickets),

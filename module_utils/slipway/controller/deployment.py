@@ -212,6 +212,7 @@ def plan_deployment(
     choice = selection.choose_release(candidates, answers, requested=requested, retry=retry, barred=barred)
     manifest, file_list = verified_release(controller, catalogue, policy_path, choice.release_id)
     policy = _policy(policy_path)
+    selection.require_newest_policy(answers, policy.version)
     scope = consent.Scope(manifest, policy, controller.environment, controller.now)
     allowed = _allowed(controller, catalogue, policy, candidates)
     approvals = permission.require_approved(scope, catalogue, allowed)

@@ -16,6 +16,8 @@
     rollback_plan: {verification_steps: [{argv: [bin/hello, --check], timeout_seconds: 60}]}
     monitoring: {heightened_period_hours: 48, alert_frequency_hours: 2, alert_thresholds: {loss: "0.05"}, review: [logs]}
     database: {tool: alembic, directory: migrations/versions}
+    hooks: {after_switch: [{argv: [bin/hello, --warm], timeout_seconds: 60}]}     run on hosts at that moment (trust/hooks.py)
+    migrations: [{name: add_users, argv: [bin/migrate, up], reversible: true, back: [bin/migrate, down]}]
 
 Commands are lists of words, run without a shell, in the source's directory on the controller or in the release on a
 host. Paths are relative to the source.
@@ -34,6 +36,7 @@ from typing import Any, Final, TypeVar
 from ..base.errors import Refusal
 from ..base.fields import NAME, VERSION, Fields
 from ..base.files import read_if_there
+from ..trust.hooks import Hooks, Migration, take_migrations
 from ..trust.members import Member, parse_yaml, read_members, require_valid_schemas
 from ..trust.promotion import MAX_TIMEOUT_SECONDS, SCHEMA_TOOLS, Monitoring, Step, read_argv, take_rollback_plan
 from ..trust.tree import require_path
@@ -74,7 +77,7 @@ class AuditPlan:
 
 
 @dataclass(frozen=True)
-class Migrations:
+class Database:
     """Where the source has its database migrations, and which tool reads them."""
 
     tool: str
@@ -93,7 +96,9 @@ class Descriptor:
     validation: Step | None = None
     verification_steps: tuple[Step, ...] = ()
     monitoring: Monitoring = field(default_factory=Monitoring)
-    migrations: Migrations | None = None
+    database: Database | None = None
+    hooks: Hooks = field(default_factory=Hooks)
+    migrations: tuple[Migration, ...] = ()
     digest: str = field(default="", compare=False)
 
     @classmethod
@@ -115,7 +120,9 @@ class Descriptor:
             verification_steps=keys.read("rollback_plan", lambda: take_rollback_plan(fields.object("rollback_plan")))
             or (),
             monitoring=keys.read("monitoring", lambda: Monitoring.take(_with_texts(fields))) or Monitoring(),
-            migrations=keys.read("database", lambda: _migrations(fields.object("database"))),
+            database=keys.read("database", lambda: _database(fields.object("database"))),
+            hooks=keys.read("hooks", lambda: Hooks.take(fields.object("hooks"))) or Hooks(),
+            migrations=keys.read("migrations", lambda: take_migrations(fields)) or (),
             digest=hashlib.sha256(data).hexdigest(),
         )
         keys.end()
@@ -288,7 +295,7 @@ def _with_texts(fields: Fields) -> Fields:
     return Fields(value, f"{DESCRIPTOR}.monitoring", fields.reason, fields.remedy)
 
 
-def _migrations(fields: Fields) -> Migrations:
-    migrations = Migrations(fields.choice("tool", *SCHEMA_TOOLS), _path(fields, "directory"))
+def _database(fields: Fields) -> Database:
+    database = Database(fields.choice("tool", *SCHEMA_TOOLS), _path(fields, "directory"))
     fields.end()
-    return migrations
+    return database

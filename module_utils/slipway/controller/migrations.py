@@ -12,7 +12,7 @@ from typing import Any, Final
 from ..base.errors import Refusal, shown
 from ..base.files import read_regular
 from ..trust.promotion import MAX_REVISIONS, REVISION, SchemaRevisions
-from .descriptor import Migrations
+from .descriptor import Database
 
 MAX_MIGRATION_BYTES: Final = 1 << 20
 _NAMES: Final = ("revision", "down_revision", "depends_on")
@@ -28,13 +28,13 @@ class _Findings:
     problems: list[str] = field(default_factory=list)
 
 
-def read_migrations(source: Path, migrations: Migrations) -> SchemaRevisions:
+def read_migrations(source: Path, database: Database) -> SchemaRevisions:
     """Return the one head and all revisions that lead to it; Refusal("migrations_invalid") names every problem.
 
     1. Each file states `revision` and `down_revision` as plain text, as Alembic writes them.
     2. Each parent is there, and there is one head: with several of them nobody can say what the release needs.
     """
-    directory = source / migrations.directory
+    directory = source / database.directory
     findings = _Findings()
     if directory.is_dir():
         for path in sorted(directory.glob("*.py")):
@@ -46,11 +46,11 @@ def read_migrations(source: Path, migrations: Migrations) -> SchemaRevisions:
     if findings.problems:
         raise Refusal(
             "migrations_invalid",
-            expected=f"{migrations.directory}: migrations that lead from the first one to one head",
+            expected=f"{database.directory}: migrations that lead from the first one to one head",
             found="; ".join(findings.problems),
             remedy="Mend the migrations (alembic heads, alembic merge), and build the release again.",
         )
-    return SchemaRevisions(migrations.tool, revisions[-1], revisions)
+    return SchemaRevisions(database.tool, revisions[-1], revisions)
 
 
 def _read(path: Path, findings: _Findings) -> None:

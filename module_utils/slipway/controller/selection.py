@@ -72,6 +72,23 @@ def require_trusted_histories(answers: Answers) -> None:
         )
 
 
+def require_newest_policy(answers: Answers, version: int) -> None:
+    """Refuse to deploy to a host with an older trust policy than the controller's: it may not know of what was revoked since."""
+    behind = {
+        host: policy["version"]
+        for host, answer in sorted(answers.items())
+        if isinstance((policy := answer.get("policy") or {}).get("version"), int) and policy["version"] < version
+    }
+    if behind:
+        raise Refusal(
+            "policy_behind",
+            expected=f"version {version} of the trust policy, which this controller has, on every host of this run",
+            found="; ".join(f"{host}: version {older}" for host, older in behind.items())
+            + "; nothing was changed anywhere",
+            remedy=f"Bring the newest: ansible-playbook playbooks/trust.yml -l {','.join(behind)}. A rollback works all the same.",
+        )
+
+
 def require_waves(waves: Sequence[str]) -> None:
     """Refuse waves that Ansible would only stumble over after everything is staged."""
     if not waves or not all(WAVE.fullmatch(wave) for wave in waves):

@@ -31,7 +31,7 @@ class Transaction:
 
     ``intent``: format, id, run (the request's run), release_id, manifest_digest, previous_release_id, rollback, takes_back,
     environment, host_id, application (the description, plain), files [{path, existed, sha256, mode, uid, gid, backup}],
-    artifacts, watch_hours, verification_steps [{argv, timeout_seconds}], started.
+    artifacts, watch_hours, verification_steps [{argv, timeout_seconds}], share (percent or null), started.
     """
 
     intent: Mapping[str, Any]

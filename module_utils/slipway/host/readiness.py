@@ -25,15 +25,15 @@ from ..application import configuration, ports
 from ..application.configuration import Finding, Value
 from ..application.database import Answer, Database
 from ..application.description import Application
-from ..application.health import Prober
+from ..application.health import Undecided
 from ..application.preflight import FAIL, PASS, WARN, Result
-from ..application.service import Service
 from ..application.settings import Credentials, EnvironmentFile, Unit, below, gather, read_files
 from ..base.clock import seconds_of
 from ..base.command import PATH
 from ..base.errors import Refusal
 from ..base.files import read_regular
 from .places import Host, Places
+from .strategy import strategy_of
 
 FILE_LIMIT: Final = 1 << 20
 QUICK_SECONDS: Final = 10.0
@@ -487,13 +487,14 @@ class Readiness:
         if active is None:
             yield Result("health", "-", WARN, "nothing is active yet", "Deploy a release.")
             return
-        service = Service(self.application.unit, self.host.run) if self.application.unit else None
-        prober = Prober(self.host.run, self.application.user, service)
-        for probe in self.application.health:
+        strategy = strategy_of(self.application, self.places)
+        prober = strategy.prober()
+        for probe in strategy.probes():
             finding = prober.ask(probe)
             remedy = "" if finding is None else "slipway status and the application's log say more."
             subject = probe.name or probe.described()
-            yield Result("health", subject, PASS if finding is None else FAIL, finding or probe.described(), remedy)
+            outcome = PASS if finding is None else WARN if isinstance(finding, Undecided) else FAIL
+            yield Result("health", subject, outcome, finding or probe.described(), remedy)
 
 
 def _account(name: str) -> pwd.struct_passwd | None:

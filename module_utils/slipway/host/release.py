@@ -18,7 +18,7 @@ from ..application.description import Application, Patience
 from ..application.health import Verdict
 from ..application.rollback_plan import failed_steps
 from ..base.clock import require_sane_clock
-from ..base.errors import Refusal
+from ..base.errors import Refusal, shown
 from ..base.fields import require_release_id
 from ..base.files import full_disk_is_a_refusal, write_durable
 from ..trust import members
@@ -149,8 +149,7 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
     with exchange.locked():
         recovered = exchange.recover() if exchange.is_own_to_recover() else False
         exchange.require_sane_clock()
-        if service := exchange.transactions.service(exchange.application):
-            service.require_loaded()
+        exchange.transactions.strategy(exchange.application).require_loaded()
         if request.get("pack"):
             with open(request["pack"], "rb") as stream:
                 answer = _stage(exchange, request, Pack(stream))
@@ -395,7 +394,8 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
 
     request: application, environment, run, release_id, expected_current (what the plan was made for), rollback (bool),
     takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does), approvals and
-    authorizations (envelopes as text, beside those that are kept).
+    authorizations (envelopes as text, beside those that are kept), share (percent of its work that the application takes on as
+    a canary, null for all; a rollback has none).
     answer: changed, outcome (``switched`` waits for confirm or revert, ``confirmed``, ``unchanged``, ``reverted``), release_id,
     previous_release_id, active_release_id, health {outcome, attempts, detail}, diff, log.
     """
@@ -423,6 +423,7 @@ def _require_as_planned(request: Request, current: str | None) -> None:
 
 def _activate(exchange: Exchange, request: Request, current: str | None) -> Answer:
     release_id, rollback = request["release_id"], bool(request.get("rollback"))
+    share = None if rollback else _share(request)
     records = exchange.history.records()
     view = View.of(records)
     predicted: Answer = {
@@ -457,6 +458,7 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         release_id, verified.manifest.digest, current, rollback, request.get("takes_back"), verified.artifacts, passed.judged,
         watch_hours=promotion.monitoring.heightened_period_hours,
         verification_steps=_plan_of(exchange, current) if rollback else promotion.verification_steps,
+        share=share,
     )  # fmt: skip
     exchange.keep(passed, release_id)
     transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, replacements)
@@ -473,6 +475,18 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     return _taken_back(exchange, transaction, status, reason, verdict.detail) | {
         "failed": True, "reason": reason, "previous_release_id": current,
     }  # fmt: skip
+
+
+def _share(request: Request) -> int | None:
+    share = request.get("share")
+    if share is not None and (type(share) is not int or not 1 <= share <= 100):
+        raise Refusal(
+            "share_invalid",
+            expected="a share from 1 to 100 percent",
+            found=shown(share),
+            remedy="Correct release_canary_share.",
+        )
+    return share
 
 
 def _plan_of(exchange: Exchange, release_id: str | None) -> tuple[Step, ...]:

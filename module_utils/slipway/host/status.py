@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..application.description import Application
-from ..application.health import Prober, judge
-from ..application.service import Service
 from ..base.clock import timestamp
 from ..base.errors import Refusal
 from ..base.files import sha256_of
@@ -26,6 +24,7 @@ from .log import Log, witnessed_size
 from .places import Host, Identity, Places, require_environment
 from .release import ONCE
 from .store import Store
+from .strategy import strategy_of
 from .transaction import settled
 
 RUNS_SHOWN = 50
@@ -87,7 +86,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
             {key: record[key] for key in RUN_KEYS}
             for record in reversed([record for record in records if _touched(record)][-RUNS_SHOWN:])
         ],
-        "health": _health(application, host, active) if request.get("health") else None,
+        "health": _health(application, places, active) if request.get("health") else None,
         "manifest": _manifest(places, active) if request.get("manifest") else None,
         "trust": integrity.trust(places, active, Activity(records)),
         "integrity": integrity.integrity(places, active) if request.get("verify") else None,
@@ -165,11 +164,10 @@ def _summary(transaction: Transaction | None) -> dict[str, Any] | None:
     }
 
 
-def _health(application: Application, host: Host, active: str | None) -> dict[str, Any]:
+def _health(application: Application, places: Places, active: str | None) -> dict[str, Any]:
     if active is None:
         return {"outcome": "inconclusive", "attempts": 0, "detail": "nothing is active"}
-    service = Service(application.unit, host.run) if application.unit else None
-    verdict = judge(application.health, ONCE, Prober(host.run, application.user, service), host.clock)
+    verdict = strategy_of(application, places).judge(ONCE)
     return {"outcome": verdict.outcome, "attempts": verdict.attempts, "detail": verdict.detail}
 
 

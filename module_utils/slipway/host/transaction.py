@@ -23,11 +23,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..application.description import Application, Patience
-from ..application.health import Prober, Verdict, judge
+from ..application.health import Verdict
 from ..application.rollback_plan import failed_steps, verify_way_back
-from ..application.service import Service
 from ..base.clock import seconds_of, timestamp
-from ..base.command import Finished
 from ..base.errors import Refusal
 from ..base.files import (
     fsync_directory,
@@ -48,6 +46,7 @@ from .lease import LeaseFile, Run
 from .log import Log
 from .places import FORMAT, Identity, Places
 from .store import RELEASES, Store
+from .strategy import Strategy, strategy_of
 
 RESERVE_BYTES = 256 * 1024
 JUDGED = ("sequence", "policy", "approvals", "authorizations")  # absent in the journal of an older version
@@ -78,6 +77,7 @@ class Intent:
 
     ``artifacts`` are [{path, sha256}] of the release's declared members; ``watch_hours`` is for how long the release is
     watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left.
+    ``share`` is the percentage of its work that the application takes on until the rollout says otherwise, None for all.
     """
 
     release_id: str
@@ -89,6 +89,7 @@ class Intent:
     judged: Judged
     watch_hours: int = 0
     verification_steps: Sequence[Step] = ()
+    share: int | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ class Transactions:
                         **intent.judged.as_dict(),
                         "watch_hours": intent.watch_hours,
                         "verification_steps": [step.as_dict() for step in intent.verification_steps],
+                        "share": intent.share,
                         "started": self.clock.now(),
                     }
                 )
@@ -176,45 +178,39 @@ class Transactions:
     def switch(self, transaction: Transaction, replacements: Sequence[Replacement]) -> Transaction:
         """The rename. After it the new release is active; before it nothing was."""
         began = self.clock.elapsed()
+        self.tell_share(transaction.intent["share"])
         point_link(self.places.current, RELEASES + transaction.intent["release_id"])
         self.backups.replace(replacements)
         return self._reach(transaction, "switched", switch_ms=self._milliseconds_since(began))
 
+    def tell_share(self, share: int | None) -> None:
+        """Let the application know that it is to take on ``share`` percent of its work; None or 100 for all of it."""
+        if share in (None, 100):
+            remove_durable(self.places.share)
+        else:
+            write_durable(self.places.share, f"{share}\n".encode(), mode=0o644)
+
     def start(self, transaction: Transaction, application: Application) -> tuple[Transaction, Verdict]:
         """Let the unit run the new release and judge its health."""
         began = self.clock.elapsed()
-        verdict = self._run(application)
+        strategy = self.strategy(application)
+        verdict = strategy.run()
         if verdict.is_failure:
             return transaction, verdict
-        service = self.service(application)
-        startup = service.startup_milliseconds() if service else None
+        startup = strategy.startup_milliseconds()
         durations = {
             "health_ms": self._milliseconds_since(began),
             **({} if startup is None else {"startup_ms": startup}),
         }
         return self._reach(transaction, "healthy", **durations), verdict
 
-    def _run(self, application: Application) -> Verdict:
-        finished = self._apply_strategy(application)
-        if finished is not None and not finished.succeeded:
-            return Verdict(
-                "failure", 1, f"systemctl could not {application.strategy} {application.unit}: {finished.described()}"
-            )
-        return self.judge(application)
+    def strategy(self, application: Application) -> Strategy:
+        """How the application's unit takes a release."""
+        return strategy_of(application, self.places)
 
     def judge(self, application: Application, patience: Patience | None = None) -> Verdict:
         """The application's health now, with the patience that it declares unless another is given."""
-        prober = Prober(self.places.host.run, application.user, self.service(application))
-        return judge(application.health, patience or application.health_patience, prober, self.clock)
-
-    def service(self, application: Application) -> Service | None:
-        return Service(application.unit, self.places.host.run) if application.unit else None
-
-    def _apply_strategy(self, application: Application) -> Finished | None:
-        service = self.service(application)
-        if service is None or application.strategy == "none":
-            return None
-        return service.restart() if application.strategy == "restart" else service.reload()
+        return self.strategy(application).judge(patience)
 
     def confirm(self, transaction: Transaction, *, smoke_test_passed: bool | None, confirmed_by: str) -> Record:
         """The release stays: one record of success. After a rollback the plan of the release that was left is verified."""
@@ -239,12 +235,14 @@ class Transactions:
             transaction = self._reach(transaction, "reverted", status="failed", reason=reason, message=message)
             return TakenBack(self._finish(transaction), self.judge(application))
         transaction = self._reach(transaction, "reverting", status=status, reason=reason, message=message)
+        self.tell_share(None)
         # A crash between two files and the next step shows in no step, nor in the link of a release deployed again.
         message = self._restore_files(transaction, message)
         if moved:
             self._link_back(previous)
             application = application if previous is None else self._as_before(previous, application)
-            verdict = self._run_without(application) if previous is None else self._run(application)
+            strategy = self.strategy(application)
+            verdict = strategy.stop() if previous is None else strategy.run_again()
         else:
             verdict = Verdict("inconclusive", 0, "the link had not moved")
         transaction = self._reach(transaction, "reverted", status=status, reason=reason, message=message)
@@ -272,9 +270,8 @@ class Transactions:
     def _as_before(self, previous: str, application: Application) -> Application:
         """The description that the release before was staged under; a unit that only the new one has is stopped."""
         before = Evidence(self.places).application(previous)
-        service = self.service(application)
-        if service is not None and before.unit != application.unit:
-            service.stop()
+        if before.unit != application.unit:
+            self.strategy(application).stop()
         return before
 
     def _restore_files(self, transaction: Transaction, message: str) -> str:
@@ -292,15 +289,6 @@ class Transactions:
             fsync_directory(self.places.base)
         else:
             point_link(self.places.current, RELEASES + previous)
-
-    def _run_without(self, application: Application) -> Verdict:
-        service = self.service(application)
-        if service is None:
-            return Verdict("inconclusive", 0, "nothing is active and there is no unit")
-        finished = service.stop()
-        return Verdict(
-            "success" if finished.succeeded else "failure", 1, f"stop of {service.unit}: {finished.described()}"
-        )
 
     def recover(self) -> Record | None:
         """Finish or take back what an earlier exchange left open, and sweep up; None when nothing was open."""
@@ -327,6 +315,7 @@ class Transactions:
                 remove_temporary(replaced.parent, glob.escape(replaced.name))
             return
         self.journal.close()
+        self.tell_share(None)
         remove_durable(self.places.way_back)
         if self.places.lease.exists():
             recorded = {record["transaction"] for record in self.history.records()}
@@ -341,6 +330,7 @@ class Transactions:
         if last is None or last["transaction"] != transaction.id:
             last = self._with_reserve(lambda: self.history.append(self._record(transaction)))
         self.sign()
+        self.tell_share(None)
         remove_durable(self.places.way_back)
         self.leases.release(transaction.run_id)
         self.journal.close()

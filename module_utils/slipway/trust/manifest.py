@@ -3,7 +3,7 @@
 
 Subjects: `bundle`, the release as one deterministic tar stream, and `tree`, its file list (tree.py); sha256 each.
 The predicate has the members of `statement` and no others, those of promotion.py optional; times are RFC 3339 in UTC,
-sizes are bytes.
+sizes are bytes. What is run on hosts is in hooks.py.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..base import canonical
 from ..base.clock import CLOCK_TOLERANCE_SECONDS, seconds_of, timestamp
 from ..base.errors import Refusal
 from ..base.fields import GIT_COMMIT, LAST_SECOND, NAME, ONE_LINE, RELEASE_ID, VERSION, Fields
+from .hooks import Hooks, Migration, take_migrations
 from .members import Member, read_members
 from .promotion import Promotion
 from .statement import STATEMENT_TYPE, require_type, sha256_of, subjects_of
@@ -60,6 +61,8 @@ class ReleaseManifest:
     digest: str
     predicate: Mapping[str, Any]
     promotion: Promotion = field(default_factory=Promotion)
+    hooks: Hooks = field(default_factory=Hooks)
+    migrations: tuple[Migration, ...] = ()
     keyids: tuple[str, ...] = ()
 
     @classmethod
@@ -89,9 +92,10 @@ class ReleaseManifest:
             digest=hashlib.sha256(payload).hexdigest(),
             predicate=document["predicate"],
             promotion=Promotion.take(fields),
+            hooks=Hooks.take(fields.object("hooks")),
+            migrations=take_migrations(fields),
         )
         limits.end()
-        _refuse_work(fields)
         fields.end()
         _require_order(manifest)
         return manifest
@@ -112,6 +116,8 @@ def statement(
     bundle_digest: str,
     members: Sequence[Member] = (),
     promotion: Promotion | None = None,
+    hooks: Hooks | None = None,
+    migrations: Sequence[Migration] = (),
 ) -> bytes:
     """Return the canonical payload of a release manifest; `created` is the time that `sequence` stands for."""
     predicate = {
@@ -119,10 +125,10 @@ def statement(
         "builder": builder,
         "created": timestamp(sequence),
         "expires": expires,
-        "hooks": {},
+        "hooks": (hooks or Hooks()).as_dict(),
         "limits": {"bytes": limits.bytes, "files": limits.files, "tree_bytes": tree_size},
         "members": [member.as_dict() for member in members],
-        "migrations": [],
+        "migrations": [migration.as_dict() for migration in migrations],
         "release_id": release_id,
         "sequence": sequence,
         "source": dict(source),
@@ -172,14 +178,6 @@ def _source(fields: Fields) -> dict[str, str]:
         source["git_commit"] = fields.text("git_commit", GIT_COMMIT)
     fields.end()
     return source
-
-
-def _refuse_work(fields: Fields) -> None:
-    """Refuse migrations and hooks: a release that needs them must not run where nobody would run them."""
-    for name, empty in (("migrations", []), ("hooks", {})):
-        found = fields.take(name)
-        if found != empty:
-            raise fields.refusal(name, "none, since this version of Slipway runs none", found)
 
 
 def _require_order(manifest: ReleaseManifest) -> None:

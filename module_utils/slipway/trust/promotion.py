@@ -246,11 +246,11 @@ class Promotion:
             )
 
 
-def read_argv(fields: Fields) -> tuple[str, ...]:
-    """Take `argv`: at least one word, the first one not empty, each on one line."""
-    words = fields.array("argv", maximum=MAX_WORDS)
+def read_argv(fields: Fields, name: str = "argv") -> tuple[str, ...]:
+    """Take a command: at least one word, the first one not empty, each on one line."""
+    words = fields.array(name, maximum=MAX_WORDS)
     if not words or words[0] == "" or not all(isinstance(word, str) and WORD.match(word) for word in words):
-        raise fields.refusal("argv", "a command as a list of words, each on one line", words)
+        raise fields.refusal(name, "a command as a list of words, each on one line", words)
     return tuple(words)
 
 

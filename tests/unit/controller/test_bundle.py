@@ -19,6 +19,7 @@ from ansible.module_utils.slipway.controller import source as source_module
 from ansible.module_utils.slipway.controller.bundle import Request
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.trust import verify
+from ansible.module_utils.slipway.trust.hooks import Hooks
 from ansible.module_utils.slipway.trust.promotion import (
     Artifact,
     AuditReference,
@@ -236,6 +237,15 @@ def test_the_descriptor_says_the_way_back_the_watch_and_the_schema(promoted, cat
     assert promotion.database == SchemaRevisions("alembic", "b2", ("a1", "b2"))
 
 
+def test_a_release_says_what_is_run_on_hosts_and_has_those_programs(source, catalogue):
+    add(source, b"hooks: {before_switch: [{argv: [bin/hello, warm]}]}\n")
+    made = bundle.make(request(source), catalogue)
+    assert made.manifest.hooks == Hooks({"before_switch": (Step(("bin/hello", "warm")),)})
+    add(source, b"migrations: [{name: a, argv: [bin/up], reversible: true, back: [./zero]}]\n")
+    refusal = refused(source, catalogue, check=True)
+    assert (refusal.reason, refusal.found) == ("program_missing", "a: bin/up; a: ./zero")
+
+
 def test_type_build_and_tickets_are_those_of_the_request(source, catalogue):
     asked = {"release_type": "hotfix", "build_id": "build_7", "tickets": ("A-1", "A-2")}
     promotion = bundle.make(request(source, **asked), catalogue).manifest.promotion
@@ -361,6 +371,8 @@ def add(source, line):
         (lambda s: (s / "config.json").write_bytes(b'{"version": "2"}'), "other files and version"),
         (lambda s: (s / "slipway.yml").write_bytes(b"application: hello\nversion: 1.2.3\n"), "other members"),
         (lambda s: add(s, b"monitoring: {review: [logs]}"), "other monitoring"),
+        (lambda s: add(s, b"hooks: {after_switch: [{argv: ['true']}]}"), "other hooks"),
+        (lambda s: add(s, b"migrations: [{name: a, argv: ['true'], reversible: false}]"), "other migrations"),
         (lambda s: add(s, b"rollback_plan: {verification_steps: [{argv: ['true']}]}"), "other rollback plan"),
     ],
 )

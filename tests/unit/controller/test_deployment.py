@@ -365,6 +365,16 @@ def test_a_silent_host_stops_the_plan(site, plan, answers, found):
     assert not (site.state / "state.sqlite").exists()
 
 
+def test_a_host_with_an_older_trust_policy_stops_the_plan(site, plan):
+    site.build("v1", V1)
+    answer = site.witnessed()
+    answer["policy"] = {**answer["policy"], "version": answer["policy"]["version"] - 1}
+    caught = refusal(plan, {"prod-1": answer})
+    assert (caught.reason, caught.found) == ("policy_behind", "prod-1: version 0; nothing was changed anywhere")
+    assert "playbooks/trust.yml -l prod-1" in caught.remedy
+    assert not (site.state / "state.sqlite").exists()
+
+
 def test_impossible_waves_stop_the_plan(site, plan):
     assert refusal(plan, waves=["all"]).reason == "waves_invalid"
 

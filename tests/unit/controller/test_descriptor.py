@@ -8,7 +8,8 @@ import os
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import descriptor
-from ansible.module_utils.slipway.controller.descriptor import AuditPlan, DeclaredTest, Descriptor, Migrations
+from ansible.module_utils.slipway.controller.descriptor import AuditPlan, Database, DeclaredTest, Descriptor
+from ansible.module_utils.slipway.trust.hooks import Hooks, Migration
 from ansible.module_utils.slipway.trust.promotion import Monitoring, Step
 
 
@@ -41,6 +42,10 @@ monitoring:
   alert_thresholds: {loss: 0.05, drop: "0.10", count: 3}
   review: ["http://127.0.0.1/", the logs]
 database: {tool: alembic, directory: migrations/versions}
+hooks: {before_switch: [{argv: [bin/a, --warm]}], after_confirm: [{argv: ["true"], timeout_seconds: 3600}]}
+migrations:
+  - {name: 0001_users, argv: [bin/migrate, up], reversible: true, back: [bin/migrate, down]}
+  - {name: drop, argv: [bin/drop], timeout_seconds: 9, reversible: false}
 """
 
 
@@ -59,7 +64,14 @@ def test_a_descriptor_says_all_that_belongs_to_a_promotion():
     assert read.verification_steps == (Step(("bin/a", "--check"), 60), Step(("true",), 1))
     thresholds = {"loss": "0.05", "drop": "0.10", "count": "3"}
     assert read.monitoring == Monitoring(24, 1, thresholds, ("http://127.0.0.1/", "the logs"))
-    assert read.migrations == Migrations("alembic", "migrations/versions")
+    assert read.database == Database("alembic", "migrations/versions")
+    assert read.hooks == Hooks(
+        {"before_switch": (Step(("bin/a", "--warm")),), "after_confirm": (Step(("true",), 3600),)}
+    )
+    assert read.migrations == (
+        Migration("0001_users", ("bin/migrate", "up"), 600, ("bin/migrate", "down")),
+        Migration("drop", ("bin/drop",), 9),
+    )
 
 
 def test_a_descriptor_may_say_nothing_of_a_promotion():
@@ -78,7 +90,13 @@ BAD_DESCRIPTORS = {
     "nothing": b"",
     "no application": b"version: '1'",
     "an application with a slash": b"application: a/b",
-    "an unknown key": b"application: a\nhooks: []",
+    "an unknown key": b"application: a\nhook: {}",
+    "hooks that are a list": b"application: a\nhooks: []",
+    "hooks of an unknown moment": b"application: a\nhooks: {after_boot: []}",
+    "a hook that is a shell line": b"application: a\nhooks: {after_switch: [make warm]}",
+    "migrations that are a mapping": b"application: a\nmigrations: {}",
+    "a migration that says not whether it is reversible": b"application: a\nmigrations: [{name: a, argv: [x]}]",
+    "a migration twice": b"application: a\nmigrations: [{name: a, argv: [x], reversible: false}, {name: a, argv: [y], reversible: false}]",
     "a key twice": b"application: a\napplication: b",
     "a version that is a number": b"application: a\nversion: 1.10",
     "members that are a mapping": b"application: a\nmembers: {path: x}",
@@ -131,12 +149,12 @@ def test_a_bad_descriptor_is_refused(data):
 
 
 def test_a_mistake_of_each_key_is_named_at_once():
-    data = b"version: 1.10\naudit: {tests: [x]}\nvalidation: []\nhooks: 1\n"
+    data = b"version: 1.10\naudit: {tests: [x]}\nvalidation: []\nhook: 1\nhooks: 2\nmigrations: 3\n"
     with pytest.raises(Refusal) as refusal:
         Descriptor.parse(data)
-    for name in ("application", "version", "audit.tests[0]", "validation"):
+    for name in ("application", "version", "audit.tests[0]", "validation", "hooks", "migrations"):
         assert f"slipway.yml.{name}" in refusal.value.expected
-    assert "hooks" in refusal.value.found
+    assert "hook" in refusal.value.found
 
 
 @pytest.mark.parametrize(

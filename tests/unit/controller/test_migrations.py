@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import migrations
-from ansible.module_utils.slipway.controller.descriptor import Migrations
+from ansible.module_utils.slipway.controller.descriptor import Database
 from ansible.module_utils.slipway.trust.promotion import SchemaRevisions
 
 # As `alembic revision` writes it.
@@ -47,7 +47,7 @@ def add(versions, revision, parent, name=None):
 
 
 def read(versions):
-    return migrations.read_migrations(versions.parents[1], Migrations("alembic", "migrations/versions"))
+    return migrations.read_migrations(versions.parents[1], Database("alembic", "migrations/versions"))
 
 
 def problems(versions):

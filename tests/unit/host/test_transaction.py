@@ -65,7 +65,7 @@ def run_2(site):
 
 
 def activate(site):
-    return site.activate("v2", run=run_2(site))
+    return site.activate("v2", run=run_2(site), share=10)
 
 
 def confirm(site):
@@ -88,7 +88,7 @@ def roll_back(site):
 def activate_ill(site):
     site.sicken("v2")
     try:
-        return site.activate("v2", run=run_2(site))
+        return site.activate("v2", run=run_2(site), share=10)
     finally:
         site.sicken()
 

@@ -11,12 +11,15 @@ import signed
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.trust import manifest
+from ansible.module_utils.slipway.trust.hooks import Hooks
 from ansible.module_utils.slipway.trust.members import Member
 from ansible.module_utils.slipway.trust.promotion import Promotion
 
 
 def document():
-    return json.loads(signed.manifest_payload(promotion=signed.PROMOTION))
+    return json.loads(
+        signed.manifest_payload(promotion=signed.PROMOTION, hooks=signed.HOOKS, migrations=signed.MIGRATIONS)
+    )
 
 
 def reason(value):
@@ -45,6 +48,18 @@ def test_a_manifest_says_what_it_was_made_of():
 def test_a_manifest_says_how_it_was_promoted():
     read = manifest.ReleaseManifest.parse(signed.manifest_payload(promotion=signed.PROMOTION))
     assert read.promotion == signed.PROMOTION
+
+
+def test_a_manifest_says_what_is_run_on_hosts():
+    read = manifest.ReleaseManifest.parse(canonical.encode(document()))
+    assert (read.hooks, read.migrations) == (signed.HOOKS, signed.MIGRATIONS)
+
+
+def test_a_manifest_of_before_hooks_is_still_read():
+    whole = document()
+    whole["predicate"] |= {"hooks": {}, "migrations": []}
+    read = manifest.ReleaseManifest.parse(canonical.encode(whole))
+    assert (read.hooks, read.migrations) == (Hooks(), ())
 
 
 def test_a_manifest_of_before_promotions_is_still_read():
@@ -82,6 +97,9 @@ MEMBER = {"path": "a", "required": True, "format": "none"}
 SUBJECTS = document()["subject"]
 PROMOTION = document()["predicate"]
 STEP = ("rollback_plan", "verification_steps", 0)
+HOOK = ("hooks", "before_switch", 0)
+MIGRATION = ("migrations", 0)
+SLOW_HOOK = {"argv": ["true"], "timeout_seconds": 31}
 MALFORMED = {
     "an array": [document()],
     "null": None,
@@ -119,9 +137,32 @@ MALFORMED = {
         "predicate", "members", value=[{**MEMBER, "format": "json", "schema": True}]
     ),
     "the same member twice": bent("predicate", "members", value=[MEMBER, MEMBER]),
-    "migrations, which nobody would run": bent("predicate", "migrations", value=[{"name": "drop"}]),
-    "hooks, which nobody would run": bent("predicate", "hooks", value={"before": ["rm"]}),
     "no hooks": lacking("predicate", "hooks"),
+    "hooks that are an array": bent("predicate", "hooks", value=[]),
+    "hooks of an unknown moment": bent("predicate", "hooks", "after_boot", value=[]),
+    "hooks of a moment that hosts do not have": bent("predicate", "hooks", "before_stage", value=[]),
+    "a hook that is a string": bent("predicate", "hooks", "after_switch", value=["bin/warm"]),
+    "a hook without words": bent("predicate", *HOOK, "argv", value=[]),
+    "a hook with a shell": bent("predicate", *HOOK, "shell", value=True),
+    "a hook with no time": bent("predicate", *HOOK, "timeout_seconds", value=0),
+    "a hook of more than an hour": bent("predicate", *HOOK, "timeout_seconds", value=3601),
+    "too many hooks": bent("predicate", "hooks", "after_switch", value=[{"argv": ["true"]}] * 21),
+    "hooks that hold up a way back": bent("predicate", "hooks", "before_rollback", value=[SLOW_HOOK] * 2),
+    "no migrations": lacking("predicate", "migrations"),
+    "migrations that are an object": bent("predicate", "migrations", value={}),
+    "a migration without a name": lacking("predicate", *MIGRATION, "name"),
+    "a migration with a slash in its name": bent("predicate", *MIGRATION, "name", value="a/b"),
+    "a migration without a command": lacking("predicate", *MIGRATION, "argv"),
+    "a migration that is a shell line": bent("predicate", *MIGRATION, "argv", value="bin/migrate up"),
+    "a migration that says not whether it is reversible": lacking("predicate", *MIGRATION, "reversible"),
+    "a migration that is reversible perhaps": bent("predicate", *MIGRATION, "reversible", value="yes"),
+    "a reversible migration without a way back": lacking("predicate", *MIGRATION, "back"),
+    "an irreversible migration with a way back": bent("predicate", *MIGRATION, "reversible", value=False),
+    "a way back without words": bent("predicate", *MIGRATION, "back", value=[]),
+    "a migration with no time": bent("predicate", *MIGRATION, "timeout_seconds", value=0),
+    "a migration of more than a day": bent("predicate", *MIGRATION, "timeout_seconds", value=86401),
+    "a migration with an unknown member": bent("predicate", *MIGRATION, "user", value="root"),
+    "the same migration twice": bent("predicate", "migrations", value=[PROMOTION["migrations"][0]] * 2),
     "a member of a kind in capitals": bent("predicate", "members", value=[{**MEMBER, "kind": "Models"}]),
     "a release of another type": bent("predicate", "release_type", value="patch"),
     "an audit without its digest": lacking("predicate", "audit", "sha256"),

@@ -64,7 +64,15 @@ def test_a_full_manifest_is_valid():
     members = (Member("a.json", False, "json", {"type": "object"}, "version", "configs"), Member("b"))
     source = {"kind": "archive", "name": "a.tar", "git_commit": "c" * 64}
     jsonschema.validate(
-        json.loads(signed.manifest_payload(members=members, source=source, promotion=signed.PROMOTION)),
+        json.loads(
+            signed.manifest_payload(
+                members=members,
+                source=source,
+                promotion=signed.PROMOTION,
+                hooks=signed.HOOKS,
+                migrations=signed.MIGRATIONS,
+            )
+        ),
         SCHEMAS["release-manifest"],
     )
 
@@ -91,6 +99,8 @@ BEYOND_A_MANIFEST_SCHEMA = {
     "the same member twice",
     "the same artifact twice",
     "a database whose head is not the last revision",
+    "hooks that hold up a way back",
+    "the same migration twice",
 }
 BEYOND_A_POLICY_SCHEMA = {
     "a key that ends before it begins",

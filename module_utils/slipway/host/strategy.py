@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How what runs of an application takes a release: the one place that knows units, and what is asked of them.
+
+A transaction moves links and files; whenever the application is to notice, it asks its strategy. Everything here may be done
+again after a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..application.description import Application, Patience, Probe
+from ..application.health import Prober, Verdict, judge
+from ..application.service import Service
+from ..base.command import Finished
+from .places import Places
+
+
+class Strategy(Protocol):
+    """What a transaction, an inspection and a check ask of a strategy."""
+
+    def require_loaded(self) -> None:
+        """Refusal ``unit_missing`` where systemd does not know the unit; before anything depends on it."""
+
+    def run(self) -> Verdict:
+        """After the switch: let the release that ``current`` says now run, and judge it."""
+
+    def run_again(self) -> Verdict:
+        """After the way back: let the release that ``current`` says again run, and judge it."""
+
+    def stop(self) -> Verdict:
+        """Nothing is active any more, or another unit takes over: nothing of this one runs."""
+
+    def settle(self) -> None:
+        """The outcome is recorded: what only a way back would have needed may end."""
+
+    def probes(self) -> Sequence[Probe]:
+        """What is asked for the health of what is active."""
+
+    def prober(self) -> Prober:
+        """Who asks."""
+
+    def judge(self, patience: Patience | None = None) -> Verdict:
+        """The health of what is active now, with the patience that the application declares unless another is given."""
+
+    def startup_milliseconds(self) -> int | None:
+        """How long the unit's last start took, None where that is not known."""
+
+
+def strategy_of(application: Application, places: Places) -> Strategy:
+    """The strategy that an application declares."""
+    return OneUnit(application, places)
+
+
+@dataclass(frozen=True)
+class OneUnit:
+    """``restart``, ``reload`` or ``none``: one unit, or none, that runs what ``current`` says."""
+
+    application: Application
+    places: Places
+
+    def service(self) -> Service | None:
+        return Service(self.application.unit, self.places.host.run) if self.application.unit else None
+
+    def require_loaded(self) -> None:
+        if service := self.service():
+            service.require_loaded()
+
+    def run(self) -> Verdict:
+        finished = self._apply()
+        if finished is not None and not finished.succeeded:
+            found = f"systemctl could not {self.application.strategy} {self.application.unit}: {finished.described()}"
+            return Verdict("failure", 1, found)
+        return self.judge()
+
+    def _apply(self) -> Finished | None:
+        service = self.service()
+        if service is None or self.application.strategy == "none":
+            return None
+        return service.restart() if self.application.strategy == "restart" else service.reload()
+
+    def run_again(self) -> Verdict:
+        return self.run()
+
+    def stop(self) -> Verdict:
+        service = self.service()
+        if service is None:
+            return Verdict("inconclusive", 0, "nothing is active and there is no unit")
+        finished = service.stop()
+        outcome = "success" if finished.succeeded else "failure"
+        return Verdict(outcome, 1, f"stop of {service.unit}: {finished.described()}")
+
+    def settle(self) -> None:
+        """A unit that was restarted has left nothing behind."""
+
+    def probes(self) -> Sequence[Probe]:
+        return self.application.health
+
+    def prober(self) -> Prober:
+        return Prober(self.places.host.run, self.application.user, self.service())
+
+    def judge(self, patience: Patience | None = None) -> Verdict:
+        patience = patience or self.application.health_patience
+        return judge(self.probes(), patience, self.prober(), self.places.host.clock)
+
+    def startup_milliseconds(self) -> int | None:
+        service = self.service()
+        return service.startup_milliseconds() if service else None
