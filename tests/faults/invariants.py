@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from releases import UNIT, leftovers
 
 from faults.machine import Machine
 
+UNREADABLE = re.compile(r"no way back to v\d: .* cannot be .* \(Input/output error\)")
 NOT_RESTORED = "files outside the release were not restored"
 
 
@@ -57,8 +59,12 @@ def require_honest(machine: Machine, before: Known, answer: dict[str, Any]) -> N
 
 def require_settled(machine: Machine, before: Known, possible: Set[str | None]) -> None:
     """After recovery: one whole release is served and runs, the history says how it came to that, and nothing is left over."""
-    require_served(machine, possible)
     site, served = machine.site, machine.served
+    if served not in possible:  # a release before that cannot be read, cannot be verified: there is no way back to it
+        last = site.records[-1]
+        assert last["status"] == "failed", f"{served} is served, expected one of {possible}"
+        assert UNREADABLE.search(last["message"]), f"{served} is served, expected one of {possible}: {last['message']}"
+    require_served(machine, {*possible, served})
     assert machine.systemd.runs() == ({UNIT: f"releases/{served}"} if served else {})
     outside = machine.outside.read_bytes()
     if outside != (served.encode() if served else b"from before\n"):  # a backup that cannot be read holds no release up

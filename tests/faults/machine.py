@@ -57,11 +57,14 @@ class Systemd:
 
     memory: Path
     link: Path
+    before: list[Callable[[str], None]] = field(default_factory=list)  # asked with each verb
 
     def __call__(self, argv: Sequence[str], **options: Any) -> Finished:
         if argv[0] != "systemctl":
             return command.run(argv, **options)
         verb, unit = argv[2], argv[-1]
+        for ask in self.before:
+            ask(verb)
         if verb == "show":
             names = re.fullmatch(r"--property=(.*)", argv[3])
             assert names

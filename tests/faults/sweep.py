@@ -7,7 +7,7 @@ import re
 
 from faults import strace
 from faults.machine import Machine
-from faults.operations import Operation
+from faults.operations import Operation, recover
 from faults.strace import KILL, Call
 
 
@@ -17,6 +17,12 @@ def points_of(operation: Operation, machine: Machine, fault: str) -> list[Call]:
     What systemd does to its own memory is not ours to fail, but we may die meanwhile.
     """
     where = str(machine.disk if fault == KILL else machine.disk / "root")
+    for warming_up in (
+        operation.exchange,
+        recover,
+    ):  # what Python imports late would be counted in the first child only
+        warming_up(machine)
+    machine.start_over()
     ended = strace.run(lambda: operation.exchange(machine))
     assert ended.answer is not None
     machine.start_over()

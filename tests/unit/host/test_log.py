@@ -9,7 +9,6 @@ import os
 import stat
 import threading
 
-from faults import calls
 import pytest
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.errors import Refusal
@@ -28,6 +27,7 @@ from ansible.module_utils.slipway.trust import checkpoint, merkle
 from ansible.module_utils.slipway.trust.keys import PublicKey
 from ansible.module_utils.slipway.trust.merkle import verify_consistency, verify_inclusion
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from faults import calls
 
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 

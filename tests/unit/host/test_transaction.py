@@ -8,7 +8,6 @@ import itertools
 import os
 from collections import Counter
 
-from faults import calls
 import pytest
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.command import Finished
@@ -17,6 +16,7 @@ from ansible.module_utils.slipway.host.journal import Journal
 from ansible.module_utils.slipway.host.lease import LeaseFile, Run
 from ansible.module_utils.slipway.host.transaction import RESERVE_BYTES
 from ansible.module_utils.slipway.trust.verify import verify_tree
+from faults import calls
 from releases import V1, V2, V3, leftovers
 
 
