@@ -82,15 +82,28 @@ class Site:
     # the controller
 
     def build(
-        self, release_id: str, files: Mapping[str, bytes], *, members: str = "[]", more: str = "", **changes: Any
+        self,
+        release_id: str,
+        files: Mapping[str, bytes],
+        *,
+        members: str = "[]",
+        more: str = "",
+        created: int = 0,
+        **changes: Any,
     ) -> bundle.Made:
-        """A signed release in the catalogue, with `more` lines of its descriptor; each is ten seconds newer than the one before."""
-        self.host.clock.advance(10)
+        """A signed release in the catalogue, with `more` lines of its descriptor.
+
+        Each is ten seconds newer than the one before, unless it is told when it was ``created``.
+        """
+        if not created:
+            self.host.clock.advance(10)
         source = self.directory / "sources" / f"{self.application}-{release_id}"
         descriptor = f"application: {self.application}\nversion: '1.0'\nmembers: {members}\n{more}\n".encode()
         signed.write_tree(source, {**files, "slipway.yml": descriptor})
         policy = TrustPolicy.parse(signed.policy_envelope())
-        request = bundle.Request(source, signed.BUILDER_KEY, policy, self.host.clock.now(), release_id, **changes)
+        request = bundle.Request(
+            source, signed.BUILDER_KEY, policy, created or self.host.clock.now(), release_id, **changes
+        )
         return bundle.make(request, self.catalogue)
 
     def run(self, run_id: str = "run-1", **changes: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import releases
 import signed
 from ansible.module_utils.slipway.base import command
 from ansible.module_utils.slipway.base.command import Finished
-from ansible.module_utils.slipway.host.places import Host
+from ansible.module_utils.slipway.host.places import Host, Places
 from ansible.module_utils.slipway.host.store import Store
 from releases import UNIT, V1, V2, V3, Site
 
@@ -107,6 +107,12 @@ class Machine:
             "files": [{"source": "motd", "path": OUTSIDE, "owner": self.site.description["user"]}],
         }
         self.outside.write_bytes(b"from before\n")
+
+    def use(self, clock: Any) -> None:
+        """Let the host go by another clock."""
+        self.site.host = replace(self.site.host, clock=clock)
+        self.site.places = Places(self.site.host, self.site.application)
+        self.site.store = Store(self.site.places)
 
     @classmethod
     def with_releases(cls, disk: Path, desk: Path) -> Machine:
