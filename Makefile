@@ -178,8 +178,8 @@ faults: dev ## Every fault at every point of every operation, also on real hosts
 molecule: dev ## molecule scenarios on real systemd hosts
 	molecule test --all
 
-e2e: dev ## end-to-end tests on a lab of their own
-	pytest -q tests/e2e
+e2e: dev ## end-to-end tests on two labs of their own
+	pytest -q -n 2 --dist loadfile tests/e2e
 
 bench: venv lab ## Measure deploys and rollbacks on the lab's prod group
 	@command -v rsync >/dev/null || $(PYTHON) -m lab install rsync

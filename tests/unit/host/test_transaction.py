@@ -138,7 +138,7 @@ def assert_settled(site, stand):
 
 
 @pytest.mark.parametrize(("before", "exchange", "possible"), CUT_OFF)
-def test_an_exchange_that_is_killed_anywhere_is_settled_by_the_next(stand, before, exchange, possible, capsys):
+def test_an_exchange_that_is_killed_anywhere_is_settled_by_the_next(stand, before, exchange, possible, say):
     stand.prepare(*before)
     site, number = stand.site, 0
     while calls.die_at(number, lambda: exchange(site)):
@@ -151,8 +151,7 @@ def test_an_exchange_that_is_killed_anywhere_is_settled_by_the_next(stand, befor
             assert_whole(site, {"v3"})
         number += 1
         stand.start_over()
-    with capsys.disabled():
-        print(f" killed at {number} points", end=" ")
+    say(f"killed at {number} points")
     assert number > 10
 
 
@@ -179,7 +178,7 @@ def objects(site):
 
 @pytest.mark.parametrize("fault", [calls.fail_once, calls.full_from])
 @pytest.mark.parametrize(("before", "exchange", "possible"), CUT_OFF)
-def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, exchange, possible, fault, capsys):
+def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, exchange, possible, fault, say):
     """``disk_full`` and nothing changed, or the exchange did its part in spite of it, or it went back."""
     stand.prepare(*before)
     site, active, names = stand.site, stand.site.current, leftovers(stand.site.host.root)
@@ -210,8 +209,7 @@ def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, e
         assert_whole(site, possible)
         assert_settled(site, stand)
         stand.start_over()
-    with capsys.disabled():
-        print(f" full at {number} points: {dict(ends)}", end=" ")
+    say(f"full at {number} points: {dict(ends)}")
     assert number > 10
     assert fault is calls.fail_once or "disk_full" not in ends, (
         "what a full disk stops, it stops before anything is changed"
