@@ -481,8 +481,8 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         release_id, verified.manifest.digest, current, rollback, request.get("takes_back"), verified.artifacts, passed.judged,
         watch_hours=promotion.monitoring.heightened_period_hours,
         verification_steps=_plan_of(exchange, current) if rollback else promotion.verification_steps,
-        confirm_within_seconds=confirm_within(request),
         share=share,
+        confirm_within_seconds=confirm_within(request),
     )  # fmt: skip
     exchange.keep(passed, release_id)
     transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, replacements)

@@ -79,9 +79,9 @@ class Intent:
     """What a transaction is to do.
 
     ``artifacts`` are [{path, sha256}] of the release's declared members; ``watch_hours`` is for how long the release is
-    watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left;
-    ``confirm_within_seconds`` is the dead-man's time; ``share`` is the percentage of its work that the application takes on until
-    the rollout says otherwise, None for all.
+    watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left.
+    ``share`` is the percentage of its work that the application takes on until the rollout says otherwise, None for all;
+    ``confirm_within_seconds`` is the dead-man's time.
     """
 
     release_id: str
@@ -93,8 +93,8 @@ class Intent:
     judged: Judged
     watch_hours: int = 0
     verification_steps: Sequence[Step] = ()
-    confirm_within_seconds: int = DEFAULT_SECONDS
     share: int | None = None
+    confirm_within_seconds: int = DEFAULT_SECONDS
 
 
 @dataclass(frozen=True)
