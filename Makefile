@@ -107,6 +107,9 @@ $(error FORMAT: expected table or json, found '$(FORMAT)')
 endif
 endif
 
+FAULT_TOOLS := for tool in strace:strace mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs; do \
+	PATH=$$PATH:/usr/sbin:/sbin command -v $${tool%:*} >/dev/null || $(PYTHON) -m lab install $${tool\#*:}; done
+
 # $(call needs,names): each of these variables is given.
 needs = $(foreach name,$(1),$(if $($(name)),,$(error $(name): expected a value, found none. The line above its default in the Makefile says what it is)))
 
@@ -131,7 +134,7 @@ $(PLAY) $(1) $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application) -e release_st
 cat "$$answer"
 endef
 
-.PHONY: help demo test check lint types unit molecule e2e bench lab clean-lab venv dev docs lock
+.PHONY: help demo test check lint types unit strike faults molecule e2e bench lab clean-lab venv dev docs lock
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
 .PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
 .PHONY: approve approval-add approvals authorize-rollback key
@@ -144,7 +147,7 @@ help: ## Show what there is to make
 demo: ## From a fresh clone to a signed release on real hosts (under 5 minutes)
 	@$(PYTHON) -m lab demo
 
-test: lint types unit molecule e2e ## Everything: linters, types, unit tests, molecule and end-to-end tests on real hosts
+test: lint types unit strike molecule e2e ## Everything: linters, types, unit tests, a sample of the faults, molecule and end-to-end tests on real hosts
 
 ## Parts of it
 check: lint types unit ## The fast part of the tests, without hosts
@@ -163,6 +166,14 @@ unit: dev ## pytest without hosts, with branch coverage
 	pytest -q -n auto --cov --cov-branch --cov-report= tests/unit tests/modules tests/contract tests/golden
 	coverage report
 	coverage json -q -o - | $(VENV)/bin/python tests/coverage_gate.py
+
+strike: dev ## a sample of the faults that `make faults` has at every point: killed, failed, full, without power
+	@$(FAULT_TOOLS)
+	pytest -q -n auto tests/faults
+
+faults: dev ## Every fault at every point of every operation, also on real hosts (under 40 minutes); what `make test` samples
+	@$(FAULT_TOOLS)
+	SLIPWAY_FAULTS=all pytest -q -n auto tests/faults
 
 molecule: dev ## molecule scenarios on real systemd hosts
 	molecule test --all

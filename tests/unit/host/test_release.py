@@ -1274,17 +1274,6 @@ def test_a_canary_can_read_its_share_until_its_release_is_confirmed(two, systemc
     assert not share.exists()
 
 
-def test_behind_its_gate_a_canary_takes_on_all_of_its_work(two):
-    two.stage("v2")
-    two.activate("v2", share=10)
-    asked = {"release_id": "v2", "confirm_within_seconds": 60}
-    assert two.ask("renew", **asked)["outcome"] == "renewed"
-    assert two.places.share.read_text() == "10\n", "as before"
-    assert two.ask("renew", **asked, share=0)["reason"] == "share_invalid"
-    assert two.ask("renew", **asked, share=100)["outcome"] == "renewed"
-    assert not two.places.share.exists()
-
-
 def test_a_release_before_never_sees_the_share_of_the_one_that_failed(two, systemctl):
     share, seen = two.places.share, []
     two.sicken("v2")
