@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``slipway`` on a host, without a controller: ``status``, ``verify``, ``history``, ``proof`` and ``recover``.
+"""``slipway`` on a host, without a controller: ``status``, ``verify``, ``history``, ``proof``, ``recover`` and ``expire``.
 
 Exit codes: 0 all is well; 1 something is not (it says what); 2 wrong usage.
 """
@@ -15,12 +15,11 @@ from typing import Any
 from . import __version__
 from .base.errors import Refusal
 from .base.table import table
+from .host import recovery
 from .host.handler import handle
 from .host.integrity import SOUND
-from .host.lease import LeaseFile, Run, exclusive
 from .host.places import Host, Places
 from .host.status import described_application
-from .host.transaction import Transactions
 
 
 def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> int:
@@ -37,6 +36,7 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
         sub.add_argument("--json", action="store_true", help="plain data instead of a table")
         if verb == "recover":
             sub.add_argument("--force", action="store_true", help="also what a run holds that may still be alive")
+            sub.add_argument("--boot", action="store_true", help="before any unit starts: links and files only")
         if verb == "history":
             sub.add_argument("--limit", type=int, default=10, help="how many records, newest first (default 10)")
     options = parser.parse_args(arguments)
@@ -49,13 +49,13 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
         return 1
 
 
-NOBODY = Run(run_id="", controller_id="", deployed_by="")
 VERBS = {
     "status": "show what each application serves",
     "verify": "verify signatures, file list and every byte of what is active, and the whole history",
     "history": "show the newest records",
     "proof": "prove that the records of a run are in the history that this host signed",
     "recover": "settle what an interrupted run left open",
+    "expire": "go back from what nobody confirmed in time (a timer starts this)",
 }
 
 
@@ -137,17 +137,22 @@ def _proof(host: Host, names: Sequence[str], options: argparse.Namespace) -> int
 
 
 def _recover(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
-    for name in names:
+    """One application that cannot be settled does not keep the others from it."""
+
+    def settle(name: str) -> dict[str, Any]:
         places = Places(host, name)
-        places.require_bootstrapped()
-        with exclusive(places.lock, host.clock):
-            if not options.force:
-                LeaseFile(places.lease).require_free(NOBODY, host.clock.now())
-            transactions = Transactions(places)
-            record = transactions.recover()
-            transactions.sign()
-        found = f"{record['status']}: {record['message']}" if record else "nothing was open"
-        print(json.dumps({"application": name, "found": found}) if options.json else f"{name}: {found}")
+        found = recovery.at_boot(places) if options.boot else recovery.by_hand(places, forced=options.force)
+        return {"application": name, "found": found}
+
+    answers, broken = _of_each(names, settle)
+    for answer in answers:
+        print(json.dumps(answer) if options.json else f"{answer['application']}: {answer['found']}")
+    return int(broken)
+
+
+def _expire(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
+    for name in names:
+        print(f"{name}: {recovery.at_deadline(Places(host, name))}")
     return 0
 
 
@@ -182,7 +187,14 @@ def _asked(host: Host, request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-DO = {"status": _status, "verify": _verify, "history": _history, "proof": _proof, "recover": _recover}
+DO = {
+    "status": _status,
+    "verify": _verify,
+    "history": _history,
+    "proof": _proof,
+    "recover": _recover,
+    "expire": _expire,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

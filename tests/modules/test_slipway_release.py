@@ -149,7 +149,10 @@ def test_a_refusal_fails_with_its_four_parts(site, module):
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"state": "deployed"}, "value of state must be one of: staged, active, confirmed, reverted, recovered"),
+        (
+            {"state": "deployed"},
+            "value of state must be one of: staged, active, renewed, confirmed, reverted, recovered",
+        ),
         ({"release_id": None}, "state is active but all of the following are missing: release_id"),
         ({"retry": "perhaps"}, "argument 'retry' is of type str and we were unable to convert to bool"),
         ({"keep_count": "many"}, "argument 'keep_count' is of type str and we were unable to convert to int"),
@@ -196,7 +199,7 @@ def test_each_exchange_that_reads_or_writes_the_history_is_judged(site, plugin, 
 
 def test_a_refusal_of_the_host_stays_what_it_is(site, plugin):
     answer = plugin("confirmed")
-    assert (answer["failed"], answer["reason"], answer["witness"]) == (True, "nothing_to_confirm", None)
+    assert (answer["failed"], answer["reason"], answer["active_release_id"]) == (True, "nothing_to_confirm", None)
 
 
 def test_what_was_done_on_a_host_is_done_whatever_its_history_is_worth(site, plugin, pack):

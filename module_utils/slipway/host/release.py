@@ -25,7 +25,7 @@ from ..base.files import full_disk_is_a_refusal, write_durable
 from ..trust import members
 from ..trust.promotion import Step
 from . import shared
-from .deadman import confirm_within, deadline_of, has_outcome
+from .deadman import confirm_within, has_outcome
 from .evidence import Evidence, Verified
 from .history import History, View
 from .journal import Transaction
@@ -134,19 +134,8 @@ class Exchange:
             self.host.clock.sleep(0.1 + secrets.randbelow(400) / 1000)
 
     def holder(self) -> Lease | None:
-        """The lease of another run that lives.
-
-        Where a dead-man is armed it says how long a run may live, whatever becomes of the wall clock that leases end by. An
-        outcome that was noted is anybody's to complete: the exchange that noted it is gone, or we had not got the lock.
-        """
-        transactions = self.transactions
-        transaction, lease = transactions.journal.read(), transactions.leases.read()
-        if lease is None or transactions.deadman.overdue(transaction):
-            return None
-        if transaction is not None and has_outcome(transaction):
-            return None
-        is_armed = transaction is not None and deadline_of(transaction) is not None
-        return None if lease.yields_to(self.run, None if is_armed else self.host.clock.now()) else lease
+        """The lease of another run that lives."""
+        return self.transactions.holder(self.run)
 
     def _is_overdue(self) -> bool:
         transactions = self.transactions
@@ -500,7 +489,7 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     status, reason = status_of_failure(transaction), "health_failed"
     try:
         transaction = transactions.switch(transaction, outdated)
-        transaction, verdict = transactions.start(transaction, exchange.application)
+        transaction, verdict = transactions.start(transaction, exchange.application, in_time=not request.get("keep"))
     except (OSError, Refusal) as error:  # the host is at fault, so the release is not marked bad
         status, reason = "interrupted", "switch_failed"
         verdict = Verdict("failure", 0, f"the switch could not be finished: {error}")
@@ -689,7 +678,8 @@ def _nothing_to_confirm(exchange: Exchange, release_id: str) -> Answer:
 def renew(request: Request, host: Host, *, check: bool) -> Answer:
     """Give the release that this run switched to more time to be confirmed. Only a gate of the rollout asks for it.
 
-    request: application, environment, run, release_id, confirm_within_seconds (from now).
+    request: application, environment, run, release_id, confirm_within_seconds (from now), share (as for `activate`; without it,
+    it stays).
     answer: changed, outcome (``renewed``), release_id, seconds_left, active_release_id, log.
     Refusals: ``nothing_to_renew``, ``deadman_not_armed`` (the deadline before stays), ``confirm_within_invalid``.
     """
@@ -700,6 +690,7 @@ def renew(request: Request, host: Host, *, check: bool) -> Answer:
 
 def _renew(exchange: Exchange, request: Request) -> Answer:
     release_id, transactions, seconds = request["release_id"], exchange.transactions, confirm_within(request)
+    share = _share(request)
     transaction = transactions.journal.read()
     if (
         transaction is None
@@ -716,6 +707,8 @@ def _renew(exchange: Exchange, request: Request) -> Answer:
         )
     if not exchange.check:
         transaction = transactions.renew(transaction, exchange.run, seconds)
+        if "share" in request:
+            transactions.tell_share(share)
     return {
         "changed": True, "outcome": "renewed", "release_id": release_id, "active_release_id": exchange.store.current(),
         "seconds_left": seconds if exchange.check else transactions.deadman.seconds_left(transaction),

@@ -40,11 +40,11 @@ from ..base.files import (
 )
 from ..trust.promotion import Step
 from .backup import Backups, Replacement
-from .deadman import DEFAULT_SECONDS, Deadman
+from .deadman import DEFAULT_SECONDS, Deadman, deadline_of, has_outcome
 from .evidence import Evidence
 from .history import History, Record
 from .journal import Journal, Transaction
-from .lease import LeaseFile, Run
+from .lease import Lease, LeaseFile, Run
 from .log import Log
 from .places import FORMAT, Identity, Places
 from .store import RELEASES, Store
@@ -226,10 +226,15 @@ class Transactions:
         else:
             write_durable(self.places.share, f"{share}\n".encode(), mode=0o644)
 
-    def start(self, transaction: Transaction, application: Application) -> tuple[Transaction, Verdict]:
-        """Let the unit run the new release and judge its health."""
+    def start(
+        self, transaction: Transaction, application: Application, *, in_time: bool = True
+    ) -> tuple[Transaction, Verdict]:
+        """Let the unit run the new release and judge its health; ``in_time`` gives up on it at the dead-man's deadline."""
         began = self.clock.elapsed()
-        strategy = self.strategy(application)
+        places = self.places
+        if in_time:
+            places, application = self.deadman.in_time(transaction, application)
+        strategy = strategy_of(application, places)
         verdict = strategy.run()
         if verdict.is_failure:
             return transaction, verdict
@@ -344,6 +349,20 @@ class Transactions:
         else:
             point_link(self.places.current, RELEASES + previous)
 
+    def holder(self, run: Run) -> Lease | None:
+        """The lease of another run that lives.
+
+        Where a dead-man is armed it says how long a run may live, whatever becomes of the wall clock that leases end by. An
+        outcome that was noted is anybody's to complete: the exchange that noted it is gone, or we had not got the lock.
+        """
+        transaction, lease = self.journal.read(), self.leases.read()
+        if lease is None or self.deadman.overdue(transaction):
+            return None
+        if transaction is not None and has_outcome(transaction):
+            return None
+        is_armed = transaction is not None and deadline_of(transaction) is not None
+        return None if lease.yields_to(run, None if is_armed else self.clock.now()) else lease
+
     def recover(self) -> Record | None:
         """Finish or take back what an earlier exchange left open, and sweep up; None when nothing was open."""
         transaction = self.journal.read()
@@ -361,7 +380,8 @@ class Transactions:
         overdue = self.deadman.overdue(transaction)
         if overdue is None:
             message = f"run {transaction.run_id} did not end; recovery went back"
-            return {"status": "interrupted", "reason": "interrupted", "message": message}
+            reason = "interrupted_by_reboot" if self.at_boot else "interrupted"
+            return {"status": "interrupted", "reason": reason, "message": message}
         has_run = (
             overdue.reason == "not_confirmed" and self.has_moved(transaction) and not transaction.intent["rollback"]
         )
