@@ -88,7 +88,7 @@ def test_a_host_that_is_lost_in_the_second_wave_is_named_with_the_time_at_which_
     with shop.fleet.partition("prod-2"):
         done = run.end()
         assert done.code not in (0, None)
-        assert re.match(r"prod-2 unreachable unknown no answer; goes back by itself until 20\d\d-", done.row("prod-2"))
+        assert re.match(r"prod-2 unreachable unknown no answer; goes back by itself at 20\d\d-", done.row("prod-2"))
         assert done.says("rollout: wave 2: prod-2 unreachable; 0 tolerated")
         assert shop.actives("prod-1", "prod-3") == [shop.oldest] * 2
         shop.relieve("prod-2")

@@ -225,7 +225,14 @@ def plan_deployment(
     judgement = preflight.judge(answers, needs_of(catalogue, manifest, file_list, answers))
     judgement.require_ready()
     sizes = [entry.size for entry in file_list.files]
-    pace = Pace.of(application, size=sum(sizes), files=len(sizes), forks=forks)
+    pace = Pace.of(
+        application,
+        size=sum(sizes),
+        files=len(sizes),
+        hooks_seconds=manifest.hooks.seconds("before_switch", "after_switch", "before_confirm"),
+        migrations_seconds=_seconds_of_migrations(manifest, catalogue, answers),
+        forks=forks,
+    )
     planned = rollouts.plan(settings, pace, answers)
     return {
         "run": controller.begin("deploy"),
@@ -239,6 +246,19 @@ def plan_deployment(
         "preflight_warnings": judgement.warnings(),  # Ansible takes `warnings` out of an answer
         "rollout": planned.as_dict(),
     }
+
+
+def _seconds_of_migrations(manifest: ReleaseManifest, catalogue: Catalogue, answers: Answers) -> int:
+    """How long those migrations may take that what the hosts serve does not have; all, where the catalogue does not know that."""
+    names: list[set[str]] = []
+    for release_id in {answer["settled"] for answer in answers.values()}:
+        try:
+            before = catalogue.manifest(manifest.application, release_id).migrations if release_id else ()
+        except Refusal:
+            before = ()
+        names.append({migration.name for migration in before})
+    done = set.intersection(*names) if names else set[str]()
+    return sum(migration.timeout_seconds for migration in manifest.migrations if migration.name not in done)
 
 
 def needs_of(
