@@ -281,7 +281,6 @@ HELD = """
   gather_facts: false
   tasks:
     - slipway_gate:
-        state: held
         state_directory: {state}
         run_id: run_at_a_terminal
         wave: 1
