@@ -92,6 +92,17 @@ class Controller:
             "lease_seconds": self.lease_seconds,
         }
 
+    def as_settler(self) -> dict[str, Any]:
+        """What goes to hosts where no run is begun: only what earlier ones left open is settled, under their own names."""
+        memory = ControllerState(self.state)
+        return {
+            "run_id": "",
+            "controller_id": memory.controller_id(),
+            "deployed_by": self.deployed_by,
+            "dead_runs": memory.dead_runs(self.application),
+            "lease_seconds": self.lease_seconds,
+        }
+
 
 @dataclass(frozen=True)
 class Reached:
@@ -202,6 +213,7 @@ def plan_deployment(
     again, by their own policies.
     """
     selection.require_waves(waves)
+    selection.require_unlocked(answers)
     selection.require_trusted_histories(answers)
     silent = silent_hosts(answers)
     others = ",".join(sorted(set(answers) - set(silent)))
@@ -276,6 +288,19 @@ def judge_readiness(
     rows += [
         (host, Result("history", application, preflight.FAIL, str(verdict), f"{VERIFY} -l {host}"))
         for host, verdict in untrusted(answers).items()
+    ]
+    rows += [
+        (
+            host,
+            Result(
+                "lock",
+                application,
+                preflight.FAIL,
+                f"locked {why}",
+                f"{selection.LOCK} -l {host} -e lock_state=released",
+            ),
+        )
+        for host, why in selection.locks(there).items()
     ]
     needs: dict[str, Needs] = {}
     for environment in sorted({str(answer["host"]["environment"]) for answer in there.values()}):
@@ -431,7 +456,7 @@ def plan_rollback(
         "targets": dict(rollback.targets),
         "takes_back": dict(rollback.takes_back),
         "recover": list(rollback.recover),
-        "message": "\n".join([rollback.message, *_told_histories(reachable)]),
+        "message": "\n".join([rollback.message, *_told_histories(reachable), *_told_locks(reachable)]),
         "silent": list(silent),
     }
 
@@ -442,6 +467,11 @@ def _told_histories(answers: Answers) -> list[str]:
         f"{host}: its history is {verdict}. It goes back all the same; then {VERIFY} -l {host}"
         for host, verdict in untrusted(answers).items()
     ]
+
+
+def _told_locks(answers: Answers) -> list[str]:
+    """A lock is against deployments; whoever goes back all the same should know of it."""
+    return [f"{host} is locked {why}. It goes back all the same." for host, why in selection.locks(answers).items()]
 
 
 def missing_objects(

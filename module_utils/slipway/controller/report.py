@@ -10,6 +10,7 @@ from typing import Any
 
 from ..application.rollback_plan import failed_steps
 from ..base.table import table
+from ..host.status import remarks
 
 
 def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
@@ -34,6 +35,11 @@ def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
     return table(
         ("host", "release", "since", "by", "health", "trust", "history", "previous", "bad", "policy", "checked"), rows
     )
+
+
+def open_lines(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each release that is not confirmed yet, and for each lock that a person took."""
+    return [f"{host}: {line}" for host, answer in sorted(answers.items()) for line in remarks(answer)]
 
 
 def distrusted_lines(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -76,6 +82,45 @@ def rotation_report(answers: Mapping[str, Mapping[str, Any]], *, is_check: bool 
             changes.setdefault(tuple(answer["differences"]), []).append(name)
     told += ["\n".join([f"{', '.join(hosts)}:", *(f"  {line}" for line in lines)]) for lines, hosts in changes.items()]
     return "\n\n".join(told)
+
+
+def not_settled(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The hosts that did not answer a recovery, or refused it; ``answers`` are those of `release.recover`."""
+    return sorted(host for host, answer in answers.items() if "active_release_id" not in answer)
+
+
+def recovery_report(answers: Mapping[str, Mapping[str, Any]], *, is_check: bool = False) -> str:
+    """One line a host: what it serves now, and what was found open there."""
+    rows = []
+    for name, answer in sorted(answers.items()):
+        if "active_release_id" not in answer:
+            rows.append((name, "unknown", answer.get("reason", "unreachable"), str(answer.get("msg") or "-")))
+            continue
+        record = answer.get("record")
+        found = f"{record['status']}: {record['release_id']}, {record['message']}" if record else "nothing was open"
+        if is_check and answer["changed"]:
+            found = "something is open and would be settled"
+        rows.append((name, answer["active_release_id"] or "nothing", answer["outcome"], found))
+    return table(("host", "serves", "outcome", "found"), rows)
+
+
+def without_answer(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The hosts that did not answer what they were asked, or refused it."""
+    return sorted(host for host, answer in answers.items() if "outcome" not in answer)
+
+
+def lock_report(answers: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line a host: whether a person has locked it, who and why; ``answers`` are those of `lock.lock`."""
+    rows = []
+    for name, answer in sorted(answers.items()):
+        if "outcome" not in answer:
+            rows.append((name, answer.get("reason", "unreachable"), "-", "-", "-", str(answer.get("msg") or "-")))
+            continue
+        held = answer["lock"] or {"holder": "-", "since": "-", "until": "-", "message": "-"}
+        rows.append(
+            (name, answer["outcome"], held["holder"], held["since"], held["until"] or "released", held["message"])
+        )
+    return table(("host", "lock", "by", "since", "until", "message"), rows)
 
 
 @dataclass(frozen=True)
