@@ -22,9 +22,13 @@ ExecStart=/bin/sh -c 'readlink /srv/e2e-deadman/current >> {STARTS}; exec sleep 
 WantedBy=multi-user.target
 """
 DEAD_MEN = (
-    "systemctl list-units --all --plain --no-legend 'slipway-deadman-*.timer';"
-    "find /run/systemd/system /run/slipway ( -name 'slipway-deadman-*' -o -name '????????????????????????????????' )"
-).replace("(", "'('").replace(")", "')'")
+    (
+        "systemctl list-units --all --plain --no-legend 'slipway-deadman-*.timer';"
+        "find /run/systemd/system /run/slipway ( -name 'slipway-deadman-*' -o -name '????????????????????????????????' )"
+    )
+    .replace("(", "'('")
+    .replace(")", "')'")
+)
 SECONDS = 12
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -17,7 +16,6 @@ from ..base.table import table
 from .witness import VERIFY, untrusted
 
 LOCK = "ansible-playbook playbooks/lock.yml"
-WAVE = re.compile(r"[1-9][0-9]*|([1-9][0-9]?|100)%")
 Answer = Mapping[str, Any]
 Answers = Mapping[str, Answer]
 
@@ -110,17 +108,6 @@ def require_newest_policy(answers: Answers, version: int) -> None:
             found="; ".join(f"{host}: version {older}" for host, older in behind.items())
             + "; nothing was changed anywhere",
             remedy=f"Bring the newest: ansible-playbook playbooks/trust.yml -l {','.join(behind)}. A rollback works all the same.",
-        )
-
-
-def require_waves(waves: Sequence[str]) -> None:
-    """Refuse waves that Ansible would only stumble over after everything is staged."""
-    if not waves or not all(WAVE.fullmatch(wave) for wave in waves):
-        raise Refusal(
-            "waves_invalid",
-            expected="release_waves to be a list of at least one count of hosts (1) or percentage (25%)",
-            found=", ".join(waves) or "an empty list",
-            remedy='Correct it in group_vars, or give it as JSON: -e \'{"release_waves": [1, "100%"]}\'.',
         )
 
 

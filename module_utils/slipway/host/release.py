@@ -694,6 +694,7 @@ def renew(request: Request, host: Host, *, check: bool) -> Answer:
 
 def _renew(exchange: Exchange, request: Request) -> Answer:
     release_id, transactions, seconds = request["release_id"], exchange.transactions, confirm_within(request)
+    share = _share(request)
     transaction = transactions.journal.read()
     if (
         transaction is None
@@ -708,7 +709,6 @@ def _renew(exchange: Exchange, request: Request) -> Answer:
             found=f"{exchange.store.current() or 'nothing'} active and no such transaction that is still in time",
             remedy="Look at the status table: the host went back, or goes back any moment.",
         )
-    share = _share(request)
     if not exchange.check:
         transaction = transactions.renew(transaction, exchange.run, seconds)
         if "share" in request:

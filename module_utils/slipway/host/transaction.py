@@ -283,9 +283,11 @@ class Transactions:
         previous = transaction.intent["previous_release_id"]
         moved = self.has_moved(transaction)
         if moved and previous is not None and (obstacle := self._obstacle(previous)):
-            message = f"{message} | no way back to {previous}: {obstacle}"
+            message, verdict = self._stay(
+                transaction, application, f"{message} | no way back to {previous}: {obstacle}"
+            )
             transaction = self._reach(transaction, "reverted", status="failed", reason=reason, message=message)
-            return TakenBack(self._finish(transaction), UNASKED if self.at_boot else self.judge(application))
+            return TakenBack(self._finish(transaction), verdict)
         transaction = self._reach(transaction, "reverting", status=status, reason=reason, message=message)
         self.tell_share(None)
         # A crash between two files and the next step shows in no step, nor in the link of a release deployed again.
@@ -307,6 +309,26 @@ class Transactions:
             return transaction
         results = verify_way_back(steps, self.places.host.run, application.user, self.store.release(active))
         return self._reach(transaction, "verified", verification=results)
+
+    def _stay(self, transaction: Transaction, application: Application, message: str) -> tuple[str, Verdict]:
+        """Bring all of the new release in place: a crash may have come between its link, its files and its unit.
+
+        Returns the message, with what could not be brought in place, and the health.
+        """
+        release_id = transaction.intent["release_id"]
+        if self.store.current() != release_id:
+            point_link(self.places.current, RELEASES + release_id)
+        try:
+            release, records = self.store.release(release_id), self.history.records()
+            replacements = self.backups.replacements(application.files, release, release_id, records)
+            self._with_reserve(lambda: self.backups.replace(self.backups.outdated(replacements)))
+        except (Refusal, OSError) as error:
+            message = f"{message} | files outside the release were not replaced: {error}"
+        if self.at_boot:
+            return message, UNASKED
+        if transaction.reached("healthy") and not transaction.reached("reverting"):
+            return message, self.judge(application)
+        return message, self.strategy(application).run()
 
     def _obstacle(self, previous: str) -> str | None:
         """Why the release before must not run again, None when it may: its bytes are verified before it does."""

@@ -38,11 +38,12 @@ def controller(site):
 def plan(site, controller, policy_path):
     """Plan a deployment on prod-1, with the answer of the host as it is now."""
 
-    def planned(answers=None, *, requested="", retry=False, waves=("1", "100%")):
+    def planned(answers=None, *, requested="", retry=False, waves=("1", "100%"), **rollout):
         controller_now = Controller(**{**vars(controller), "now": site.host.clock.now()})
         answers = {"prod-1": site.witnessed()} if answers is None else answers
         return deployment.plan_deployment(
-            controller_now, site.catalogue, policy_path, answers, requested=requested, retry=retry, waves=waves
+            controller_now, site.catalogue, policy_path, answers, requested=requested, retry=retry,
+            rollout={"waves": waves, **rollout}, description=site.description, forks=20,
         )  # fmt: skip
 
     return planned
