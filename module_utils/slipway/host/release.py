@@ -9,7 +9,7 @@ something was tried and undone; a Refusal says that nothing was tried.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +24,9 @@ from ..base.files import full_disk_is_a_refusal, write_durable
 from ..trust import members
 from ..trust.promotion import Step
 from . import shared
+from .backup import Replacement
 from .evidence import Evidence, Verified
-from .history import History, View
+from .history import History, Record, View
 from .journal import Transaction
 from .judgement import Passed, require_passed
 from .lease import Run, exclusive
@@ -34,6 +35,7 @@ from .pack import Pack
 from .places import Host, Identity, Places, require_environment
 from .store import Store, expendable
 from .transaction import Intent, Transactions, settled
+from .work import Foreman, Work
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -132,6 +134,10 @@ class Exchange:
             return any(passed.lacking(self.evidence, release_id).values())
         return passed.keep(self.evidence, release_id)
 
+    def foreman(self, current: str | None) -> Foreman:
+        """Who decides about hooks and migrations of a switch from the release ``current``."""
+        return Foreman(self.evidence, self.identity.name, current)
+
     def require_sane_clock(self) -> None:
         newest = self.history.last()
         require_sane_clock(self.host.clock.now(), newest["timestamp"] if newest else None)
@@ -143,7 +149,7 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
     request: application {name, description}, environment, run, release_id, manifest_digest, pack (path or null when the
     host has the release already), resident_digest, approvals and authorizations (envelopes as text, at most 16 each).
     answer: changed, release_id, approvals (those that count, as records name them), recovered, missing (SHA-256 of objects that the pack did not bring: send them and ask
-    again), objects, bytes, check, diff.
+    again), objects, bytes, check, commands (what the switch will run beside the unit, a line each), diff.
     """
     exchange = Exchange.begin(request, host, check=check)
     with exchange.locked():
@@ -169,7 +175,9 @@ def _stage(exchange: Exchange, request: Request, pack: Pack | None) -> Answer:
     answer: Answer = {
         "changed": False, "release_id": release_id, "missing": [], "objects": 0, "bytes": 0, "resident_refreshed": False,
         "check": None, "diff": _difference(exchange, current, verified), "approvals": list(passed.judged.approvals),
+        "commands": exchange.foreman(current).lines(verified.manifest),
     }  # fmt: skip
+    answer["diff"]["after"] += "".join(f"runs {line}\n" for line in answer["commands"])
     if not store.holds(release_id) or not _is_intact(exchange, verified, current):
         answer |= _bring(exchange, verified, envelope, listed, pack=pack, passed=passed)
     else:
@@ -393,10 +401,12 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
     """Switch to a staged release, restart, judge its health; when that fails, go back at once.
 
     request: application, environment, run, release_id, expected_current (what the plan was made for), rollback (bool),
-    takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does), approvals and
-    authorizations (envelopes as text, beside those that are kept).
+    takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does), migrate (bool: this
+    host runs the release's migrations, or takes back those that it ran), migrated (bool: another host of this run has run them),
+    irreversible_accepted (bool: go back over an irreversible one), approvals and authorizations (envelopes as text, beside those
+    that are kept).
     answer: changed, outcome (``switched`` waits for confirm or revert, ``confirmed``, ``unchanged``, ``reverted``), release_id,
-    previous_release_id, active_release_id, health {outcome, attempts, detail}, diff, log.
+    previous_release_id, active_release_id, health {outcome, attempts, detail}, commands (what is run beside the unit), diff, log.
     """
     exchange = Exchange.begin(request, host, check=check)
     with exchange.locked():
@@ -439,6 +449,8 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     exchange.evidence.verify_tree(verified)
     _require_no_candidate(exchange, verified)
     passed = exchange.require_passed(verified, view, current, request, is_rollback=rollback)
+    work = _work(exchange, request, verified, current, records)
+    predicted["commands"] = list(work.lines)
     transactions = exchange.transactions
     release = exchange.store.release(release_id)
     replacements = transactions.backups.replacements(exchange.application.files, release, release_id, records)
@@ -456,22 +468,64 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         release_id, verified.manifest.digest, current, rollback, request.get("takes_back"), verified.artifacts, passed.judged,
         watch_hours=promotion.monitoring.heightened_period_hours,
         verification_steps=_plan_of(exchange, current) if rollback else promotion.verification_steps,
+        work=work,
     )  # fmt: skip
     exchange.keep(passed, release_id)
     transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, replacements)
-    status, reason = _status_of_failure(transaction), "health_failed"
+    status, failure = _status_of_failure(transaction), None
     try:
-        transaction = transactions.switch(transaction, outdated)
-        transaction, verdict = transactions.start(transaction, exchange.application)
+        transaction, failure, reason = transactions.prepare(transaction)
+        if not failure:
+            transaction, verdict, reason = _switch(exchange, transaction, outdated)
     except (OSError, Refusal) as error:  # the host is at fault, so the release is not marked bad
         status, reason = "interrupted", "switch_failed"
+        transaction = transactions.journal.read() or transaction
         verdict = Verdict("failure", 0, f"the switch could not be finished: {error}")
+    if failure:
+        return _not_switched(exchange, transaction, reason, failure)
     if not verdict.is_failure:
         kept = _keep(exchange, transaction) if request.get("keep") else {}
         return {**predicted, "health": _plain(verdict), **kept}
     return _taken_back(exchange, transaction, status, reason, verdict.detail) | {
         "failed": True, "reason": reason, "previous_release_id": current,
     }  # fmt: skip
+
+
+def _switch(
+    exchange: Exchange, transaction: Transaction, replacements: Sequence[Replacement]
+) -> tuple[Transaction, Verdict, str]:
+    """Switch, restart, ask for the health, then run the hooks after that; returns the verdict, and the reason where it is a failure."""
+    transactions = exchange.transactions
+    transaction = transactions.switch(transaction, replacements)
+    transaction, verdict = transactions.start(transaction, exchange.application)
+    if verdict.is_failure:
+        return transaction, verdict, "health_failed"
+    transaction, failure = transactions.commands.hooks(transaction, "after_switch")
+    return transaction, Verdict("failure", verdict.attempts, failure) if failure else verdict, "hook_failed"
+
+
+def _not_switched(exchange: Exchange, transaction: Transaction, reason: str, failure: str) -> Answer:
+    """What stands before the switch failed: the history says why, and what is active stays."""
+    taken_back = exchange.transactions.take_back(transaction, status="failed", reason=reason, message=failure)
+    release_id, active = transaction.intent["release_id"], exchange.store.current()
+    return {
+        "changed": True, "failed": True, "outcome": "unchanged", "reason": reason, "release_id": release_id, "previous_release_id": active,
+        "active_release_id": active, "health": None, "record": dict(taken_back.record),
+        "msg": f"{reason}: {release_id} on {exchange.identity.name}: {taken_back.record['message']}. "
+        f"Nothing was switched: {active or 'nothing'} is active.",
+    }  # fmt: skip
+
+
+def _work(
+    exchange: Exchange, request: Request, verified: Verified, current: str | None, records: Sequence[Record]
+) -> Work:
+    """What the switch runs beside the unit; a release that is active already has run it."""
+    foreman = exchange.foreman(current)
+    if current == verified.manifest.release_id:
+        return Work()
+    if request.get("rollback"):
+        return foreman.of_rollback(verified.manifest, request, records)
+    return foreman.of_deployment(verified.manifest, request)
 
 
 def _plan_of(exchange: Exchange, release_id: str | None) -> tuple[Step, ...]:
@@ -587,9 +641,10 @@ def _confirm(exchange: Exchange, request: Request) -> Answer:
         }  # fmt: skip
     if transaction is None:
         return _confirmed_before(exchange, release_id)
-    is_ours = transaction.run_id == exchange.run.run_id and _awaits_confirmation(transaction)
-    if not is_ours or exchange.store.current() != release_id:
-        raise _nothing_to_confirm(exchange, release_id)
+    transaction = _require_confirmable(exchange, transaction, release_id)
+    transaction, failure = _pass_before_confirm(transactions, transaction)
+    if failure:
+        return _not_confirmed(exchange, transaction, failure)
     record = transactions.confirm(
         transaction, smoke_test_passed=request.get("smoke_test_passed"), confirmed_by=exchange.run.deployed_by
     )
@@ -597,6 +652,61 @@ def _confirm(exchange: Exchange, request: Request) -> Answer:
     return {
         "changed": True, "outcome": "confirmed", "release_id": release_id, "active_release_id": exchange.store.current(),
         **pruned, "record": dict(record),
+    }  # fmt: skip
+
+
+def make_ready(request: Request, host: Host, *, check: bool) -> Answer:
+    """Run the hooks that stand before the confirmation; when one fails, go back.
+
+    In an exchange of its own, so that no host of a run is confirmed before all of them have passed.
+    request: application, environment, run, release_id. answer: changed, outcome (``ready``, ``unchanged``, ``reverted``),
+    release_id, active_release_id, log; of one that went back as for `revert`.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    with exchange.locked():
+        return exchange.with_log(_make_ready(exchange, request))
+
+
+def _make_ready(exchange: Exchange, request: Request) -> Answer:
+    release_id, transactions = request["release_id"], exchange.transactions
+    answer = {"changed": False, "outcome": "unchanged", "release_id": release_id, "active_release_id": release_id}
+    if exchange.check:
+        return answer
+    transaction = transactions.journal.read()
+    if transaction is None and exchange.store.current() == release_id:
+        return answer
+    transaction = _require_confirmable(exchange, transaction, release_id)
+    steps = len(transaction.steps)
+    transaction, failure = _pass_before_confirm(transactions, transaction)
+    if failure:
+        return _not_confirmed(exchange, transaction, failure)
+    return {**answer, "changed": len(transaction.steps) > steps, "outcome": "ready"}
+
+
+def _require_confirmable(exchange: Exchange, transaction: Transaction | None, release_id: str) -> Transaction:
+    is_ours = transaction is not None and transaction.run_id == exchange.run.run_id
+    if (
+        transaction is None
+        or not is_ours
+        or not _awaits_confirmation(transaction)
+        or exchange.store.current() != release_id
+    ):
+        raise _nothing_to_confirm(exchange, release_id)
+    return transaction
+
+
+def _pass_before_confirm(transactions: Transactions, transaction: Transaction) -> tuple[Transaction, str | None]:
+    """Run the hooks before the confirmation, unless they have passed already; returns what failed."""
+    commands = transactions.commands
+    if commands.has_passed(transaction, "before_confirm"):
+        return transaction, None
+    return commands.hooks(transaction, "before_confirm")
+
+
+def _not_confirmed(exchange: Exchange, transaction: Transaction, failure: str) -> Answer:
+    status = _status_of_failure(transaction)
+    return {
+        **_taken_back(exchange, transaction, status, "hook_failed", failure), "failed": True, "reason": "hook_failed", "pruned": [],
     }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The switch of an application from one release to another, as a transaction that any crash leaves whole.
 
-1. *intent*: room is reserved, replaced files are kept, the link back is made, the lease is taken, the intent is durable.
+1. *intent*: room is reserved, replaced files are kept, the link back is made, the lease is taken, the intent is durable;
+   then the release's hooks of before_switch and its migrations are run.
 2. *switched*: one rename of ``current``; then files outside the tree; then the unit restarts and is asked for its health.
 3. *confirmed* or *reverted*: noted in the journal, then one record in the history and a checkpoint over it, then the
    journal is removed.
@@ -19,7 +20,7 @@ import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..application.description import Application, Patience
@@ -41,14 +42,31 @@ from ..trust.promotion import Step
 from .backup import Backups, Replacement
 from .evidence import Evidence
 from .history import History, Record
+from .hooks import (
+    Commands,
+    failed_hooks,
+    failed_migrations,
+    hooks_of,
+    migrations_of,
+    stands_in_the_way,
+    told_of_way_back,
+)
 from .journal import Journal, Transaction
 from .lease import LeaseFile, Run
 from .log import Log
 from .places import FORMAT, Identity, Places
 from .store import RELEASES, Store
 from .strategy import Strategy, strategy_of
+from .work import Work
 
 RESERVE_BYTES = 256 * 1024
+BEFORE_SWITCH = (
+    "hooked",
+    "migrating",
+    "migrated",
+    "migrating_back",
+    "migrated_back",
+)  # steps that may come before the link moves
 JUDGED = ("sequence", "policy", "approvals", "authorizations")  # absent in the journal of an older version
 Result = TypeVar("Result")
 
@@ -77,6 +95,7 @@ class Intent:
 
     ``artifacts`` are [{path, sha256}] of the release's declared members; ``watch_hours`` is for how long the release is
     watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left.
+    ``work`` is what is run beside the unit.
     """
 
     release_id: str
@@ -88,6 +107,7 @@ class Intent:
     judged: Judged
     watch_hours: int = 0
     verification_steps: Sequence[Step] = ()
+    work: Work = field(default_factory=Work)
 
 
 @dataclass(frozen=True)
@@ -158,6 +178,7 @@ class Transactions:
                         **intent.judged.as_dict(),
                         "watch_hours": intent.watch_hours,
                         "verification_steps": [step.as_dict() for step in intent.verification_steps],
+                        **intent.work.as_dict(),
                         "started": self.clock.now(),
                     }
                 )
@@ -171,6 +192,24 @@ class Transactions:
         if (kept := self.places.backups / transaction).is_dir():
             remove_tree(kept)
         self.leases.release(run.run_id)
+
+    @property
+    def commands(self) -> Commands:
+        """What is run beside the unit."""
+        return Commands(self.places, self._reach)
+
+    def prepare(self, transaction: Transaction) -> tuple[Transaction, str | None, str]:
+        """Run what stands before the switch; returns what failed, None when nothing did, and the reason of that failure.
+
+        Before a rollback that are the hooks of the release that is left: whatever they say, it is left.
+        """
+        if transaction.intent["rollback"]:
+            return self.commands.hooks(transaction, "before_rollback")[0], None, ""
+        transaction, failure = self.commands.hooks(transaction, "before_switch")
+        if failure:
+            return transaction, failure, "hook_failed"
+        transaction, failure = self.commands.migrate(transaction)
+        return transaction, failure, "migration_failed"
 
     def switch(self, transaction: Transaction, replacements: Sequence[Replacement]) -> Transaction:
         """The rename. After it the new release is active; before it nothing was."""
@@ -202,28 +241,43 @@ class Transactions:
         return self.strategy(application).judge(patience)
 
     def confirm(self, transaction: Transaction, *, smoke_test_passed: bool | None, confirmed_by: str) -> Record:
-        """The release stays: one record of success. After a rollback the plan of the release that was left is verified."""
+        """The release stays: one record of success. After a rollback the plan of the release that was left is verified.
+
+        What is run after that cannot undo it; what failed of it is in the record.
+        """
         transaction = self._reach(
             transaction, "confirmed", smoke_test_passed=smoke_test_passed, confirmed_by=confirmed_by
         )
-        if transaction.intent["rollback"]:
-            transaction = self._verify_way_back(transaction, Application.parse(**transaction.intent["application"]))
+        if not transaction.intent["rollback"]:
+            transaction, _ = self.commands.hooks(transaction, "after_confirm")
+            return self._finish(transaction)
+        transaction = self._verify_way_back(transaction, Application.parse(**transaction.intent["application"]))
+        transaction = self.commands.take_back(transaction)
+        transaction, _ = self.commands.hooks(transaction, "after_rollback")
         return self._finish(transaction)
 
-    def take_back(self, transaction: Transaction, *, status: str, reason: str, message: str) -> TakenBack:
+    def take_back(
+        self, transaction: Transaction, *, status: str, reason: str, message: str, alone: bool = False
+    ) -> TakenBack:
         """Go back to what was active before, or, after a first deploy, to nothing.
 
-        Where the release before cannot be trusted any more there is no way back: the new one stays, the record says
-        ``failed``. A backup that was altered is not restored; the record says so and the release still goes back.
+        Where the release before cannot be trusted any more, or lies behind an irreversible migration, there is no way back: the
+        new one stays, the record says ``failed``. A backup that was altered is not restored; the record says so and the release
+        still goes back. ``alone``: no run that knows of the other hosts asked for it, so that migrations, which are theirs too, stay.
         """
         application = Application.parse(**transaction.intent["application"])
         previous = transaction.intent["previous_release_id"]
-        moved = bool(transaction.steps) or self.store.current() != previous
-        if moved and previous is not None and (obstacle := self._obstacle(previous)):
-            message = f"{message} | no way back to {previous}: {obstacle}"
-            transaction = self._reach(transaction, "reverted", status="failed", reason=reason, message=message)
-            return TakenBack(self._finish(transaction), self.judge(application))
-        transaction = self._reach(transaction, "reverting", status=status, reason=reason, message=message)
+        moved = self.has_moved(transaction)
+        if moved and previous is not None:
+            irreversible = stands_in_the_way(transaction)
+            if obstacle := irreversible or self._obstacle(previous):
+                message = f"{message} | no way back to {previous}: {obstacle}"
+                reason = "migration_irreversible" if irreversible else reason
+                transaction = self._reach(transaction, "reverted", status="failed", reason=reason, message=message)
+                return TakenBack(self._finish(transaction), self.judge(application))
+        transaction = self._reach(transaction, "reverting", status=status, reason=reason, message=message, moved=moved)
+        if moved and not transaction.intent["rollback"]:
+            transaction, _ = self.commands.hooks(transaction, "before_rollback")
         # A crash between two files and the next step shows in no step, nor in the link of a release deployed again.
         message = self._restore_files(transaction, message)
         if moved:
@@ -234,9 +288,21 @@ class Transactions:
         else:
             verdict = Verdict("inconclusive", 0, "the link had not moved")
         transaction = self._reach(transaction, "reverted", status=status, reason=reason, message=message)
-        if moved and previous is not None and not transaction.intent["rollback"]:
-            transaction = self._verify_way_back(transaction, application)
+        if moved and not transaction.intent["rollback"]:
+            if previous is not None:
+                transaction = self._verify_way_back(transaction, application)
+            if not alone:
+                transaction = self.commands.take_back(transaction)
+            transaction, _ = self.commands.hooks(transaction, "after_rollback")
         return TakenBack(self._finish(transaction), verdict)
+
+    def has_moved(self, transaction: Transaction) -> bool:
+        """Whether the switch of an open transaction was begun; of a release that is deployed again the link says nothing."""
+        began = transaction.details("reverting")
+        if "moved" in began:
+            return bool(began["moved"])
+        steps = [entry for entry in transaction.steps if entry["step"] not in BEFORE_SWITCH]
+        return bool(steps) or self.store.current() != transaction.intent["previous_release_id"]
 
     def _verify_way_back(self, transaction: Transaction, application: Application) -> Transaction:
         """Run the rollback plan's steps; the outcome is durable by now, so whatever comes of them cannot change it."""
@@ -290,7 +356,7 @@ class Transactions:
         outcome = {"status": "interrupted", "reason": "interrupted", "message": message}
         began = transaction.details("reverting")
         outcome.update((key, began[key]) for key in outcome if key in began)
-        return self.take_back(transaction, **outcome).record
+        return self.take_back(transaction, **outcome, alone=True).record
 
     def _sweep(self, transaction: Transaction | None) -> None:
         """Remove what an interrupted exchange left. Without a transaction, a lease is one whose switch never began."""
@@ -325,9 +391,17 @@ class Transactions:
     def _record(self, transaction: Transaction) -> Record:
         intent, confirmed = transaction.intent, transaction.details("confirmed")
         verification = transaction.details("verified").get("verification", [])
+        hooks, migrations = hooks_of(transaction), migrations_of(transaction)
         outcome = transaction.details("reverted") or {"status": "success", "reason": None, "message": "confirmed"}
-        if outcome["status"] == "success" and (failure := failed_steps(verification)):
-            outcome = {"status": "success", "reason": "rollback_unverified", "message": f"confirmed; {failure}"}
+        if outcome["status"] == "success":
+            failures = list(
+                filter(None, (failed_steps(verification), failed_migrations(migrations), failed_hooks(hooks)))
+            )
+            if failures:
+                reason, message = failures[0].partition(":")[0], f"confirmed; {'; '.join(failures)}"
+                outcome = {"status": "success", "reason": reason, "message": message}
+        else:
+            outcome = {**outcome, "message": " | ".join([outcome["message"], *told_of_way_back(transaction)])}
         durations = {
             key: value for entry in transaction.steps for key, value in entry.items() if key.endswith("_ms")
         }  # fmt: skip
@@ -351,6 +425,9 @@ class Transactions:
             **{key: intent[key] for key in JUDGED if key in intent},
             "window": _window(transaction, common["timestamp"]),
             "verification": verification,
+            "hooks": hooks,
+            "migrations": migrations,
+            "irreversible_accepted": intent.get("irreversible_accepted", []),
             "shared_links": Application.parse(**intent["application"]).shared_links(),
             "durations": {**durations, "total_seconds": max(0, self.clock.now() - intent["started"])},
         }
@@ -381,6 +458,9 @@ class Transactions:
                 **judged.as_dict(),
                 "window": None,
                 "verification": [],
+                "hooks": [],
+                "migrations": [],
+                "irreversible_accepted": [],
                 "shared_links": {},
                 "durations": {},
             }
