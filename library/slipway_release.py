@@ -9,7 +9,8 @@ module: slipway_release
 short_description: Bring a release to a host, switch to it, keep it or take it back
 description:
   - Each state is one exchange with the host. A deployment is C(staged), C(active), C(confirmed); whatever goes wrong
-    between C(active) and C(confirmed) ends with C(reverted), or is taken back by the next run (C(recovered)).
+    between C(active) and C(confirmed) ends with C(reverted), or is taken back by the next run (C(recovered)), or by the host itself
+    when O(confirm_within_seconds) are over. C(renewed) gives it more time.
   - Signatures, scope, file list and every byte are verified on the host, by the host's own trust policy, before a release
     is staged and before it becomes active, also in a rollback.
   - The action plugin of the same name runs on the controller. For C(staged) it packs the objects that the host lacks.
@@ -27,7 +28,7 @@ options:
     description: The exchange.
     type: str
     required: true
-    choices: [staged, active, confirmed, reverted, recovered]
+    choices: [staged, active, renewed, confirmed, reverted, recovered]
   application:
     description: Name of the application, a key of C(slipway_applications).
     type: str
@@ -82,6 +83,16 @@ options:
     default: false
   keep:
     description: Confirm as soon as the release is healthy, without a further exchange; for rollbacks (C(active)).
+    type: bool
+    default: false
+  confirm_within_seconds:
+    description: >-
+      The host goes back by itself unless the release is confirmed within so many seconds, 5 to 604800: of the switch (C(active)), or from
+      now on (C(renewed)).
+    type: int
+    default: 900
+  forced:
+    description: Also settle what a run holds that may still live (C(recovered)).
     type: bool
     default: false
   takes_back:
@@ -144,7 +155,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 outcome:
-  description: switched, unchanged, confirmed, reverted, stuck or recovered.
+  description: switched, unchanged, renewed, confirmed, reverted, stuck or recovered.
   returned: all states but staged
   type: str
   sample: switched
@@ -164,6 +175,10 @@ health:
   description: The verdict as {outcome, attempts, detail}; outcome is success, failure or inconclusive (no probe declared).
   returned: active, reverted
   type: dict
+seconds_left:
+  description: In how many seconds the host goes back by itself unless the release is confirmed.
+  returned: renewed
+  type: int
 healthy:
   description: Whether what is active after going back is well.
   returned: when the host went back
@@ -209,7 +224,7 @@ prune_error:
   type: str
 record:
   description: The record that was appended to the history.
-  returned: when one was appended
+  returned: when one was appended; recovered, null where none was
   type: dict
 log:
   description: >-
@@ -247,6 +262,7 @@ from ansible.module_utils.slipway.host.handler import handle
 OPERATIONS = {
     "staged": "stage",
     "active": "activate",
+    "renewed": "renew",
     "confirmed": "confirm",
     "reverted": "revert",
     "recovered": "recover",
@@ -268,6 +284,8 @@ ARGUMENT_SPEC = {
     "expected_current": {"type": "str"},
     "rollback": {"type": "bool", "default": False},
     "keep": {"type": "bool", "default": False},
+    "confirm_within_seconds": {"type": "int", "default": 900},
+    "forced": {"type": "bool", "default": False},
     "takes_back": {"type": "str"},
     "retry": {"type": "bool", "default": False},
     "smoke_test_passed": {"type": "bool"},
@@ -278,8 +296,8 @@ ARGUMENT_SPEC = {
 }
 REQUIRED_IF = [("state", state, ("release_id",)) for state in OPERATIONS if state != "recovered"]
 REQUEST_KEYS = (
-    "environment", "run", "release_id", "pack", "rollback", "keep", "takes_back", "retry", "smoke_test_passed", "keep_count", "reason",
-    "message", "approvals", "authorizations", "witnessed",
+    "environment", "run", "release_id", "pack", "rollback", "keep", "confirm_within_seconds", "forced", "takes_back", "retry",
+    "smoke_test_passed", "keep_count", "reason", "message", "approvals", "authorizations", "witnessed",
 )  # fmt: skip
 
 

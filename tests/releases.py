@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -218,13 +219,16 @@ class Site:
 
 
 def leftovers(root: Path) -> list[str]:
-    """Names that must not outlive an exchange: journal, lease, link back, staging directories, temporary names."""
+    """Names that must not outlive an exchange: journal, lease, link back, marker, timer, staging directories, temporary names."""
     kept = {".objects"}
     names = {"journal.jsonl", "lease.json"}
     return sorted(
         str(path.relative_to(root))
         for path in root.rglob("*")
-        if path.name in names or (path.name.startswith(".") and path.name not in kept and "releases/v" not in str(path))
+        if path.name in names
+        or path.name.startswith("slipway-deadman-")
+        or re.fullmatch(r".*/run/slipway/[^/]+/[0-9a-f]{32}", str(path))
+        or (path.name.startswith(".") and path.name not in kept and "releases/v" not in str(path))
     )
 
 

@@ -149,7 +149,10 @@ def test_a_refusal_fails_with_its_four_parts(site, module):
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"state": "deployed"}, "value of state must be one of: staged, active, confirmed, reverted, recovered"),
+        (
+            {"state": "deployed"},
+            "value of state must be one of: staged, active, renewed, confirmed, reverted, recovered",
+        ),
         ({"release_id": None}, "state is active but all of the following are missing: release_id"),
         ({"retry": "perhaps"}, "argument 'retry' is of type str and we were unable to convert to bool"),
         ({"keep_count": "many"}, "argument 'keep_count' is of type str and we were unable to convert to int"),

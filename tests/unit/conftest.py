@@ -55,7 +55,8 @@ class FakeSystemctl:
     `units` maps a unit to its (load, active, sub); an unknown one is not-found. `restart`, `reload-or-restart` and
     `start` make a loaded unit active, `stop` inactive, unless `ends[verb]` says how the verb ends instead. `calls` are
     the played commands without `systemctl --no-ask-password`; `before` is called with each of them first. `properties`
-    are what `show` says of a unit beside its state; `credentials` what `busctl` says of it.
+    are what `show` says of a unit beside its state; `credentials` what `busctl` says of it. The timers of dead-men are apart:
+    `timers` are those that were started and not stopped; `timers_end` is how starting one ends; `on_timer` is called first.
     """
 
     units: dict[str, tuple[str, str, str]] = field(default_factory=dict)
@@ -64,6 +65,9 @@ class FakeSystemctl:
     before: Callable[[tuple[str, ...]], None] = lambda _arguments: None
     properties: dict[str, dict[str, Any]] = field(default_factory=dict)
     credentials: dict[str, dict[str, Any]] = field(default_factory=dict)
+    timers: list[str] = field(default_factory=list)
+    timers_end: Finished = field(default_factory=lambda: Finished(0, ""))
+    on_timer: Callable[[str], None] = lambda _verb: None
 
     def __call__(self, argv: Sequence[str], **options: Any) -> Finished:
         if argv[0] == "busctl":
@@ -72,6 +76,8 @@ class FakeSystemctl:
             return command.run(argv, **options)
         assert argv[1] == "--no-ask-password"
         arguments = tuple(argv[2:])
+        if arguments[-1].startswith("slipway-deadman-"):
+            return self._timer(arguments[0], arguments[1:])
         self.before(arguments)
         self.calls.append(arguments)
         if (
@@ -81,6 +87,14 @@ class FakeSystemctl:
         ):
             return self._show(names[1].split(","), arguments[-1])
         return self._play(arguments[0], arguments[-1])
+
+    def _timer(self, verb: str, names: Sequence[str]) -> Finished:
+        self.on_timer(verb)
+        if verb == "start" and self.timers_end.succeeded:
+            self.timers.extend(names)
+        if verb == "stop":
+            self.timers = [timer for timer in self.timers if timer not in names]
+        return self.timers_end if verb == "start" else Finished(0, "")
 
     def _show(self, names: list[str], unit: str) -> Finished:
         """In an order of systemd's own; a list of values is a line for each."""
@@ -106,6 +120,8 @@ class FakeSystemctl:
         load, _active, _sub = self.units.get(unit, ("not-found", "inactive", "dead"))
         if verb in self.ends:
             return self.ends[verb]
+        if verb == "daemon-reload":
+            return Finished(0, "")
         if load != "loaded":
             return Finished(5, f"Unit {unit} not loaded.\n")
         if verb in ("restart", "reload-or-restart", "start"):

@@ -23,6 +23,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "stage": release.stage,
     "activate": release.activate,
     "make_ready": release.make_ready,
+    "renew": release.renew,
     "confirm": release.confirm,
     "revert": release.revert,
     "recover": release.recover,

@@ -69,17 +69,14 @@ class Commands:
         return len(results) == len(wanted) and all(result["passed"] for result in results)
 
     def migrate(self, transaction: Transaction) -> tuple[Transaction, str | None]:
-        """Run the migrations in their order; returns what failed, and then those that ran are taken back as far as that goes."""
-        ran: list[Migration] = []
+        """Run the migrations in their order; returns the one that failed, after which no other is run."""
         for migration in _migrations(transaction) if transaction.intent.get("migrate") else ():
             transaction = self.reach(transaction, "migrating", name=migration.name)
             step = Step(migration.argv, migration.timeout_seconds)
             finished, result = self._run(transaction, MIGRATE, step, {"SLIPWAY_MIGRATION": migration.name})
             transaction = self.reach(transaction, "migrated", name=migration.name, **_without_argv(result))
             if not finished.succeeded:
-                transaction = self._take_back(transaction, ran)
                 return transaction, f"{migration.name}: {_ending(migration.argv, finished)}"
-            ran.append(migration)
         return transaction, None
 
     def take_back(self, transaction: Transaction) -> Transaction:
@@ -89,12 +86,10 @@ class Commands:
         """
         if not transaction.intent.get("migrate"):
             return transaction
-        ran, migrations = applied(migrations_of(transaction)), _migrations(transaction)
-        is_rollback = transaction.intent["rollback"]
-        return self._take_back(transaction, [each for each in migrations if is_rollback or each.name in ran])
-
-    def _take_back(self, transaction: Transaction, ran: Sequence[Migration]) -> Transaction:
-        for migration in reversed(ran):
+        is_rollback, ran = transaction.intent["rollback"], applied(migrations_of(transaction))
+        for migration in reversed(_migrations(transaction)):
+            if not is_rollback and migration.name not in ran:
+                continue
             if migration.back is None:
                 break
             transaction = self.reach(transaction, "migrating_back", name=migration.name)

@@ -68,9 +68,12 @@ class Lease:
     def has_expired(self, now: int) -> bool:
         return now >= self.expires
 
-    def yields_to(self, run: Run, now: int) -> bool:
-        """Its own run goes on; a controller takes over from its own dead run; everybody may when it has expired."""
-        if self.run_id == run.run_id or self.has_expired(now):
+    def yields_to(self, run: Run, now: int | None) -> bool:
+        """Its own run goes on; a controller takes over from its own dead run; everybody may when it has expired.
+
+        ``now`` is None where something else than the wall clock says that the run may still live.
+        """
+        if self.run_id == run.run_id or (now is not None and self.has_expired(now)):
             return True
         return self.controller_id == run.controller_id and self.run_id in run.dead_runs
 
@@ -108,12 +111,7 @@ class LeaseFile:
         """The lease that ``run`` would take over, None where there is none; Refusal ``locked`` names the holder."""
         lease = self.read()
         if lease is not None and not lease.yields_to(run, now):
-            raise Refusal(
-                "locked",
-                expected="no other run between its switch and its end on this host",
-                found=f"held by {lease.described()}",
-                remedy="Wait for that run to end. If its controller is gone, the lease ends at the time named.",
-            )
+            raise locked(lease)
         return lease
 
     def take(self, run: Run, *, reason: str, now: int) -> Lease:
@@ -137,6 +135,16 @@ class LeaseFile:
         lease = self.read()
         if lease is not None and lease.run_id == run_id:
             remove_durable(self.path)
+
+
+def locked(lease: Lease) -> Refusal:
+    """The holder is named to whoever comes second."""
+    return Refusal(
+        "locked",
+        expected="no other run between its switch and its end on this host",
+        found=f"held by {lease.described()}",
+        remedy="Wait for that run to end. If its controller is gone, the lease ends at the time named.",
+    )
 
 
 @contextmanager

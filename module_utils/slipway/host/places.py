@@ -191,7 +191,12 @@ class Places:
     @property
     def checked(self) -> Path:
         """When every byte of the active release was last verified by request; gone after a reboot."""
-        return self.host.root / "run/slipway" / self.application / "checked.json"
+        return self.markers / "checked.json"
+
+    @property
+    def markers(self) -> Path:
+        """Where an open transaction has a file of its name for as long as the host runs; empty after a reboot."""
+        return self.host.root / "run/slipway" / self.application
 
     @property
     def journal(self) -> Path:

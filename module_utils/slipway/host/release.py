@@ -9,9 +9,10 @@ something was tried and undone; a Refusal says that nothing was tried.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..application.description import Application, Patience
@@ -25,22 +26,24 @@ from ..trust import members
 from ..trust.promotion import Step
 from . import shared
 from .backup import Replacement
+from .deadman import confirm_within, deadline_of, has_outcome
 from .evidence import Evidence, Verified
 from .history import History, Record, View
 from .journal import Transaction
 from .judgement import Passed, require_passed
-from .lease import Run, exclusive
+from .lease import Lease, Run, exclusive, locked
 from .log import witnessed_size
 from .pack import Pack
 from .places import Host, Identity, Places, require_environment
 from .store import Store, expendable
-from .transaction import Intent, Transactions, settled
+from .transaction import Intent, Transactions, settled, status_of_failure
 from .work import Foreman, Work
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
 ONCE = Patience(interval_seconds=0, retries=0, deadline_seconds=1)
 DIFF_LINES = 200
+LEASE_WAIT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,9 @@ class Exchange:
         with nullcontext() if self.check else exclusive(self.places.lock, self.host.clock):
             yield
 
-    def recover(self) -> bool:
-        """Settle what a dead or expired run left open; a live run's transaction is left alone. True when it did."""
-        if self._is_held_by_another():
+    def recover(self, *, forced: bool = False) -> bool:
+        """Settle what a dead or expired run left open; a live run's is left alone unless ``forced``. True when it did."""
+        if not forced and self.holder():
             return False
         if self.check:
             return self.transactions.journal.read() is not None
@@ -106,18 +109,50 @@ class Exchange:
 
     def current(self, *, recovered: bool = True) -> str | None:
         """What is active, or, in check mode, what will be once the open transaction is ``recovered``."""
-        if self.check and recovered and not self._is_held_by_another():
+        if self.check and recovered and not self.holder():
             return settled(self.store.current(), self.transactions.journal.read())
         return self.store.current()
 
     def is_own_to_recover(self) -> bool:
-        """Staging settles this controller's dead runs only; another's expired one waits for somebody who wants to switch."""
+        """Staging settles this controller's dead runs and what is overdue; another's expired one waits for somebody who wants to switch."""
         lease = self.transactions.leases.read()
-        return lease is None or lease.controller_id == self.run.controller_id
+        return lease is None or lease.controller_id == self.run.controller_id or self._is_overdue()
 
-    def _is_held_by_another(self) -> bool:
-        lease = self.transactions.leases.read()
-        return lease is not None and not lease.yields_to(self.run, self.host.clock.now())
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """One exchange at a time, and no other run that lives: waits a moment for its end, then Refusal ``locked`` names it.
+
+        The wait has gaps of random length in which the other may go on, and so that of many who wait not all come at once.
+        """
+        deadline = self.host.clock.elapsed() + LEASE_WAIT_SECONDS
+        while True:
+            with self.locked():
+                holder = self.holder()
+                if holder is None:
+                    yield
+                    return
+                if self.check or self.host.clock.elapsed() >= deadline:
+                    raise locked(holder)
+            self.host.clock.sleep(0.1 + secrets.randbelow(400) / 1000)
+
+    def holder(self) -> Lease | None:
+        """The lease of another run that lives.
+
+        Where a dead-man is armed it says how long a run may live, whatever becomes of the wall clock that leases end by. An
+        outcome that was noted is anybody's to complete: the exchange that noted it is gone, or we had not got the lock.
+        """
+        transactions = self.transactions
+        transaction, lease = transactions.journal.read(), transactions.leases.read()
+        if lease is None or transactions.deadman.overdue(transaction):
+            return None
+        if transaction is not None and has_outcome(transaction):
+            return None
+        is_armed = transaction is not None and deadline_of(transaction) is not None
+        return None if lease.yields_to(self.run, None if is_armed else self.host.clock.now()) else lease
+
+    def _is_overdue(self) -> bool:
+        transactions = self.transactions
+        return transactions.deadman.overdue(transactions.journal.read()) is not None
 
     def require_passed(
         self, verified: Verified, view: View, current: str | None, request: Request, *, is_rollback: bool
@@ -401,16 +436,15 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
     """Switch to a staged release, restart, judge its health; when that fails, go back at once.
 
     request: application, environment, run, release_id, expected_current (what the plan was made for), rollback (bool),
-    takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does), migrate (bool: this
-    host runs the release's migrations, or takes back those that it ran), migrated (bool: another host of this run has run them),
-    irreversible_accepted (bool: go back over an irreversible one), approvals and authorizations (envelopes as text, beside those
-    that are kept).
+    takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does), confirm_within_seconds
+    (5 to 604800: the host goes back by itself unless it is confirmed by then), migrate (bool: this host runs the release's
+    migrations, or takes back those that it ran), migrated (bool: another host of this run has run them), irreversible_accepted
+    (bool: go back over an irreversible one), approvals and authorizations (envelopes as text, beside those that are kept).
     answer: changed, outcome (``switched`` waits for confirm or revert, ``confirmed``, ``unchanged``, ``reverted``), release_id,
     previous_release_id, active_release_id, health {outcome, attempts, detail}, commands (what is run beside the unit), diff, log.
     """
     exchange = Exchange.begin(request, host, check=check)
-    with exchange.locked():
-        exchange.transactions.leases.require_free(exchange.run, host.clock.now())
+    with exchange.taken():
         recovered = exchange.recover()
         if not request.get("rollback"):
             exchange.require_sane_clock()
@@ -469,12 +503,13 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         watch_hours=promotion.monitoring.heightened_period_hours,
         verification_steps=_plan_of(exchange, current) if rollback else promotion.verification_steps,
         work=work,
+        confirm_within_seconds=confirm_within(request),
     )  # fmt: skip
     exchange.keep(passed, release_id)
     transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, replacements)
-    status, failure = _status_of_failure(transaction), None
+    status, failure = status_of_failure(transaction), None
     try:
-        transaction, failure, reason = transactions.prepare(transaction)
+        transaction, failure, reason = transactions.prepare(transaction, exchange.run, intent.confirm_within_seconds)
         if not failure:
             transaction, verdict, reason = _switch(exchange, transaction, outdated)
     except (OSError, Refusal) as error:  # the host is at fault, so the release is not marked bad
@@ -483,6 +518,8 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         verdict = Verdict("failure", 0, f"the switch could not be finished: {error}")
     if failure:
         return _not_switched(exchange, transaction, reason, failure)
+    if not verdict.is_failure and not request.get("keep") and (late := transactions.deadman.overdue(transaction)):
+        reason, verdict = late.reason, replace(verdict, outcome="failure", detail=f"healthy too late: {late.message}")
     if not verdict.is_failure:
         kept = _keep(exchange, transaction) if request.get("keep") else {}
         return {**predicted, "health": _plain(verdict), **kept}
@@ -547,11 +584,6 @@ def _keep(exchange: Exchange, transaction: Transaction) -> Answer:
 def _judge_once(exchange: Exchange) -> Verdict:
     """Health of what is active already, without waiting for it to get better."""
     return exchange.transactions.judge(exchange.application, ONCE)
-
-
-def _status_of_failure(transaction: Transaction) -> str:
-    """A release that was active before is still active after its failure."""
-    return "failed" if transaction.intent["previous_release_id"] == transaction.intent["release_id"] else "rolled_back"
 
 
 def _taken_back(exchange: Exchange, transaction: Transaction, status: str, reason: str, message: str) -> Answer:
@@ -641,8 +673,13 @@ def _confirm(exchange: Exchange, request: Request) -> Answer:
         }  # fmt: skip
     if transaction is None:
         return _confirmed_before(exchange, release_id)
-    transaction = _require_confirmable(exchange, transaction, release_id)
-    transaction, failure = _pass_before_confirm(transactions, transaction)
+    confirmable = _confirmable(exchange, transaction, release_id)
+    if confirmable is None:
+        return _nothing_to_confirm(exchange, release_id)
+    if transactions.deadman.overdue(transaction):
+        transactions.recover()
+        return {**_nothing_to_confirm(exchange, release_id), "changed": True}
+    transaction, failure = _pass_before_confirm(transactions, confirmable)
     if failure:
         return _not_confirmed(exchange, transaction, failure)
     record = transactions.confirm(
@@ -675,24 +712,20 @@ def _make_ready(exchange: Exchange, request: Request) -> Answer:
     transaction = transactions.journal.read()
     if transaction is None and exchange.store.current() == release_id:
         return answer
-    transaction = _require_confirmable(exchange, transaction, release_id)
-    steps = len(transaction.steps)
-    transaction, failure = _pass_before_confirm(transactions, transaction)
+    confirmable = _confirmable(exchange, transaction, release_id)
+    if confirmable is None or transactions.deadman.overdue(confirmable):
+        return _nothing_to_confirm(exchange, release_id)
+    transaction, failure = _pass_before_confirm(transactions, confirmable)
     if failure:
         return _not_confirmed(exchange, transaction, failure)
-    return {**answer, "changed": len(transaction.steps) > steps, "outcome": "ready"}
+    return {**answer, "changed": len(transaction.steps) > len(confirmable.steps), "outcome": "ready"}
 
 
-def _require_confirmable(exchange: Exchange, transaction: Transaction | None, release_id: str) -> Transaction:
-    is_ours = transaction is not None and transaction.run_id == exchange.run.run_id
-    if (
-        transaction is None
-        or not is_ours
-        or not _awaits_confirmation(transaction)
-        or exchange.store.current() != release_id
-    ):
-        raise _nothing_to_confirm(exchange, release_id)
-    return transaction
+def _confirmable(exchange: Exchange, transaction: Transaction | None, release_id: str) -> Transaction | None:
+    """The open transaction, where it is this run's and waits to be confirmed."""
+    if transaction is None or transaction.run_id != exchange.run.run_id or not _awaits_confirmation(transaction):
+        return None
+    return transaction if exchange.store.current() == release_id else None
 
 
 def _pass_before_confirm(transactions: Transactions, transaction: Transaction) -> tuple[Transaction, str | None]:
@@ -704,7 +737,7 @@ def _pass_before_confirm(transactions: Transactions, transaction: Transaction) -
 
 
 def _not_confirmed(exchange: Exchange, transaction: Transaction, failure: str) -> Answer:
-    status = _status_of_failure(transaction)
+    status = status_of_failure(transaction)
     return {
         **_taken_back(exchange, transaction, status, "hook_failed", failure), "failed": True, "reason": "hook_failed", "pruned": [],
     }  # fmt: skip
@@ -713,7 +746,7 @@ def _not_confirmed(exchange: Exchange, transaction: Transaction, failure: str) -
 def _confirmed_before(exchange: Exchange, release_id: str) -> Answer:
     current = exchange.store.current()
     if current != release_id:
-        raise _nothing_to_confirm(exchange, release_id)
+        return _nothing_to_confirm(exchange, release_id)
     return {
         "changed": False, "outcome": "unchanged", "release_id": release_id, "active_release_id": current, "pruned": [],
     }  # fmt: skip
@@ -726,13 +759,60 @@ def _awaits_confirmation(transaction: Transaction) -> bool:
     )
 
 
-def _nothing_to_confirm(exchange: Exchange, release_id: str) -> Refusal:
-    return Refusal(
+def _nothing_to_confirm(exchange: Exchange, release_id: str) -> Answer:
+    """A refusal that says what became of it: what a host serves is known even where it could not be confirmed."""
+    active = exchange.store.current()
+    outcome = next((r for r in reversed(exchange.history.records()) if r["run_id"] == exchange.run.run_id), None)
+    went_back = outcome is not None and outcome["status"] != "success"
+    became = f"; {outcome['status']} at {outcome['timestamp']}: {outcome['message']}" if outcome and went_back else ""
+    refusal = Refusal(
         "nothing_to_confirm",
         expected=f"{release_id} switched by run {exchange.run.run_id}, healthy and waiting to be confirmed",
-        found=f"{exchange.store.current() or 'nothing'} active and no such transaction",
-        remedy="Look at the status table: the host went back, or another run was faster.",
+        found=f"{active or 'nothing'} active and no such transaction{became}",
+        remedy="Look at the history; then deploy again."
+        if went_back
+        else "Look at the status table: the host went back, or another run was faster.",
     )
+    return {
+        "failed": True, "changed": False, "msg": str(refusal), **refusal.as_dict(), "release_id": release_id,
+        "outcome": "reverted" if went_back else "unchanged", "active_release_id": active,
+    }  # fmt: skip
+
+
+def renew(request: Request, host: Host, *, check: bool) -> Answer:
+    """Give the release that this run switched to more time to be confirmed. Only a gate of the rollout asks for it.
+
+    request: application, environment, run, release_id, confirm_within_seconds (from now).
+    answer: changed, outcome (``renewed``), release_id, seconds_left, active_release_id, log.
+    Refusals: ``nothing_to_renew``, ``deadman_not_armed`` (the deadline before stays), ``confirm_within_invalid``.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    with exchange.locked():
+        return exchange.with_log(_renew(exchange, request))
+
+
+def _renew(exchange: Exchange, request: Request) -> Answer:
+    release_id, transactions, seconds = request["release_id"], exchange.transactions, confirm_within(request)
+    transaction = transactions.journal.read()
+    if (
+        transaction is None
+        or (transaction.run_id, transaction.intent["release_id"]) != (exchange.run.run_id, release_id)
+        or not _awaits_confirmation(transaction)
+        or has_outcome(transaction)
+        or transactions.deadman.overdue(transaction)
+    ):
+        raise Refusal(
+            "nothing_to_renew",
+            expected=f"{release_id} switched by run {exchange.run.run_id}, healthy and waiting to be confirmed",
+            found=f"{exchange.store.current() or 'nothing'} active and no such transaction that is still in time",
+            remedy="Look at the status table: the host went back, or goes back any moment.",
+        )
+    if not exchange.check:
+        transaction = transactions.renew(transaction, exchange.run, seconds)
+    return {
+        "changed": True, "outcome": "renewed", "release_id": release_id, "active_release_id": exchange.store.current(),
+        "seconds_left": seconds if exchange.check else transactions.deadman.seconds_left(transaction),
+    }  # fmt: skip
 
 
 def _prune(exchange: Exchange, keep_count: int) -> Answer:
@@ -758,14 +838,19 @@ def _prune(exchange: Exchange, keep_count: int) -> Answer:
 def recover(request: Request, host: Host, *, check: bool) -> Answer:
     """Settle what a dead or expired run left open; refused while a live run holds the lease.
 
-    request: application, environment, run. answer: changed, outcome (``recovered``, ``unchanged``), active_release_id, log.
+    request: application, environment, run, forced (bool: also what a run holds that may still live). answer: changed, outcome
+    (``recovered``, ``unchanged``), active_release_id, record (null where none was made), log.
     """
     exchange = Exchange.begin(request, host, check=check)
     with exchange.locked():
-        exchange.transactions.leases.require_free(exchange.run, host.clock.now())
-        recovered = exchange.recover()
+        if not request.get("forced") and (holder := exchange.holder()):
+            raise locked(holder)
+        records = len(exchange.history.records())
+        recovered = exchange.recover(forced=bool(request.get("forced")))
+        new = [] if exchange.check else exchange.history.records()[records:]
         return exchange.with_log({
             "changed": recovered, "outcome": "recovered" if recovered else "unchanged", "active_release_id": exchange.current(),
+            "record": dict(new[-1]) if new else None,
         })  # fmt: skip
 
 
@@ -795,7 +880,7 @@ def _revert(exchange: Exchange, request: Request) -> Answer:
             "changed": True, "outcome": "unchanged", "release_id": release_id, "active_release_id": exchange.store.current(),
             "record": dict(record), "msg": f"{exchange.identity.name} had its outcome already: {record['status']}.",
         }  # fmt: skip
-    status = _status_of_failure(transaction)
+    status = status_of_failure(transaction)
     answer = _taken_back(exchange, transaction, status, request["reason"], request["message"])
     if answer["outcome"] == "stuck" or not answer["healthy"]:
         return {**answer, "failed": True, "reason": request["reason"]}

@@ -16,6 +16,7 @@ from ..base.clock import timestamp
 from ..base.errors import Refusal
 from ..base.files import sha256_of
 from . import integrity, readiness, trust_update
+from .deadman import Deadman
 from .evidence import Evidence
 from .history import Activity, History, Record, View
 from .journal import Journal, Transaction
@@ -80,7 +81,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "high_water": _high_water(view),
         "reach": _reach(host, identity, view, after),
         "releases": [release for release_id in here if (release := _kept(places, release_id, view))],
-        "transaction": _summary(transaction),
+        "transaction": _summary(places, transaction),
         "lease": lease.as_dict() if lease else None,
         "runs": [
             {key: record[key] for key in RUN_KEYS}
@@ -150,7 +151,7 @@ def _touched(record: Record) -> bool:
     return bool(record["status"] != "failed" or record["active_release_id"] == record["release_id"])
 
 
-def _summary(transaction: Transaction | None) -> dict[str, Any] | None:
+def _summary(places: Places, transaction: Transaction | None) -> dict[str, Any] | None:
     if transaction is None:
         return None
     return {
@@ -160,7 +161,8 @@ def _summary(transaction: Transaction | None) -> dict[str, Any] | None:
         "run_id": transaction.run_id,
         "release_id": transaction.intent["release_id"],
         "previous_release_id": transaction.intent["previous_release_id"],
-        "step": transaction.steps[-1]["step"] if transaction.steps else "intent",
+        "step": next((each["step"] for each in reversed(transaction.steps) if each["step"] != "renewed"), "intent"),
+        "seconds_left": Deadman(places).seconds_left(transaction),
     }
 
 

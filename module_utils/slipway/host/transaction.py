@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The switch of an application from one release to another, as a transaction that any crash leaves whole.
 
-1. *intent*: room is reserved, replaced files are kept, the link back is made, the lease is taken, the intent is durable;
-   then the release's hooks of before_switch and its migrations are run.
+1. *intent*: room is reserved, replaced files are kept, the link back is made, the lease is taken, the dead-man is armed, the
+   intent is durable; then the release's hooks of before_switch and its migrations are run.
 2. *switched*: one rename of ``current``; then files outside the tree; then the unit restarts and is asked for its health.
 3. *confirmed* or *reverted*: noted in the journal, then one record in the history and a checkpoint over it, then the
    journal is removed.
@@ -20,7 +20,7 @@ import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ..application.description import Application, Patience
@@ -40,6 +40,7 @@ from ..base.files import (
 )
 from ..trust.promotion import Step
 from .backup import Backups, Replacement
+from .deadman import DEFAULT_SECONDS, Deadman
 from .evidence import Evidence
 from .history import History, Record
 from .hooks import (
@@ -66,8 +67,10 @@ BEFORE_SWITCH = (
     "migrated",
     "migrating_back",
     "migrated_back",
+    "renewed",
 )  # steps that may come before the link moves
 JUDGED = ("sequence", "policy", "approvals", "authorizations")  # absent in the journal of an older version
+UNASKED = Verdict("inconclusive", 0, "nothing was asked: at boot units start later")
 Result = TypeVar("Result")
 
 
@@ -94,8 +97,8 @@ class Intent:
     """What a transaction is to do.
 
     ``artifacts`` are [{path, sha256}] of the release's declared members; ``watch_hours`` is for how long the release is
-    watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left.
-    ``work`` is what is run beside the unit.
+    watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left;
+    ``confirm_within_seconds`` is the dead-man's time; ``work`` is what is run beside the unit.
     """
 
     release_id: str
@@ -107,6 +110,7 @@ class Intent:
     judged: Judged
     watch_hours: int = 0
     verification_steps: Sequence[Step] = ()
+    confirm_within_seconds: int = DEFAULT_SECONDS
     work: Work = field(default_factory=Work)
 
 
@@ -118,6 +122,16 @@ class TakenBack:
     verdict: Verdict
 
 
+def outliving(run: Run, seconds: int) -> Run:
+    """The run with a lease that ends no earlier than a deadline so many seconds from now."""
+    return replace(run, lease_seconds=max(run.lease_seconds, seconds + 1))
+
+
+def status_of_failure(transaction: Transaction) -> str:
+    """A release that was active before is still active after its failure."""
+    return "failed" if transaction.intent["previous_release_id"] == transaction.intent["release_id"] else "rolled_back"
+
+
 def settled(active: str | None, transaction: Transaction | None) -> str | None:
     """What is active once the open transaction, if any, is settled: one without an outcome goes back."""
     if transaction is None or transaction.reached("confirmed") or transaction.reached("reverted"):
@@ -127,10 +141,14 @@ def settled(active: str | None, transaction: Transaction | None) -> str | None:
 
 
 class Transactions:
-    """All changes of what one application serves on this host."""
+    """All changes of what one application serves on this host.
 
-    def __init__(self, places: Places) -> None:
+    ``at_boot`` moves links and files only: units start later, so none is talked to, and nothing is waited for.
+    """
+
+    def __init__(self, places: Places, *, at_boot: bool = False) -> None:
         self.places = places
+        self.at_boot = at_boot
         self.clock = places.host.clock
         self.store = Store(places)
         self.history = History(places.history)
@@ -138,6 +156,7 @@ class Transactions:
         self.journal = Journal(places.journal)
         self.leases = LeaseFile(places.lease)
         self.backups = Backups(places)
+        self.deadman = Deadman(places)
 
     def open(
         self,
@@ -150,15 +169,18 @@ class Transactions:
         """Prepare everything that going back needs, then make the intent durable. Until that, nothing is changed."""
         transaction = uuid.uuid4().hex
         reason = "rollback" if intent.rollback else "deploy"
+        begun = self.deadman.deadline(intent.confirm_within_seconds)
         try:
             with full_disk_is_a_refusal(self.places.state, what="journal a transaction and keep its history"):
                 self._reserve_room()
                 if not intent.rollback:  # a history that is not as it was signed must not stand in the way back
                     self.log.require_sound()
-                lease = self.leases.take(run, reason=f"{reason} of {intent.release_id}", now=self.clock.now())
+                holder = outliving(run, intent.confirm_within_seconds)
+                lease = self.leases.take(holder, reason=f"{reason} of {intent.release_id}", now=self.clock.now())
                 kept = self.backups.keep(replacements, transaction)
             with full_disk_is_a_refusal(self.places.base, what="make the link back"):
                 self._prepare_way_back(intent.previous_release_id)
+            deadline = self._armed(transaction, begun, required=not intent.rollback)
             with full_disk_is_a_refusal(self.places.state, what="journal a transaction"):
                 return self.journal.open(
                     {
@@ -180,11 +202,23 @@ class Transactions:
                         "verification_steps": [step.as_dict() for step in intent.verification_steps],
                         **intent.work.as_dict(),
                         "started": self.clock.now(),
+                        "deadline": deadline,
                     }
                 )
         except BaseException:
             self._abandon(transaction, run)
             raise
+
+    def _armed(self, transaction: str, deadline: int, *, required: bool) -> int | None:
+        """The deadline once its dead-man is armed; None where it cannot be and is not ``required``: a rollback goes on without."""
+        try:
+            self.deadman.arm(transaction, deadline)
+        except Refusal:
+            if required:
+                raise
+            self.deadman.disarm()
+            return None
+        return deadline
 
     def _abandon(self, transaction: str, run: Run) -> None:
         self.journal.close()
@@ -192,24 +226,32 @@ class Transactions:
         if (kept := self.places.backups / transaction).is_dir():
             remove_tree(kept)
         self.leases.release(run.run_id)
+        self.deadman.disarm()
 
     @property
     def commands(self) -> Commands:
         """What is run beside the unit."""
         return Commands(self.places, self._reach)
 
-    def prepare(self, transaction: Transaction) -> tuple[Transaction, str | None, str]:
+    def prepare(self, transaction: Transaction, run: Run, seconds: int) -> tuple[Transaction, str | None, str]:
         """Run what stands before the switch; returns what failed, None when nothing did, and the reason of that failure.
 
-        Before a rollback that are the hooks of the release that is left: whatever they say, it is left.
+        Before a rollback that are the hooks of the release that is left: whatever they say, it is left. When anything was run,
+        the dead-man has its ``seconds`` anew: they count from the switch.
         """
+        before = len(transaction.steps)
         if transaction.intent["rollback"]:
-            return self.commands.hooks(transaction, "before_rollback")[0], None, ""
-        transaction, failure = self.commands.hooks(transaction, "before_switch")
-        if failure:
-            return transaction, failure, "hook_failed"
-        transaction, failure = self.commands.migrate(transaction)
-        return transaction, failure, "migration_failed"
+            transaction, _ = self.commands.hooks(transaction, "before_rollback")
+        else:
+            transaction, failure = self.commands.hooks(transaction, "before_switch")
+            if failure:
+                return transaction, failure, "hook_failed"
+            transaction, failure = self.commands.migrate(transaction)
+            if failure:
+                return transaction, failure, "migration_failed"
+        if len(transaction.steps) > before:
+            transaction = self.renew(transaction, run, seconds)
+        return transaction, None, ""
 
     def switch(self, transaction: Transaction, replacements: Sequence[Replacement]) -> Transaction:
         """The rename. After it the new release is active; before it nothing was."""
@@ -239,6 +281,17 @@ class Transactions:
     def judge(self, application: Application, patience: Patience | None = None) -> Verdict:
         """The application's health now, with the patience that it declares unless another is given."""
         return self.strategy(application).judge(patience)
+
+    def renew(self, transaction: Transaction, run: Run, seconds: int) -> Transaction:
+        """Another deadline, so many seconds from now; the lease ends no earlier. Refusal ``deadman_not_armed``: the old one stays."""
+        deadline = self.deadman.deadline(seconds)
+        timer = self.deadman.arm(transaction.id, deadline)
+        self.leases.take(
+            outliving(run, seconds), reason=f"deploy of {transaction.intent['release_id']}", now=self.clock.now()
+        )
+        transaction = self._reach(transaction, "renewed", deadline=deadline)
+        self.deadman.keep_only(timer)
+        return transaction
 
     def confirm(self, transaction: Transaction, *, smoke_test_passed: bool | None, confirmed_by: str) -> Record:
         """The release stays: one record of success. After a rollback the plan of the release that was left is verified.
@@ -274,25 +327,24 @@ class Transactions:
                 message = f"{message} | no way back to {previous}: {obstacle}"
                 reason = "migration_irreversible" if irreversible else reason
                 transaction = self._reach(transaction, "reverted", status="failed", reason=reason, message=message)
-                return TakenBack(self._finish(transaction), self.judge(application))
+                return TakenBack(self._finish(transaction), UNASKED if self.at_boot else self.judge(application))
         transaction = self._reach(transaction, "reverting", status=status, reason=reason, message=message, moved=moved)
-        if moved and not transaction.intent["rollback"]:
+        is_left = moved and not transaction.intent["rollback"]
+        if is_left and not self.at_boot:
             transaction, _ = self.commands.hooks(transaction, "before_rollback")
         # A crash between two files and the next step shows in no step, nor in the link of a release deployed again.
         message = self._restore_files(transaction, message)
         if moved:
             self._link_back(previous)
-            application = application if previous is None else self._as_before(previous, application)
-            strategy = self.strategy(application)
-            verdict = strategy.stop() if previous is None else strategy.run_again()
+            application, verdict = self._run_again(previous, application)
         else:
             verdict = Verdict("inconclusive", 0, "the link had not moved")
         transaction = self._reach(transaction, "reverted", status=status, reason=reason, message=message)
-        if moved and not transaction.intent["rollback"]:
-            if previous is not None:
-                transaction = self._verify_way_back(transaction, application)
-            if not alone:
-                transaction = self.commands.take_back(transaction)
+        if is_left and previous is not None and not self.at_boot:
+            transaction = self._verify_way_back(transaction, application)
+        if not transaction.intent["rollback"] and not alone:
+            transaction = self.commands.take_back(transaction)
+        if is_left and not self.at_boot:
             transaction, _ = self.commands.hooks(transaction, "after_rollback")
         return TakenBack(self._finish(transaction), verdict)
 
@@ -320,6 +372,15 @@ class Transactions:
         except Refusal as refusal:
             return str(refusal)
         return None
+
+    def _run_again(self, previous: str | None, application: Application) -> tuple[Application, Verdict]:
+        """Let the unit run what is active again; returns the description that goes for it, and its health."""
+        if self.at_boot:
+            return application, UNASKED
+        if previous is None:
+            return application, self.strategy(application).stop()
+        before = self._as_before(previous, application)
+        return before, self.strategy(before).run_again()
 
     def _as_before(self, previous: str, application: Application) -> Application:
         """The description that the release before was staged under; a unit that only the new one has is stopped."""
@@ -352,15 +413,29 @@ class Transactions:
             return None
         if transaction.reached("confirmed") or transaction.reached("reverted"):
             return self._finish(transaction)
-        message = f"run {transaction.run_id} did not end; recovery went back"
-        outcome = {"status": "interrupted", "reason": "interrupted", "message": message}
-        began = transaction.details("reverting")
-        outcome.update((key, began[key]) for key in outcome if key in began)
-        return self.take_back(transaction, **outcome, alone=True).record
+        return self.take_back(transaction, **self._outcome_of(transaction), alone=True).record
+
+    def _outcome_of(self, transaction: Transaction) -> dict[str, str]:
+        """Status, reason and message of a transaction that goes back without having been asked to."""
+        if began := transaction.details("reverting"):
+            return {key: began[key] for key in ("status", "reason", "message")}
+        overdue = self.deadman.overdue(transaction)
+        if overdue is None:
+            message = f"run {transaction.run_id} did not end; recovery went back"
+            return {"status": "interrupted", "reason": "interrupted", "message": message}
+        has_run = (
+            overdue.reason == "not_confirmed" and self.has_moved(transaction) and not transaction.intent["rollback"]
+        )
+        return {
+            "status": status_of_failure(transaction) if has_run else "interrupted",
+            "reason": overdue.reason,
+            "message": overdue.message,
+        }
 
     def _sweep(self, transaction: Transaction | None) -> None:
         """Remove what an interrupted exchange left. Without a transaction, a lease is one whose switch never began."""
         self.store.sweep()
+        self.deadman.disarm(keep=transaction.id if transaction else None, quiet=self.at_boot)
         for directory in (self.places.base, self.places.state, *self.places.manifests.glob("*/")):
             remove_temporary(directory)
         if transaction is not None:
@@ -386,6 +461,7 @@ class Transactions:
         remove_durable(self.places.way_back)
         self.leases.release(transaction.run_id)
         self.journal.close()
+        self.deadman.disarm(quiet=self.at_boot)
         return last
 
     def _record(self, transaction: Transaction) -> Record:

@@ -273,6 +273,7 @@ def test_a_note_that_says_nothing_of_use_is_none(two, note):
 
 
 def test_a_note_that_cannot_be_written_is_no_reason_to_doubt_the_bytes(two):
+    shutil.rmtree(two.host.root / "run")
     (two.host.root / "run").write_bytes(b"no directory")
     assert verify(two)["release"]["outcome"] == "intact"
     assert two.inspect()["bytes_checked"] == two.records[-1]["timestamp"]

@@ -213,6 +213,7 @@ def test_an_applications_things_have_their_places():
         "history_tree": "/var/lib/slipway/shop/history.tree",
         "checkpoint": "/var/lib/slipway/shop/checkpoint",
         "checked": "/run/slipway/shop/checked.json",
+        "markers": "/run/slipway/shop",
         "journal": "/var/lib/slipway/shop/journal.jsonl",
         "lease": "/var/lib/slipway/shop/lease.json",
         "lock": "/var/lib/slipway/shop/lock",

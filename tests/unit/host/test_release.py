@@ -816,18 +816,26 @@ def test_a_dead_run_of_another_controller_is_left_alone(two):
     assert two.activate("v1", run=run)["reason"] == "locked"
 
 
+def without_deadman(site):
+    """Let the open transaction be one of a Slipway that knew no dead-man."""
+    intent, *steps = site.places.journal.read_bytes().splitlines(keepends=True)
+    older = {key: value for key, value in canonical.parse(intent, what="intent").items() if key != "deadline"}
+    site.places.journal.write_bytes(b"".join([canonical.encode(older) + b"\n", *steps]))
+
+
 def test_an_expired_lease_stops_nobody(two, clock):
     run_2(two, "activate")
     clock.advance(900)
     answer = two.activate("v1", run=two.run("run-3"))
     assert (answer["recovered"], answer["changed"], answer["outcome"]) == (True, True, "unchanged")
-    assert two.statuses[-1] == ("v2", "interrupted")
+    assert two.statuses[-1] == ("v2", "rolled_back")
 
 
 @pytest.mark.parametrize("check", [True, False])
 def test_staging_leaves_the_expired_run_of_another_controller_alone(two, clock, check):
     """It waits for somebody who wants to switch; the difference is shown to what is active until then."""
     run_2(two, "activate")
+    without_deadman(two)
     clock.advance(1000)
     answer = two.stage("v1", run=two.run("run-3", controller_id="controller-2"), check=check)
     assert (answer["recovered"], two.current) == (False, "v2")
@@ -1180,6 +1188,7 @@ def test_recovery_with_a_clock_at_its_beginning_goes_back(two, clock):
 
 def test_staging_leaves_the_expired_run_of_another_controller_to_who_switches(two, clock):
     run_2(two, "activate")
+    without_deadman(two)
     clock.time += 901
     other = two.run("run-3", controller_id="controller-2")
     assert two.stage("v1", run=other)["recovered"] is False

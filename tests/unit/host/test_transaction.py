@@ -194,7 +194,7 @@ def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, e
         ends["went on" if not answer.get("failed") else "refused" if not answer["changed"] else answer["reason"]] += 1
         if answer.get("failed"):
             assert "No space left on device" in answer["msg"] or answer["reason"] == "health_failed", answer
-            assert answer["reason"] in ("disk_full", "switch_failed", "health_failed"), answer
+            assert answer["reason"] in ("disk_full", "deadman_not_armed", "switch_failed", "health_failed"), answer
         if answer.get("failed") and not answer["changed"]:
             assert (site.current, Journal(site.places.journal).read(), site.store.release_ids()) == (
                 active,
