@@ -524,7 +524,7 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         kept = _keep(exchange, transaction) if request.get("keep") else {}
         return {**predicted, "health": _plain(verdict), **kept}
     return _taken_back(exchange, transaction, status, reason, verdict.detail) | {
-        "failed": True, "reason": reason, "previous_release_id": current,
+        "failed": True, "previous_release_id": current,
     }  # fmt: skip
 
 
@@ -602,7 +602,8 @@ def _taken_back(exchange: Exchange, transaction: Transaction, status: str, reaso
         "healthy": not taken_back.verdict.is_failure,
         "health": _plain(taken_back.verdict),
         "record": dict(taken_back.record),
-        "msg": f"{reason}: {release_id} on {exchange.identity.name}: {taken_back.record['message']}. "
+        "reason": taken_back.record["reason"],
+        "msg": f"{taken_back.record['reason']}: {release_id} on {exchange.identity.name}: {taken_back.record['message']}. "
         f"{'Went back' if went_back else 'No way back'}: {serves}."
         + (f" {failure}." if (failure := failed_steps(taken_back.record.get("verification", ()))) else ""),
     }
@@ -739,7 +740,7 @@ def _pass_before_confirm(transactions: Transactions, transaction: Transaction) -
 def _not_confirmed(exchange: Exchange, transaction: Transaction, failure: str) -> Answer:
     status = status_of_failure(transaction)
     return {
-        **_taken_back(exchange, transaction, status, "hook_failed", failure), "failed": True, "reason": "hook_failed", "pruned": [],
+        **_taken_back(exchange, transaction, status, "hook_failed", failure), "failed": True, "pruned": [],
     }  # fmt: skip
 
 
@@ -883,5 +884,5 @@ def _revert(exchange: Exchange, request: Request) -> Answer:
     status = status_of_failure(transaction)
     answer = _taken_back(exchange, transaction, status, request["reason"], request["message"])
     if answer["outcome"] == "stuck" or not answer["healthy"]:
-        return {**answer, "failed": True, "reason": request["reason"]}
+        return {**answer, "failed": True}
     return answer
