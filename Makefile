@@ -101,11 +101,14 @@ ifeq ($(filter major minor hotfix,$(TYPE)),)
 $(error TYPE: expected major, minor or hotfix, found '$(TYPE)')
 endif
 endif
-ifneq ($(filter %-status,$(MAKECMDGOALS)),)
+ifneq ($(filter %-status verify,$(MAKECMDGOALS)),)
 ifeq ($(filter table json,$(FORMAT)),)
 $(error FORMAT: expected table or json, found '$(FORMAT)')
 endif
 endif
+
+FAULT_TOOLS := for tool in strace:strace mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs; do \
+	PATH=$$PATH:/usr/sbin:/sbin command -v $${tool%:*} >/dev/null || $(PYTHON) -m lab install $${tool\#*:}; done
 
 # $(call needs,names): each of these variables is given.
 needs = $(foreach name,$(1),$(if $($(name)),,$(error $(name): expected a value, found none. The line above its default in the Makefile says what it is)))
@@ -123,15 +126,15 @@ fi
 endef
 NOBODY_TO_ASK := echo 'expected CONFIRM=yes, since there is no terminal to ask at; nothing was done.' >&2; exit 1;
 
-# $(call tell,playbook,format): print nothing but its answer; all of its output when it fails.
+# $(call tell,playbook,format): print nothing but its answer; all of its output when it fails without one.
 define tell
 answer=$$(mktemp) && log=$$(mktemp) && trap 'rm -f "$$answer" "$$log"' EXIT; \
 $(PLAY) $(1) $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application) -e release_status_format='$(2)' -e release_status_path="$$answer" >"$$log" 2>&1 \
-	|| { cat "$$log" >&2; exit 1; }; \
+	|| { [ -s "$$answer" ] && cat "$$answer" || cat "$$log" >&2; exit 1; }; \
 cat "$$answer"
 endef
 
-.PHONY: help demo test check lint types unit molecule e2e bench lab clean-lab venv dev docs lock
+.PHONY: help demo test check lint types unit strike faults molecule e2e bench lab clean-lab venv dev docs lock
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
 .PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
 .PHONY: approve approval-add approvals authorize-rollback key
@@ -144,7 +147,7 @@ help: ## Show what there is to make
 demo: ## From a fresh clone to a signed release on real hosts (under 5 minutes)
 	@$(PYTHON) -m lab demo
 
-test: lint types unit molecule e2e ## Everything: linters, types, unit tests, molecule and end-to-end tests on real hosts
+test: lint types unit strike molecule e2e ## Everything: linters, types, unit tests, a sample of the faults, molecule and end-to-end tests on real hosts
 
 ## Parts of it
 check: lint types unit ## The fast part of the tests, without hosts
@@ -164,11 +167,19 @@ unit: dev ## pytest without hosts, with branch coverage
 	coverage report
 	coverage json -q -o - | $(VENV)/bin/python tests/coverage_gate.py
 
+strike: dev ## a sample of the faults that `make faults` has at every point: killed, failed, full, without power
+	@$(FAULT_TOOLS)
+	pytest -q -n auto tests/faults
+
+faults: dev ## Every fault at every point of every operation, also on real hosts (under 40 minutes); what `make test` samples
+	@$(FAULT_TOOLS)
+	SLIPWAY_FAULTS=all pytest -q -n auto tests/faults
+
 molecule: dev ## molecule scenarios on real systemd hosts
 	molecule test --all
 
-e2e: dev ## end-to-end tests on a lab of their own
-	pytest -q tests/e2e
+e2e: dev ## end-to-end tests on two labs of their own
+	pytest -q -n 2 --dist loadfile tests/e2e
 
 bench: venv lab ## Measure deploys and rollbacks on the lab's prod group
 	@command -v rsync >/dev/null || $(PYTHON) -m lab install rsync
@@ -257,7 +268,7 @@ deploy-status: venv ## The newest five deployments and rollbacks (FORMAT=json)
 	@$(call tell,playbooks/history.yml,$(FORMAT))
 
 verify: venv ## Verify that every host is what was signed and witnessed
-	@$(PLAY) playbooks/verify.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application) -e release_status_format='$(FORMAT)'
+	@$(call tell,playbooks/verify.yml,$(FORMAT))
 
 evidence: venv ## Everything that proves a run, as one archive for auditors (RUN= OUTPUT= NAMES=yes)
 	@$(PLAY) playbooks/evidence.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application run_id evidence_path evidence_names)

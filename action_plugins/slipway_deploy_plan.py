@@ -27,5 +27,7 @@ class ActionModule(ControllerAction):
             arguments["answers"],
             requested=arguments["release_id"],
             retry=arguments["retry"],
-            waves=arguments["waves"],
+            description=arguments["description"],
+            rollout={**arguments, "failures_max": arguments["wave_failures_max"]},
+            forks=arguments["forks"],
         )

@@ -31,6 +31,7 @@ class ActionModule(ControllerAction):
             candidate=arguments["candidate"],
             rollback=arguments["rollback"],
             watch=watch,
+            rollout=arguments["rollout"],
             untrusted=witness.untrusted(report.newest_answers(arguments["results"])),
         )
         if trouble := self._write_views(arguments, records):

@@ -19,6 +19,11 @@ def by_host(hosts, hostvars, name):
     return {host: hostvars[host].get(name) or {} for host in hosts}
 
 
+def is_stopped(verdicts):
+    """Whether a wave was judged so that no other follows; ``verdicts`` by host, nothing where its wave has not come."""
+    return any(verdict.get("decision") == "stop" for verdict in verdicts.values())
+
+
 def records_by_host(answers):
     """{host: its records} of the hosts that answered a slipway_history_info."""
     return {host: answer["records"] for host, answer in answers.items() if "records" in answer}
@@ -48,6 +53,7 @@ class FilterModule:
     def filters(self):
         return {
             "slipway_by_host": by_host,
+            "slipway_is_stopped": is_stopped,
             "slipway_not_rotated": report.not_rotated,
             "slipway_rotation_report": report.rotation_report,
             "slipway_newest_runs": newest_runs,

@@ -43,6 +43,10 @@ options:
     description: Check whether the host is ready for a deployment. With O(health) each health probe is a result too.
     type: bool
     default: false
+  plan:
+    description: The answer is for a plan, so that O(health) adds no results to O(preflight), since a deployment may be what mends it.
+    type: bool
+    default: false
   witnessed:
     description: The size of the newest checkpoint of this history that the controller keeps, as {size}. The action plugin fills it in.
     type: dict
@@ -212,6 +216,7 @@ ARGUMENT_SPEC = {
     "manifest": {"type": "bool", "default": False},
     "verify": {"type": "bool", "default": False},
     "preflight": {"type": "bool", "default": False},
+    "plan": {"type": "bool", "default": False},
     "witnessed": {"type": "dict"},
 }
 
@@ -226,6 +231,7 @@ def request_of(params, check):
         "manifest": params["manifest"],
         "verify": params["verify"],
         "preflight": params["preflight"],
+        "plan": params["plan"],
         "witnessed": params["witnessed"],
         "check": check,
     }

@@ -56,11 +56,48 @@ options:
     description: Allow a release that was taken back on a host before.
     type: bool
     default: false
+  description:
+    description: The application's entry of C(slipway_applications).
+    type: dict
+    required: true
   waves:
-    description: How many hosts are switched at a time, as counts or percentages. Only judged here, before anything is done.
+    description: How many hosts are switched at a time, as counts or percentages.
     type: list
     elements: str
     required: true
+  wave_failures_max:
+    description: How many hosts may fail in a wave.
+    type: int
+    default: 0
+  healthy_min:
+    description: How many hosts, or which part of them, have to stay in service.
+    type: str
+    default: "0"
+  soak_seconds:
+    description: How long each wave but the last runs before it is asked again.
+    type: int
+    default: 0
+  canary_share:
+    description: How much of its work the first wave takes on until its gate, as a percentage; empty for all of it.
+    type: str
+    default: ""
+  pause_after:
+    description: After which waves the rollout holds, C(canary) or numbers.
+    type: list
+    elements: str
+    default: []
+  pause_seconds:
+    description: How long it holds, at most.
+    type: int
+    default: 3600
+  confirm_within_seconds:
+    description: How long hosts wait for their confirmation; 0 for what the waves may take.
+    type: int
+    default: 0
+  forks:
+    description: How many hosts are worked on at once.
+    type: int
+    default: 20
 """
 
 EXAMPLES = r"""
@@ -72,6 +109,7 @@ EXAMPLES = r"""
     catalogue: .slipway/catalogue
     trust_policy: .slipway/trust/trust-policy.dsse.json
     answers: "{{ ansible_play_hosts_all | slipway_by_host(hostvars, 'inspection') }}"
+    description: "{{ slipway_applications.shop }}"
     waves: [1, "100%"]
   run_once: true
   register: plan
@@ -109,6 +147,12 @@ monitoring:
   type: dict
 passed_over:
   description: Newer releases that were passed over, with the hosts on which they are bad.
+  returned: success
+  type: dict
+rollout:
+  description: >-
+    The waves, for C(slipway_rollout_verdict): with C(sizes) for the play, C(message) for people, and C(by_host) the wave of each host, its
+    share, and how long it waits for its confirmation.
   returned: success
   type: dict
 preflight_warnings:

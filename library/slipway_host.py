@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: slipway_host
 short_description: Make a machine a host of Slipway
 description:
-  - Installs the host's identity, its trust policy, the resident package and the C(slipway) command, and makes the key that signs its
-    histories; that key never leaves the host.
+  - Installs the host's identity, its trust policy, the resident package, the C(slipway) command and the units that settle what was left
+    open at boot and at a deadline, and makes the key that signs its histories; that key never leaves the host.
   - Never replaces an identity, a trust policy or a key that is there; another one is refused.
 version_added: 0.1.0
 author: The Slipway founders
@@ -45,7 +45,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 installed:
-  description: What was missing or outdated, of identity, trust policy, resident package, history key and command.
+  description: What was missing or outdated, of identity, trust policy, resident package, history key, command and units.
   returned: success
   type: list
   elements: str

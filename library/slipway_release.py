@@ -102,6 +102,11 @@ options:
     description: Allow a release that was taken back on this host before (C(active)).
     type: bool
     default: false
+  share:
+    description:
+      - The percentage of its work that the application takes on as a canary, from 1 to 100; it can read it in C(/srv/<application>/share) until
+        its release is confirmed or taken back. Without it, all of it (C(active)), or what it was (C(renewed)).
+    type: int
   smoke_test_passed:
     description: What the smoke test from outside found, for the record; omit it where there is none (C(confirmed)).
     type: bool
@@ -288,6 +293,7 @@ ARGUMENT_SPEC = {
     "forced": {"type": "bool", "default": False},
     "takes_back": {"type": "str"},
     "retry": {"type": "bool", "default": False},
+    "share": {"type": "int"},
     "smoke_test_passed": {"type": "bool"},
     "keep_count": {"type": "int", "default": 5},
     "reason": {"type": "str", "default": "taken_back"},
@@ -296,7 +302,7 @@ ARGUMENT_SPEC = {
 }
 REQUIRED_IF = [("state", state, ("release_id",)) for state in OPERATIONS if state != "recovered"]
 REQUEST_KEYS = (
-    "environment", "run", "release_id", "pack", "rollback", "keep", "confirm_within_seconds", "forced", "takes_back", "retry",
+    "environment", "run", "release_id", "pack", "rollback", "keep", "confirm_within_seconds", "forced", "takes_back", "retry", "share",
     "smoke_test_passed", "keep_count", "reason", "message", "approvals", "authorizations", "witnessed",
 )  # fmt: skip
 
@@ -307,6 +313,8 @@ def request_of(params, check):
     request["operation"] = OPERATIONS[params["state"]]
     request["application"] = {"name": params["application"], "description": params["description"]}
     request["check"] = check
+    if params["state"] == "renewed" and params["share"] is None:
+        del request["share"]
     if params["expected_current"] is not None:
         request["expected_current"] = params["expected_current"] or None
     return request

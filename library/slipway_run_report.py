@@ -60,9 +60,15 @@ options:
     type: dict
     default: {}
   results:
-    description: For each of inspection, activation, smoke, reversion, contact, confirmation and return, what its task registered, by host.
+    description:
+      - For each of inspection, activation, smoke, soak, soak_smoke, reversion, contact, confirmation and return, what its task registered, by
+        host; and C(verdict), for when hosts that are lost go back by themselves.
     type: dict
     required: true
+  rollout:
+    description: Why the waves ended or what they tolerated, as C(slipway_rollout_verdict) said it at the end.
+    type: str
+    default: ""
   unreachable:
     description: Hosts that were left out because they did not answer at the start.
     type: list

@@ -15,10 +15,10 @@ GATED = (
         for room, names in {
             "trust": "approval authorization consent promotion quorum rotation statement verify",
             "application": "configuration database ports preflight rollback_plan service settings unit",
-            "host": "backup evidence handler history journal judgement lease pack readiness release shared status store transaction trust_update unit_file",
+            "host": "backup bootstrap evidence handler history integrity journal judgement lease log pack readiness release shared status store transaction trust_update unit_file",
             "controller": (
                 "audit bundle checklist checkout deployment descriptor junit manifest_view migrations permission report runs sbom "
-                "policy_draft selection source story trial trust_chain validation"
+                "policy_draft selection source story trial trust_chain validation verification"
             ),
         }.items()
         for name in names.split()

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import signed
+from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.controller import bundle, deployment
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.witness import Witness
@@ -82,15 +83,28 @@ class Site:
     # the controller
 
     def build(
-        self, release_id: str, files: Mapping[str, bytes], *, members: str = "[]", more: str = "", **changes: Any
+        self,
+        release_id: str,
+        files: Mapping[str, bytes],
+        *,
+        members: str = "[]",
+        more: str = "",
+        created: int = 0,
+        **changes: Any,
     ) -> bundle.Made:
-        """A signed release in the catalogue, with `more` lines of its descriptor; each is ten seconds newer than the one before."""
-        self.host.clock.advance(10)
+        """A signed release in the catalogue, with `more` lines of its descriptor.
+
+        Each is ten seconds newer than the one before, unless it is told when it was ``created``.
+        """
+        if not created:
+            self.host.clock.advance(10)
         source = self.directory / "sources" / f"{self.application}-{release_id}"
         descriptor = f"application: {self.application}\nversion: '1.0'\nmembers: {members}\n{more}\n".encode()
         signed.write_tree(source, {**files, "slipway.yml": descriptor})
         policy = TrustPolicy.parse(signed.policy_envelope())
-        request = bundle.Request(source, signed.BUILDER_KEY, policy, self.host.clock.now(), release_id, **changes)
+        request = bundle.Request(
+            source, signed.BUILDER_KEY, policy, created or self.host.clock.now(), release_id, **changes
+        )
         return bundle.make(request, self.catalogue)
 
     def run(self, run_id: str = "run-1", **changes: Any) -> dict[str, Any]:
@@ -218,10 +232,27 @@ class Site:
         return self.places.releases / release_id
 
 
+def bootstrap(root: Path) -> None:
+    """Make what playbooks/bootstrap.yml makes of a machine: it is prod-1 of prod, and believes the policy of tests/signed.py."""
+    configuration = root / "etc/slipway"
+    configuration.mkdir(parents=True)
+    identity = {"format": 1, "id": signed.HOST_ID, "name": "prod-1", "environment": "prod"}
+    for name, data in (
+        ("host.json", canonical.encode(identity) + b"\n"),
+        ("trust-policy.dsse.json", signed.policy_envelope()),
+    ):
+        (configuration / name).write_bytes(data)
+        (configuration / name).chmod(0o644)
+    for place in (configuration, states := root / "var/lib/slipway"):
+        place.mkdir(parents=True, exist_ok=True)
+        place.chmod(0o755)
+    states.parent.chmod(0o755)
+
+
 def leftovers(root: Path) -> list[str]:
-    """Names that must not outlive an exchange: journal, lease, link back, marker, timer, staging directories, temporary names."""
+    """Names that must not outlive a transaction: journal, lease, share, link back, marker, timer, staging directories, temporary names."""
     kept = {".objects"}
-    names = {"journal.jsonl", "lease.json"}
+    names = {"journal.jsonl", "lease.json", "share"}
     return sorted(
         str(path.relative_to(root))
         for path in root.rglob("*")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``slipway`` on a host, without a controller: ``status``, ``verify``, ``history``, ``proof`` and ``recover``.
+"""``slipway`` on a host, without a controller: ``status``, ``verify``, ``history``, ``proof``, ``recover`` and ``expire``.
 
 Exit codes: 0 all is well; 1 something is not (it says what); 2 wrong usage.
 """
@@ -9,18 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import __version__
 from .base.errors import Refusal
 from .base.table import table
+from .host import recovery
 from .host.handler import handle
 from .host.integrity import SOUND
-from .host.lease import LeaseFile, Run, exclusive
 from .host.places import Host, Places
 from .host.status import described_application
-from .host.transaction import Transactions
 
 
 def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> int:
@@ -37,6 +36,7 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
         sub.add_argument("--json", action="store_true", help="plain data instead of a table")
         if verb == "recover":
             sub.add_argument("--force", action="store_true", help="also what a run holds that may still be alive")
+            sub.add_argument("--boot", action="store_true", help="before any unit starts: links and files only")
         if verb == "history":
             sub.add_argument("--limit", type=int, default=10, help="how many records, newest first (default 10)")
     options = parser.parse_args(arguments)
@@ -49,18 +49,18 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
         return 1
 
 
-NOBODY = Run(run_id="", controller_id="", deployed_by="")
 VERBS = {
     "status": "show what each application serves",
     "verify": "verify signatures, file list and every byte of what is active, and the whole history",
     "history": "show the newest records",
     "proof": "prove that the records of a run are in the history that this host signed",
     "recover": "settle what an interrupted run left open",
+    "expire": "go back from what nobody confirmed in time (a timer starts this)",
 }
 
 
 def _status(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
-    answers = [_inspect(host, name) for name in names]
+    answers, broken = _of_each(names, lambda name: _inspect(host, name))
     if options.json:
         print(json.dumps(answers, indent=2))
     else:
@@ -68,18 +68,29 @@ def _status(host: Host, names: Sequence[str], options: argparse.Namespace) -> in
             (
                 answer["application"], answer["active"] or "-", answer["since"] or "-", answer["deployed_by"] or "-",
                 answer["health"]["outcome"], answer["previous"] or "-", ", ".join(answer["bad"]) or "-", answer["trust"]["outcome"],
-                answer["bytes_checked"] or "-",
+                answer["history"]["outcome"], answer["bytes_checked"] or "-",
             )
             for answer in answers
         ]  # fmt: skip
-        print(table(("application", "active", "since", "by", "health", "previous", "bad", "trust", "checked"), rows))
+        print(
+            table(
+                ("application", "active", "since", "by", "health", "previous", "bad", "trust", "history", "checked"),
+                rows,
+            )
+        )
     return int(
-        any(answer["health"]["outcome"] == "failure" or answer["trust"]["outcome"] not in SOUND for answer in answers)
+        broken
+        or any(
+            answer["health"]["outcome"] == "failure"
+            or answer["trust"]["outcome"] not in SOUND
+            or answer["history"]["outcome"] not in SOUND
+            for answer in answers
+        )
     )
 
 
 def _verify(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
-    answers = [_asked(host, {"operation": "verify", "application": {"name": name}, "bytes": True}) for name in names]
+    answers, broken = _of_each(names, lambda name: _verified(host, name, read_bytes=True))
     if options.json:
         print(json.dumps(answers, indent=2))
     else:
@@ -91,7 +102,7 @@ def _verify(host: Host, names: Sequence[str], options: argparse.Namespace) -> in
             for each in answers
         ]  # fmt: skip
         print(table(("application", "active", "release", "history", "detail"), rows))
-    return int(any(each[part]["outcome"] not in SOUND for each in answers for part in ("release", "history")))
+    return int(broken or any(each[part]["outcome"] not in SOUND for each in answers for part in ("release", "history")))
 
 
 def _history(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
@@ -126,23 +137,47 @@ def _proof(host: Host, names: Sequence[str], options: argparse.Namespace) -> int
 
 
 def _recover(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
-    for name in names:
+    """One application that cannot be settled does not keep the others from it."""
+
+    def settle(name: str) -> dict[str, Any]:
         places = Places(host, name)
-        places.require_bootstrapped()
-        with exclusive(places.lock, host.clock):
-            if not options.force:
-                LeaseFile(places.lease).require_free(NOBODY, host.clock.now())
-            transactions = Transactions(places)
-            record = transactions.recover()
-            transactions.sign()
-        found = f"{record['status']}: {record['message']}" if record else "nothing was open"
-        print(json.dumps({"application": name, "found": found}) if options.json else f"{name}: {found}")
+        found = recovery.at_boot(places) if options.boot else recovery.by_hand(places, forced=options.force)
+        return {"application": name, "found": found}
+
+    answers, broken = _of_each(names, settle)
+    for answer in answers:
+        print(json.dumps(answer) if options.json else f"{answer['application']}: {answer['found']}")
+    return int(broken)
+
+
+def _expire(host: Host, names: Sequence[str], options: argparse.Namespace) -> int:
+    for name in names:
+        print(f"{name}: {recovery.at_deadline(Places(host, name))}")
     return 0
+
+
+def _of_each(names: Sequence[str], ask: Callable[[str], dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+    """The answers of all applications that have one, and whether one had none: that is said, and hides no other."""
+    if len(names) == 1:
+        return [ask(names[0])], False
+    answers, broken = [], False
+    for name in names:
+        try:
+            answers.append(ask(name))
+        except (Refusal, OSError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            broken = True
+    return answers, broken
 
 
 def _inspect(host: Host, name: str) -> dict[str, Any]:
     application = described_application(Places(host, name))
-    return _asked(host, {"operation": "inspect", "application": application, "health": True})
+    answer = _asked(host, {"operation": "inspect", "application": application, "health": True})
+    return {**answer, "history": _verified(host, name, read_bytes=False)["history"]}
+
+
+def _verified(host: Host, name: str, *, read_bytes: bool) -> dict[str, Any]:
+    return _asked(host, {"operation": "verify", "application": {"name": name}, "bytes": read_bytes})
 
 
 def _asked(host: Host, request: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +187,14 @@ def _asked(host: Host, request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-DO = {"status": _status, "verify": _verify, "history": _history, "proof": _proof, "recover": _recover}
+DO = {
+    "status": _status,
+    "verify": _verify,
+    "history": _history,
+    "proof": _proof,
+    "recover": _recover,
+    "expire": _expire,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 
 from .base.errors import Refusal
 from .controller.deployment import Controller
@@ -35,6 +36,18 @@ def documented_spec(name: str) -> dict[str, dict[str, Any]]:
     raise LookupError(f"{name} has no DOCUMENTATION")
 
 
+def require_no_private_variables(given: Mapping[str, Any]) -> None:
+    """Extra variables win over what tasks register: one of a private name would put words into a host's mouth."""
+    private = sorted(str(name) for name in given if str(name).startswith("__"))
+    if private:
+        raise Refusal(
+            "variable_private",
+            expected="extra variables that roles and playbooks offer; names that begin with __ are their own",
+            found=", ".join(private),
+            remedy="Leave it out; docs/reference/variables.md has all that can be given.",
+        )
+
+
 class ControllerAction(ActionBase):  # type: ignore[misc]
     """An action that works on the controller with what hosts have answered; it opens no connection."""
 
@@ -46,6 +59,10 @@ class ControllerAction(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
+        try:
+            require_no_private_variables(load_extra_vars(self._loader))
+        except Refusal as refusal:
+            return {**result, "failed": True, "changed": False, "msg": str(refusal), **refusal.as_dict()}
         _validation, arguments = self.validate_argument_spec(argument_spec=documented_spec(self.name))
         try:
             result.update(self.answer(arguments, task_vars or {}))

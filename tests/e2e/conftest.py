@@ -16,7 +16,8 @@ from lab import hosts, lifecycle
 from lab.fleet import Fleet
 from lab.names import Clone
 
-INSTANCE = "e2e"
+# One lab for each process of pytest-xdist.
+INSTANCE = f"e2e{os.environ.get('PYTEST_XDIST_WORKER', '').removeprefix('gw0')}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

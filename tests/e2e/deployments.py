@@ -40,6 +40,7 @@ CLEAN = f"""
 systemctl stop hello.service 2>/dev/null
 for place in /srv/e2e-* /var/lib/slipway/e2e-*; do umount "$place" 2>/dev/null; done
 rm -rf /etc/slipway /usr/lib/slipway /usr/local/sbin/slipway /var/lib/slipway /srv/* {ORDERS} /etc/systemd/system/hello.service
+rm -rf /etc/systemd/system/slipway-* /etc/systemd/system/basic.target.wants/slipway-* /run/slipway /run/systemd/system/slipway-*
 systemctl daemon-reload
 id {USER} >/dev/null 2>&1 || useradd --system --shell /usr/sbin/nologin {USER}
 mkdir -m 1777 {ORDERS}

@@ -157,7 +157,7 @@ def test_deploys_go_on_while_the_fleet_is_mixed_as_far_as_each_host_believes(tru
     shop.make("three", approved=False)
     shop.deploy("three", limit="prod-1,prod-2")
     refused = shop.deploy("three", limit="prod-3", code=2)
-    assert refused.says("signature_unknown")
+    assert refused.says("policy_behind", "prod-3: version 1", "playbooks/trust.yml -l prod-3")
     assert shop.active("prod-3") == "two"
     boot = trust.operator.play("playbooks/bootstrap.yml", "-l", "prod-3", code=2)
     assert boot.says("trust_policy_outdated", "playbooks/trust.yml")
@@ -207,6 +207,40 @@ def test_a_revoked_key_takes_the_way_back_away_and_stops_nothing(trust: Trust, s
     assert shop.active("prod-1") == "three"
 
 
+def test_a_step_back_that_the_policy_does_not_allow_takes_an_authorization_and_takes_it_once(
+    trust: Trust, shop: Application
+) -> None:
+    lead = trust.key("lead", "engineering-lead")
+    rules = {**RULES, "rollback_depth": 0, "rollback_require": [{"role": "engineering-lead", "threshold": 1}]}
+    trust.describe(keys=[*trust.described["keys"], lead], environments={"staging": RULES, "prod": rules})
+    trust.play("keys", code=None)
+    trust.play("trust_draft")
+    trust.play("trust")
+    shop.make("four", approved=False)
+    shop.deploy("four", limit="prod-1")
+    refused = shop.rollback("-e", "release_id=three", limit="prod-1", code=2)
+    assert refused.says("rollback_too_deep", "make authorize-rollback RELEASE_ID=three ENVIRONMENT=prod")
+    assert shop.active("prod-1") == "four"
+
+    status = trust.operator.state / "status.json"
+    asked = ["-e", "release_status_format=json", "-e", f"release_status_path={status}"]
+    trust.operator.play(*shop.words("playbooks/status.yml", "prod", asked))
+    given = {
+        "release_id": "three", "approval_environment": "prod", "approval_role": "engineering-lead", "approval_key": lead["path"],
+        "approval_hosts": ["prod-1"], "approval_status": str(status), "approval_confirmed": "yes",
+    }  # fmt: skip
+    trust.operator.play(*shop.words("playbooks/approve.yml", None, ["-e", json.dumps(given)]))
+    assert shop.rollback("-e", "release_id=three", limit="prod-2", code=None).code == 0, "prod-2 serves three already"
+    shop.rollback("-e", "release_id=three", limit="prod-1")
+    assert shop.active("prod-1") == "three"
+    (by,) = shop.history("prod-1")[0]["authorizations"]
+    assert (by["role"], by["holder"]) == ("engineering-lead", "lead")
+
+    shop.deploy("four", "-e", "release_retry=true", limit="prod-1")
+    assert shop.rollback("-e", "release_id=three", limit="prod-1", code=2).says("authorization_used")
+    assert shop.active("prod-1") == "four"
+
+
 def test_a_controller_that_is_behind_its_hosts_is_refused(trust: Trust, shop: Application) -> None:
     policy = trust.operator.state / "trust/trust-policy.dsse.json"
     current = policy.read_bytes()
@@ -216,7 +250,7 @@ def test_a_controller_that_is_behind_its_hosts_is_refused(trust: Trust, shop: Ap
     boot = trust.operator.play("playbooks/bootstrap.yml", "-l", "prod-1", code=2)
     assert boot.says("policy_version_older")
     policy.write_bytes(current)
-    assert trust.version("prod-1")[0] == 4
+    assert trust.version("prod-1")[0] == 5
 
 
 def test_a_chain_of_another_root_is_refused(trust: Trust, shop: Application, tmp_path: Path) -> None:
@@ -224,7 +258,7 @@ def test_a_chain_of_another_root_is_refused(trust: Trust, shop: Application, tmp
     stranger = Trust(Operator(trust.operator.fleet, tmp_path))
     stranger.describe(**{**trust.described, "keys": [*(stranger.key(name, "root") for name in ROOT), stranger.key("builder", "builder")], "revoked_keys": []})  # fmt: skip
     stranger.play("keys")
-    for _ in range(4):
+    for _ in range(5):
         stranger.play("trust_draft", "-e", "trust_renew=yes")
     before = shop.snapshot(*PROD)
     done = stranger.play("trust", "-l", "prod", code=2)

@@ -308,7 +308,7 @@ def stage(hosts_as_before: Operator, tmp_path: Path, first: Path) -> Iterator[St
 
 
 @pytest.mark.parametrize("name", runbooks.names())
-def test_a_runbook_does_what_it_says(stage: Stage, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_runbook_does_what_it_says(stage: Stage, name: str, say: Callable[[str], None]) -> None:
     for step in runbooks.read(name):
         if isinstance(step, runbooks.Given):
             bring_about(stage, step)
@@ -317,6 +317,5 @@ def test_a_runbook_does_what_it_says(stage: Stage, name: str, capsys: pytest.Cap
         else:
             execute(stage, step)
             stage.executed += 1
-    with capsys.disabled():
-        print(f"\n{name}: {stage.executed} blocks executed, {len(stage.excused)} excused", *stage.excused, sep="\n  ")
+    say("\n  ".join([f"{stage.executed} blocks executed, {len(stage.excused)} excused", *stage.excused]))
     assert stage.executed > len(stage.excused), "a runbook is for executing"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,12 +72,11 @@ def test_a_record_says_what_was_deployed_where_by_whom_and_how_it_went(hello: Ap
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", newest["timestamp"])
 
 
-def test_a_deploy_runs_at_most_four_modules_on_a_host(hello: Application, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_deploy_runs_at_most_four_modules_on_a_host(hello: Application, say: Callable[[str], None]) -> None:
     for (group, version), output in hello.outputs.items():
         for host in hello.fleet.names(group):
             runs = module_runs(output, hello.fleet.host(host).address)
-            with capsys.disabled():
-                print(f"\nmodule runs in a deploy of v{version} on {host}: {len(runs)}", end="")
+            say(f"module runs in a deploy of v{version} on {host}: {len(runs)}")
             assert 3 <= len(runs) <= MODULE_RUNS, "\n".join(runs)
 
 

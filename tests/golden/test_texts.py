@@ -10,6 +10,7 @@ from ansible.module_utils.slipway.application.preflight import Needs, Result, ju
 from ansible.module_utils.slipway.base.clock import seconds_of
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller.report import Watch, endings_of, rotation_report, run_report
+from ansible.module_utils.slipway.controller.rollout import Pace, Settings, plan, require_waves
 from ansible.module_utils.slipway.controller.runs import newest_runs, runs_table
 from ansible.module_utils.slipway.controller.selection import (
     Candidate,
@@ -17,7 +18,6 @@ from ansible.module_utils.slipway.controller.selection import (
     choose_rollback,
     require_reachable,
     require_trusted_histories,
-    require_waves,
 )
 from ansible.module_utils.slipway.controller.story import story, what_is_served
 from ansible.module_utils.slipway.controller.verification import Verification
@@ -432,6 +432,14 @@ REFUSALS = {
         {**FLEET, "prod-2": {**host(), "witness": RESTORED.as_dict()}}
     ),
     "histories_that_are_all_untrusted": lambda: require_trusted_histories({"prod-1": {**host(), "witness": None}}),
+    "waves_that_leave_too_few_in_service": lambda: plan(
+        Settings.parse({"waves": ["1", "100%"], "healthy_min": "67%"}),
+        Pace(60, 30, 20),
+        {**FLEET, "prod-2": {**host(), "health": {"outcome": "failure"}}},
+    ),
+    "a_rollout_that_is_none": lambda: Settings.parse(
+        {"waves": ["1"], "healthy_min": "most", "canary_share": "0%", "pause_after": ["carny"], "soak_seconds": -1}
+    ),
     "waves_that_are_none": lambda: require_waves(["1", "half"]),
 }
 

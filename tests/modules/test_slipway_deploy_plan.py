@@ -27,6 +27,7 @@ def plan(site, monkeypatch):
             "catalogue": str(site.catalogue.root),
             "trust_policy": str(policy),
             "answers": {"prod-1": site.witnessed()},
+            "description": site.description,
             "waves": [1, "100%"],
             **options,
         }

@@ -20,11 +20,11 @@ NAME = "slipway_host"
 
 
 @pytest.fixture
-def machine(tmp_path, clock):
+def machine(tmp_path, clock, systemctl):
     """A machine that has never been a host."""
     root = tmp_path / "machine"
     root.mkdir()
-    return Host(root=root, clock=clock, uid=os.geteuid())
+    return Host(root=root, clock=clock, run=systemctl, uid=os.geteuid())
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def module(machine, signing, monkeypatch, tmp_path):
 
 def test_a_bare_machine_gets_everything(machine, module):
     answer = module()
-    assert answer["installed"] == ["identity", "trust policy", "resident package", "history key", "command"]
+    assert answer["installed"] == ["identity", "trust policy", "resident package", "history key", "command", "units"]
     assert (answer["changed"], answer["host"]["name"], answer["host"]["environment"]) == (True, "prod-1", "prod")
     assert machine.identity().id == answer["host"]["id"] == str(uuid.UUID(answer["host"]["id"]))
     assert doors.undocumented(NAME, answer) == set()

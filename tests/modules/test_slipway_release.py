@@ -199,7 +199,7 @@ def test_each_exchange_that_reads_or_writes_the_history_is_judged(site, plugin, 
 
 def test_a_refusal_of_the_host_stays_what_it_is(site, plugin):
     answer = plugin("confirmed")
-    assert (answer["failed"], answer["reason"], answer["witness"]) == (True, "nothing_to_confirm", None)
+    assert (answer["failed"], answer["reason"], answer["active_release_id"]) == (True, "nothing_to_confirm", None)
 
 
 def test_what_was_done_on_a_host_is_done_whatever_its_history_is_worth(site, plugin, pack):

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 import signed
-from ansible.module_utils.slipway.base import canonical, command
+from ansible.module_utils.slipway.base import command
 from ansible.module_utils.slipway.base.command import Finished
 from ansible.module_utils.slipway.host.places import Host, Places
 from ansible.module_utils.slipway.trust.policy import TrustPolicy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from releases import bootstrap
 
 HOST_ID = signed.HOST_ID
 
@@ -217,16 +218,10 @@ def signing() -> Signing:
 
 
 @pytest.fixture
-def host(tmp_path: Path, clock: FakeClock, systemctl: FakeSystemctl, signing: Signing) -> Host:
+def host(tmp_path: Path, clock: FakeClock, systemctl: FakeSystemctl) -> Host:
     """prod-1 of prod, bootstrapped below tmp_path/host; no application is prepared on it (see `prepare`)."""
     root = tmp_path / "host"
-    configuration = root / "etc/slipway"
-    configuration.mkdir(parents=True)
-    configuration.chmod(0o755)
-    identity = {"format": 1, "id": HOST_ID, "name": "prod-1", "environment": "prod"}
-    _write(configuration / "host.json", canonical.encode(identity) + b"\n")
-    _write(configuration / "trust-policy.dsse.json", signing.envelope)
-    (root / "var/lib/slipway").mkdir(parents=True)
+    bootstrap(root)
     return Host(root=root, clock=clock, run=systemctl, uid=os.geteuid())
 
 
@@ -242,8 +237,3 @@ def prepare(host: Host) -> Callable[[str], Places]:
         return places
 
     return prepared
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-    path.chmod(0o644)

@@ -10,6 +10,7 @@ import time
 import plugins
 import pytest
 from ansible.errors import AnsibleError
+from ansible.module_utils.slipway import _action
 from ansible.module_utils.slipway._action import ControllerAction, controller_of, deployer, documented_spec
 from ansible.module_utils.slipway.base.errors import Refusal
 
@@ -51,6 +52,21 @@ def test_a_refusal_fails_the_task_with_its_four_parts():
 def test_wrong_options_never_reach_the_plugin(options):
     with pytest.raises(AnsibleError):
         plugins.run_class(Echo, NAME, **options)
+
+
+def test_extra_variables_cannot_put_words_into_the_mouths_of_tasks(monkeypatch):
+    monkeypatch.setattr(
+        _action,
+        "load_extra_vars",
+        lambda _loader: {"release_id": "v1", "__release_activation": {"outcome": "confirmed"}},
+    )
+    result = plugins.run_class(Echo, NAME, applications={})
+    assert (result["failed"], result["changed"], result["reason"], result["found"]) == (
+        True,
+        False,
+        "variable_private",
+        "__release_activation",
+    )
 
 
 def test_a_plugin_without_an_answer_is_none():

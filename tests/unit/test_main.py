@@ -37,10 +37,24 @@ def test_status_is_a_table_of_applications(deployed, slipway):
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
     assert lines == [
-        ["application", "active", "since", "by", "health", "previous", "bad", "trust", "checked"],
-        ["empty", "-", "-", "-", "inconclusive", "-", "-", "nothing_active", "-"],
-        ["shop", "v1", since, "alice", "success", "-", "-", "intact", since],
+        ["application", "active", "since", "by", "health", "previous", "bad", "trust", "history", "checked"],
+        ["empty", "-", "-", "-", "inconclusive", "-", "-", "nothing_active", "intact", "-"],
+        ["shop", "v1", since, "alice", "success", "-", "-", "intact", "intact", since],
     ]
+
+
+def test_status_tells_of_a_history_that_lost_its_end(deployed, slipway):
+    deployed.places.history.write_bytes(b"")
+    code, out, _ = slipway("status")
+    assert (code, out.splitlines()[1].split()[8]) == (1, "truncated")
+
+
+@pytest.mark.parametrize("verb", ["status", "verify"])
+def test_an_application_that_cannot_be_asked_hides_no_other(deployed, slipway, verb):
+    (deployed.host.states / "broken").mkdir()
+    code, out, err = slipway(verb)
+    assert (code, [line.split()[0] for line in out.splitlines()]) == (1, ["application", "shop"])
+    assert err.startswith("broken: application_not_bootstrapped: ")
 
 
 def test_status_of_an_ill_application_ends_with_one(deployed, slipway, systemctl):

@@ -131,7 +131,7 @@ class Application:
             check=reader.check(values.get("check")),
             health=reader.probes("health", values.get("health", [{"type": "unit"}] if unit else [])),
             health_patience=reader.patience("health_patience", values.get("health_patience", {})),
-            smoke=reader.probes("smoke", values.get("smoke", []), allowed=("http", "tcp")),
+            smoke=reader.probes("smoke", values.get("smoke", []), allowed=("http", "tcp", "command")),
             smoke_patience=reader.patience("smoke_patience", values.get("smoke_patience", {})),
             shared_paths=reader.paths("shared_paths", values.get("shared_paths", [])),
             files=reader.files(values.get("files", [])),

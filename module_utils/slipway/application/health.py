@@ -18,12 +18,13 @@ from .description import Patience, Probe
 from .service import Service
 
 BODY_LIMIT = 64 * 1024
+UNDECIDED = 75  # EX_TEMPFAIL of sysexits.h: what a command ends with that cannot tell yet
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``outcome`` is ``success``, ``failure`` or ``inconclusive`` (nothing was asked); ``detail`` is for people."""
+    """``outcome`` is ``success``, ``failure`` or ``inconclusive`` (no attempts: nothing was asked); ``detail`` is for people."""
 
     outcome: str
     attempts: int
@@ -34,9 +35,15 @@ class Verdict:
         return self.outcome == "failure"
 
 
+class Undecided(str):
+    """A finding by which a probe says that it cannot tell: neither well nor ill."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Prober:
-    """Asks one probe once; answers None when all is well, else what was found."""
+    """Asks one probe once; answers None when all is well, else what was found: ``Undecided`` where the probe cannot tell."""
 
     run: Runner
     user: str | None = None
@@ -72,7 +79,10 @@ class Prober:
 
     def _command(self, probe: Probe) -> str | None:
         finished = self.run(probe.argv, timeout_seconds=probe.timeout_seconds, user=self.user)
-        return None if finished.succeeded else f"{' '.join(probe.argv)}: {finished.described()}"
+        if finished.succeeded:
+            return None
+        finding = f"{' '.join(probe.argv)}: {finished.described()}"
+        return Undecided(finding) if finished.exit_code == UNDECIDED else finding
 
     def _unit(self, _probe: Probe) -> str | None:
         if self.service is None:
@@ -84,23 +94,37 @@ class Prober:
 def judge(probes: Sequence[Probe], patience: Patience, prober: Prober, clock: Clock) -> Verdict:
     """Ask all probes again and again until all are well or patience ends.
 
-    1. Each round asks the probes in order and stops at the first that is not well.
+    1. Each round asks the probes in order and stops at the first that is ill; one that cannot tell does not end it.
     2. All well in one round: success.
-    3. After ``retries`` further rounds, at the deadline, or when the unit has failed for good: failure, with the last finding.
+    3. After ``retries`` further rounds, at the deadline, or when the unit has failed for good: failure, with the last finding;
+       inconclusive where in the last round none was ill and one could not tell.
     """
     if not probes:
         return Verdict("inconclusive", 0, "no probe is declared")
     started, attempt = clock.elapsed(), 0
     while True:
         attempt += 1
-        finding = next((found for probe in probes if (found := prober.ask(probe)) is not None), None)
+        finding = _round(probes, prober)
         if finding is None:
             return Verdict("success", attempt, ", ".join(probe.described() for probe in probes))
         spent = clock.elapsed() - started
         out_of_time = spent + patience.interval_seconds >= patience.deadline_seconds
         if attempt > patience.retries or out_of_time or prober.is_hopeless():
-            return Verdict("failure", attempt, f"{finding} (after {attempt} attempts)")
+            outcome = "inconclusive" if isinstance(finding, Undecided) else "failure"
+            return Verdict(outcome, attempt, f"{finding} (after {attempt} attempts)")
         clock.sleep(patience.interval_seconds)
+
+
+def _round(probes: Sequence[Probe], prober: Prober) -> str | None:
+    """The first finding that says ill, else the first that says nothing, else None."""
+    undecided: Undecided | None = None
+    for probe in probes:
+        finding = prober.ask(probe)
+        if isinstance(finding, Undecided):
+            undecided = undecided or finding
+        elif finding is not None:
+            return finding
+    return undecided
 
 
 def _within(seconds: float, ask: Callable[[], Answer]) -> Answer:

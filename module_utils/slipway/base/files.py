@@ -212,7 +212,7 @@ def _missing(path: Path, what: str, found: str) -> Refusal:
         f"{_code(what)}_missing",
         expected=f"a {what} at {path}",
         found=found,
-        remedy="Run playbooks/bootstrap.yml for this host, or give the right name.",
+        remedy="Give the right path. On a host: playbooks/bootstrap.yml makes what belongs to every host.",
     )
 
 
@@ -264,10 +264,12 @@ def full_disk_is_a_refusal(directory: Path, *, what: str) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         room = os.statvfs(directory)
-        reason = "file_system_read_only" if error.errno == errno.EROFS else "disk_full"
+        is_read_only = error.errno == errno.EROFS
         raise Refusal(
-            reason,
+            "file_system_read_only" if is_read_only else "disk_full",
             expected=f"room to {what} below {directory}",
             found=f"{os.strerror(error.errno)} ({room.f_bavail * room.f_frsize} bytes and {room.f_favail} inodes free)",
-            remedy="Free space there (release_keep_count says how many releases stay), then run the same command again.",
+            remedy="Find out why (a disk that fails is made read-only), mount it writable, then run the same command again."
+            if is_read_only
+            else "Free space there (release_keep_count says how many releases stay), then run the same command again.",
         ) from error

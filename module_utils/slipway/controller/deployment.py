@@ -28,9 +28,11 @@ from ..trust.manifest import ReleaseManifest
 from ..trust.policy import TrustPolicy
 from ..trust.tree import FileList
 from . import manifest_view, permission, resident, selection
+from . import rollout as rollouts
 from .catalogue import Catalogue
 from .holders import Holders
 from .memory import ControllerState, Process
+from .rollout import Pace, Settings
 from .witness import VERIFY, untrusted
 
 Answers = Mapping[str, Mapping[str, Any]]
@@ -194,14 +196,17 @@ def plan_deployment(
     *,
     requested: str,
     retry: bool,
-    waves: Sequence[str],
+    rollout: Mapping[str, Any],
+    description: Mapping[str, Any],
+    forks: int,
 ) -> dict[str, Any]:
     """Choose the release, verify it as far as a controller can, judge whether every host is ready for it, begin the run.
 
-    Returns {run, release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings}. The hosts verify
-    again, by their own policies.
+    ``rollout`` is what `Settings.parse` reads; ``forks`` hosts are worked on at once.
+    Returns {run, release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings, rollout}. The hosts
+    verify again, by their own policies.
     """
-    selection.require_waves(waves)
+    settings, application = Settings.parse(rollout), Application.parse(controller.application, description)
     selection.require_trusted_histories(answers)
     silent = silent_hosts(answers)
     others = ",".join(sorted(set(answers) - set(silent)))
@@ -212,12 +217,16 @@ def plan_deployment(
     choice = selection.choose_release(candidates, answers, requested=requested, retry=retry, barred=barred)
     manifest, file_list = verified_release(controller, catalogue, policy_path, choice.release_id)
     policy = _policy(policy_path)
+    selection.require_newest_policy(answers, policy.version)
     scope = consent.Scope(manifest, policy, controller.environment, controller.now)
     allowed = _allowed(controller, catalogue, policy, candidates)
     approvals = permission.require_approved(scope, catalogue, allowed)
     permission.require_in_sequence(scope, catalogue, answers)
     judgement = preflight.judge(answers, needs_of(catalogue, manifest, file_list, answers))
     judgement.require_ready()
+    sizes = [entry.size for entry in file_list.files]
+    pace = Pace.of(application, size=sum(sizes), files=len(sizes), forks=forks)
+    planned = rollouts.plan(settings, pace, answers)
     return {
         "run": controller.begin("deploy"),
         "release_id": choice.release_id,
@@ -228,6 +237,7 @@ def plan_deployment(
         "message": choice.described(),
         "passed_over": {release: list(hosts) for release, hosts in choice.skipped.items()},
         "preflight_warnings": judgement.warnings(),  # Ansible takes `warnings` out of an answer
+        "rollout": planned.as_dict(),
     }
 
 

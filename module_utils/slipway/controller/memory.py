@@ -50,6 +50,12 @@ CREATE TABLE run_hosts (
     PRIMARY KEY (run_id, host_id)
 );
 """,
+    """
+CREATE TABLE gates (
+    run_id TEXT NOT NULL, wave INTEGER NOT NULL, why TEXT NOT NULL, opened INTEGER NOT NULL, closes INTEGER NOT NULL,
+    decision TEXT, decided_by TEXT, decided INTEGER, PRIMARY KEY (run_id, wave)
+);
+""",
 )
 SCHEMA_VERSION = len(SCHEMAS)
 
@@ -81,6 +87,23 @@ class Acceptance:
     accepted: int = 0
     outcome: str = ""
     accepted_by: str = ""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A run that is held after a wave, for a reason (``why``) and until a time; times are Unix seconds.
+
+    ``decision`` is promoted, aborted or expired, and None while somebody may still say how to go on.
+    """
+
+    run_id: str
+    wave: int
+    why: str
+    opened: int
+    closes: int
+    decision: str | None = None
+    decided_by: str | None = None
+    decided: int | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +229,38 @@ class ControllerState:
                 (application, limit),
             ).fetchall()
         return [run_id for run_id, *process in rows if not Process(*process).is_alive()]
+
+    def hold(self, gate: Gate) -> None:
+        """Let a run be held; whoever decides on it is another process of this controller."""
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO gates VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL)",
+                (gate.run_id, gate.wave, gate.why, gate.opened, gate.closes),
+            )
+
+    def gate(self, run_id: str, wave: int) -> Gate | None:
+        """The gate of a run after a wave, None where it was never held there."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT * FROM gates WHERE run_id = ? AND wave = ?", (run_id, wave)).fetchone()
+        return Gate(*row) if row else None
+
+    def held(self) -> list[Gate]:
+        """The gates that nobody has decided on, of runs that are still there to go on, oldest first."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT gates.*, boot_id, namespace, pid, pid_started FROM gates JOIN runs USING (run_id) "
+                "WHERE decision IS NULL ORDER BY opened, run_id, wave"
+            ).fetchall()
+        return [Gate(*row[:8]) for row in rows if Process(*row[8:]).is_alive()]
+
+    def decide(self, run_id: str, wave: int, *, decision: str, decided_by: str, now: int) -> Gate | None:
+        """Decide on a gate, once: the gate as it is decided now, by whoever came first. None where there is none."""
+        with self._connection() as connection:
+            connection.execute(
+                "UPDATE gates SET decision = ?, decided_by = ?, decided = ? WHERE run_id = ? AND wave = ? AND decision IS NULL",
+                (decision, decided_by, now, run_id, wave),
+            )
+        return self.gate(run_id, wave)
 
     def run_ids(self, application: str) -> set[str]:
         """Every run of an application that this controller ever began."""

@@ -100,25 +100,28 @@ class Ending:
 STATUS = "ansible-playbook playbooks/status.yml"
 RELEASE_AT_FAULT = ("health_failed", "smoke_test_failed", "check_failed")
 KEPT_BUT_NOT_WELL = ("unverified", "unwell")
-STAGES = ("inspection", "activation", "smoke", "reversion", "contact", "confirmation", "return")
+STAGES = (
+    "inspection", "activation", "smoke", "soak", "soak_smoke", "reversion", "contact", "confirmation", "return",
+)  # fmt: skip
+FROM_OUTSIDE = ("smoke", "soak_smoke")
 CHANGING = ("activation", "reversion", "confirmation", "return")
 
 
-def ending(host: str, results: Mapping[str, Mapping[str, Any]]) -> Ending:
+def ending(host: str, results: Mapping[str, Mapping[str, Any]], until: str = "") -> Ending:
     """Judge a host from what its tasks returned.
 
     ``results`` maps STAGES to the registered result of the stage's task, which may be absent, skipped, failed or
     unreachable. The last exchange that says what is active counts; a host whose last exchange did not arrive is
-    unreachable, whatever it said before.
+    unreachable, whatever it said before. ``until`` is when a host that was switched goes back by itself, if that is known.
     """
     done = {stage: results[stage] for stage in STAGES if results.get(stage) and not results[stage].get("skipped")}
-    detail = next((str(each["msg"]) for each in done.values() if each.get("failed") and each.get("msg")), "")
-    is_unwell = bool(done.get("smoke", {}).get("failed"))
-    exchanges = [done[stage] for stage in STAGES if stage in done and stage != "smoke"]
+    detail = next((told for each in done.values() if (told := _told(each))), "")
+    is_unwell = any(done.get(stage, {}).get("failed") for stage in FROM_OUTSIDE)
+    exchanges = [done[stage] for stage in STAGES if stage in done and stage not in FROM_OUTSIDE]
     if exchanges and exchanges[-1].get("unreachable"):
-        return Ending(
-            host, "unreachable", "unknown", "no answer; the next run that reaches it settles what is open there"
-        )
+        by_itself = f"goes back by itself until {until}; " if until else ""
+        lost = f"no answer; {by_itself}the next run that reaches it settles what is open there"
+        return Ending(host, "unreachable", "unknown", lost)
     outcomes = [done[stage] for stage in CHANGING if stage in done and "active_release_id" in done[stage]]
     if not outcomes:
         return Ending(host, "untouched", str(results.get("inspection", {}).get("active") or "nothing"), detail)
@@ -131,6 +134,14 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]]) -> Ending:
     if outcome == "confirmed" and (failure := failed_steps(_record_of(done).get("verification", ()))):
         return Ending(host, "unverified", serves, failure)
     return Ending(host, "unconfirmed" if outcome == "switched" else outcome, serves, detail)
+
+
+def _told(answer: Mapping[str, Any]) -> str:
+    """What went wrong in a task, in words; a look at a host that fails has no message, but says why it is ill."""
+    if answer.get("msg"):
+        return str(answer["msg"]) if answer.get("failed") else ""
+    health = answer.get("health") or {}
+    return f"health_failed: {health['detail']}" if health.get("outcome") == "failure" else ""
 
 
 def _record_of(done: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -154,9 +165,16 @@ def newest_answers(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> di
 
 
 def endings_of(results: Mapping[str, Mapping[str, Mapping[str, Any]]], unreachable: Sequence[str] = ()) -> list[Ending]:
-    """Judge every host of a run; ``results`` maps each stage to what its task registered, by host."""
+    """Judge every host of a run; ``results`` maps each stage to what its task registered, by host.
+
+    Its stage ``verdict`` knows when hosts go back by themselves.
+    """
+    until = {host: verdict.get("until", {}).get(host, "") for host, verdict in results.get("verdict", {}).items()}
     hosts = sorted({host for by_host in results.values() for host in by_host})
-    endings = [ending(host, {stage: by_host.get(host, {}) for stage, by_host in results.items()}) for host in hosts]
+    endings = [
+        ending(host, {stage: by_host.get(host, {}) for stage, by_host in results.items()}, until.get(host, ""))
+        for host in hosts
+    ]
     silent = [Ending(host, "unreachable", "as before", "did not answer at the start") for host in sorted(unreachable)]
     return [*endings, *silent]
 
@@ -191,11 +209,12 @@ def run_report(
     check: bool = False,
     candidate: bool = False,
     watch: Watch | None = None,
+    rollout: str = "",
     untrusted: Mapping[str, object] = MappingProxyType({}),
 ) -> str:
     """The last message of a run: what it was, a line for each host, what is wrong with histories, how it is watched, then what to do.
 
-    ``untrusted`` maps hosts to the verdicts of the witness on their histories.
+    ``rollout`` is why the waves ended, or what they tolerated; ``untrusted`` maps hosts to the verdicts of the witness on their histories.
     """
     rows = [(each.host, each.outcome, each.serves, each.detail or "-") for each in endings]
     failed = [each for each in endings if not each.is_as_asked]
@@ -219,7 +238,8 @@ def run_report(
         )
     watched = watch.lines() if watch and not failed else ""
     histories = "".join(f"{line}\n" for line in untrusted_lines(untrusted))
-    return f"{title}: {verdict}\n{table(('host', 'outcome', 'serves', 'why'), rows)}\n{histories}{watched}next: {following}"
+    waves = f"rollout: {rollout}\n" if rollout else ""
+    return f"{title}: {verdict}\n{table(('host', 'outcome', 'serves', 'why'), rows)}\n{waves}{histories}{watched}next: {following}"
 
 
 def untrusted_lines(verdicts: Mapping[str, object]) -> list[str]:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -16,7 +15,6 @@ from ..base.errors import Refusal
 from ..base.table import table
 from .witness import VERIFY, untrusted
 
-WAVE = re.compile(r"[1-9][0-9]*|([1-9][0-9]?|100)%")
 Answer = Mapping[str, Any]
 Answers = Mapping[str, Answer]
 
@@ -72,14 +70,20 @@ def require_trusted_histories(answers: Answers) -> None:
         )
 
 
-def require_waves(waves: Sequence[str]) -> None:
-    """Refuse waves that Ansible would only stumble over after everything is staged."""
-    if not waves or not all(WAVE.fullmatch(wave) for wave in waves):
+def require_newest_policy(answers: Answers, version: int) -> None:
+    """Refuse to deploy to a host with an older trust policy than the controller's: it may not know of what was revoked since."""
+    behind = {
+        host: policy["version"]
+        for host, answer in sorted(answers.items())
+        if isinstance((policy := answer.get("policy") or {}).get("version"), int) and policy["version"] < version
+    }
+    if behind:
         raise Refusal(
-            "waves_invalid",
-            expected="release_waves to be a list of at least one count of hosts (1) or percentage (25%)",
-            found=", ".join(waves) or "an empty list",
-            remedy='Correct it in group_vars, or give it as JSON: -e \'{"release_waves": [1, "100%"]}\'.',
+            "policy_behind",
+            expected=f"version {version} of the trust policy, which this controller has, on every host of this run",
+            found="; ".join(f"{host}: version {older}" for host, older in behind.items())
+            + "; nothing was changed anywhere",
+            remedy=f"Bring the newest: ansible-playbook playbooks/trust.yml -l {','.join(behind)}. A rollback works all the same.",
         )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a machine a host of Slipway: identity, trust policy, resident package, and the key that signs its histories.
+"""Make a machine a host of Slipway: identity, trust policy, resident package, its units, and the key that signs its histories.
 
-A second time changes nothing but an outdated resident package. An identity, a trust policy or a history key is never
+A second time changes nothing but an outdated resident package or unit. An identity, a trust policy or a history key is never
 replaced here: the first would move the host to another environment, the second is rotated by its own rules, and with
 another key the host would contradict what it signed.
 """
@@ -23,6 +23,7 @@ from ..trust.rotation import version_older
 from .log import ensure_history_key, load_history_key
 from .pack import RESIDENT_LIMIT
 from .places import FORMAT, POLICY_LIMIT, Host
+from .recovery import install_units, lacking_units
 
 COMMAND = "usr/local/sbin/slipway"
 
@@ -58,6 +59,8 @@ def bootstrap(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[st
     command = host.root / COMMAND
     if read_link(command) != "/usr/lib/slipway/slipway.pyz":
         installed.append("command")
+    if lacking_units(host):
+        installed.append("units")
     if not check:
         _install(host, installed, identity, policy, package)
         history_key = load_history_key(host)
@@ -78,6 +81,8 @@ def _install(host: Host, installed: list[str], identity: Mapping[str, str], poli
         point_link(host.root / COMMAND, "/usr/lib/slipway/slipway.pyz")
     if "trust policy" in installed:
         write_durable(host.configuration / "trust-policy.dsse.json", policy, mode=0o644)
+    if "units" in installed:
+        install_units(host)
     ensure_history_key(host)
     if "identity" in installed:
         data = canonical.encode({"format": FORMAT, **identity}) + b"\n"

@@ -14,12 +14,13 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from ..application.description import Application
 from ..base.command import Finished
 from ..base.errors import Refusal, quoted
 from .journal import Transaction
@@ -72,6 +73,10 @@ class Deadman:
         except OSError as error:
             raise _not_armed(f"{error.strerror or error} ({error.filename})") from error
 
+    def rearm(self, transaction: Transaction) -> Path:
+        """The same for the deadline that a transaction has."""
+        return self.arm(transaction.id, deadline_of(transaction) or self._now())
+
     def keep_only(self, timer: Path) -> None:
         """Let go of the timers that a newer one replaces: so at no time is there none."""
         self._drop([other for other in self._timers() if other != timer])
@@ -93,27 +98,45 @@ class Deadman:
         deadline = deadline_of(transaction)
         if deadline is None:
             return None
-        return max(0, math.ceil((deadline - self._now()) / 1000)) if self._is_marked(transaction) else 0
+        return max(0, math.ceil((deadline - self._now()) / 1000)) if self.is_marked(transaction) else 0
+
+    def is_marked(self, transaction: Transaction) -> bool:
+        """Whether the host has not been restarted since the transaction was begun."""
+        return self._marker(transaction.id).exists()
 
     def overdue(self, transaction: Transaction | None) -> Overdue | None:
         """Whether it is time to go back, whoever asks; never for a transaction whose outcome is noted."""
         if transaction is None or (deadline := deadline_of(transaction)) is None or has_outcome(transaction):
             return None
         run = f"run {transaction.run_id} by {transaction.intent['run']['deployed_by']}"
-        if not self._is_marked(transaction):
+        if not self.is_marked(transaction):
             return Overdue("interrupted_by_reboot", f"this host was restarted before {run} had confirmed; it went back")
         if self._now() < deadline:
             return None
         return Overdue("not_confirmed", f"{run} did not confirm in time; this host went back by itself")
+
+    def in_time(self, transaction: Transaction, application: Application) -> tuple[Places, Application]:
+        """The same places and application with no more patience than there is time: an exchange must not outlive the dead-man."""
+        deadline = deadline_of(transaction)
+        if deadline is None:
+            return self.places, application
+
+        def seconds() -> float:
+            return max(1.0, (deadline - self._now()) / 1000)
+
+        def run(argv: Sequence[str], *, timeout_seconds: float, **options: Any) -> Finished:
+            return self.places.host.run(argv, timeout_seconds=min(timeout_seconds, seconds()), **options)
+
+        patience = application.health_patience
+        hurried = replace(patience, deadline_seconds=min(patience.deadline_seconds, math.ceil(seconds())))
+        places = replace(self.places, host=replace(self.places.host, run=run))
+        return places, replace(application, health_patience=hurried)
 
     def _now(self) -> int:
         return int(self.places.host.clock.elapsed() * 1000)
 
     def _marker(self, transaction: str) -> Path:
         return self.places.markers / transaction
-
-    def _is_marked(self, transaction: Transaction) -> bool:
-        return self._marker(transaction.id).exists()
 
     def _markers(self) -> Iterator[Path]:
         yield from self.places.markers.glob("[0-9a-f]" * 32)

@@ -33,8 +33,9 @@ class Transaction:
 
     ``intent``: format, id, run (the request's run), release_id, manifest_digest, previous_release_id, rollback, takes_back,
     environment, host_id, application (the description, plain), files [{path, existed, sha256, mode, uid, gid, backup}],
-    artifacts, watch_hours, verification_steps [{argv, timeout_seconds}], hooks {moment: [{argv, timeout_seconds}]}, migrations [as in the
-    manifest], migrate, irreversible_accepted [names], started, deadline (of the dead-man, milliseconds of CLOCK_BOOTTIME).
+    artifacts, watch_hours, verification_steps [{argv, timeout_seconds}], share (percent or null), hooks {moment: [{argv,
+    timeout_seconds}]}, migrations [as in the manifest], migrate, irreversible_accepted [names], started, deadline (of the dead-man,
+    milliseconds of CLOCK_BOOTTIME).
     """
 
     intent: Mapping[str, Any]

@@ -18,7 +18,7 @@ from typing import Any
 from ..base import canonical
 from ..base.clock import Clock, timestamp
 from ..base.errors import Refusal
-from ..base.files import open_regular, read_if_there, remove_durable, write_durable
+from ..base.files import full_disk_is_a_refusal, open_regular, read_if_there, remove_durable, write_durable
 
 EXCLUSIVE_WAIT_SECONDS = 20.0
 POLL_SECONDS = 0.05
@@ -150,7 +150,8 @@ def locked(lease: Lease) -> Refusal:
 @contextmanager
 def exclusive(path: Path, clock: Clock, wait_seconds: float = EXCLUSIVE_WAIT_SECONDS) -> Iterator[None]:
     """Hold the application's flock for one exchange; Refusal ``busy`` when another exchange does not end in time."""
-    descriptor = open_regular(path, what="lock", flags=os.O_RDWR | os.O_CREAT)
+    with full_disk_is_a_refusal(path.parent, what="take the lock"):
+        descriptor = open_regular(path, what="lock", flags=os.O_RDWR | os.O_CREAT)
     try:
         deadline = clock.elapsed() + wait_seconds
         while not _try_lock(descriptor):

@@ -167,6 +167,11 @@ class Places:
         return self.base / ".way-back"
 
     @property
+    def share(self) -> Path:
+        """The percentage of its work that a canary is to take on, for the application to read; absent for all of it."""
+        return self.base / "share"
+
+    @property
     def state(self) -> Path:
         return self.host.states / self.application
 

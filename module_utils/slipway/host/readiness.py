@@ -25,6 +25,7 @@ from ..application import configuration, ports
 from ..application.configuration import Finding, Value
 from ..application.database import Answer, Database
 from ..application.description import Application
+from ..application.health import Undecided
 from ..application.preflight import FAIL, PASS, WARN, Result
 from ..application.settings import Credentials, EnvironmentFile, Unit, below, gather, read_files
 from ..base.clock import seconds_of
@@ -492,7 +493,8 @@ class Readiness:
             finding = prober.ask(probe)
             remedy = "" if finding is None else "slipway status and the application's log say more."
             subject = probe.name or probe.described()
-            yield Result("health", subject, PASS if finding is None else FAIL, finding or probe.described(), remedy)
+            outcome = PASS if finding is None else WARN if isinstance(finding, Undecided) else FAIL
+            yield Result("health", subject, outcome, finding or probe.described(), remedy)
 
 
 def _account(name: str) -> pwd.struct_passwd | None:

@@ -19,14 +19,14 @@ from ..application.description import Application, Patience
 from ..application.health import Verdict
 from ..application.rollback_plan import failed_steps
 from ..base.clock import require_sane_clock
-from ..base.errors import Refusal
+from ..base.errors import Refusal, shown
 from ..base.fields import require_release_id
 from ..base.files import full_disk_is_a_refusal, write_durable
 from ..trust import members
 from ..trust.promotion import Step
 from . import shared
 from .backup import Replacement
-from .deadman import confirm_within, deadline_of, has_outcome
+from .deadman import confirm_within, has_outcome
 from .evidence import Evidence, Verified
 from .history import History, Record, View
 from .journal import Transaction
@@ -136,19 +136,8 @@ class Exchange:
             self.host.clock.sleep(0.1 + secrets.randbelow(400) / 1000)
 
     def holder(self) -> Lease | None:
-        """The lease of another run that lives.
-
-        Where a dead-man is armed it says how long a run may live, whatever becomes of the wall clock that leases end by. An
-        outcome that was noted is anybody's to complete: the exchange that noted it is gone, or we had not got the lock.
-        """
-        transactions = self.transactions
-        transaction, lease = transactions.journal.read(), transactions.leases.read()
-        if lease is None or transactions.deadman.overdue(transaction):
-            return None
-        if transaction is not None and has_outcome(transaction):
-            return None
-        is_armed = transaction is not None and deadline_of(transaction) is not None
-        return None if lease.yields_to(self.run, None if is_armed else self.host.clock.now()) else lease
+        """The lease of another run that lives."""
+        return self.transactions.holder(self.run)
 
     def _is_overdue(self) -> bool:
         transactions = self.transactions
@@ -439,7 +428,8 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
     takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does), confirm_within_seconds
     (5 to 604800: the host goes back by itself unless it is confirmed by then), migrate (bool: this host runs the release's
     migrations, or takes back those that it ran), migrated (bool: another host of this run has run them), irreversible_accepted
-    (bool: go back over an irreversible one), approvals and authorizations (envelopes as text, beside those that are kept).
+    (bool: go back over an irreversible one), approvals and authorizations (envelopes as text, beside those that are kept), share
+    (percent of its work that the application takes on as a canary, null for all; a rollback has none).
     answer: changed, outcome (``switched`` waits for confirm or revert, ``confirmed``, ``unchanged``, ``reverted``), release_id,
     previous_release_id, active_release_id, health {outcome, attempts, detail}, commands (what is run beside the unit), diff, log.
     """
@@ -466,6 +456,7 @@ def _require_as_planned(request: Request, current: str | None) -> None:
 
 def _activate(exchange: Exchange, request: Request, current: str | None) -> Answer:
     release_id, rollback = request["release_id"], bool(request.get("rollback"))
+    share = None if rollback else _share(request)
     records = exchange.history.records()
     view = View.of(records)
     predicted: Answer = {
@@ -502,6 +493,7 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         release_id, verified.manifest.digest, current, rollback, request.get("takes_back"), verified.artifacts, passed.judged,
         watch_hours=promotion.monitoring.heightened_period_hours,
         verification_steps=_plan_of(exchange, current) if rollback else promotion.verification_steps,
+        share=share,
         work=work,
         confirm_within_seconds=confirm_within(request),
     )  # fmt: skip
@@ -511,7 +503,7 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     try:
         transaction, failure, reason = transactions.prepare(transaction, exchange.run, intent.confirm_within_seconds)
         if not failure:
-            transaction, verdict, reason = _switch(exchange, transaction, outdated)
+            transaction, verdict, reason = _switch(exchange, transaction, outdated, in_time=not request.get("keep"))
     except (OSError, Refusal) as error:  # the host is at fault, so the release is not marked bad
         status, reason = "interrupted", "switch_failed"
         transaction = transactions.journal.read() or transaction
@@ -529,12 +521,12 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
 
 
 def _switch(
-    exchange: Exchange, transaction: Transaction, replacements: Sequence[Replacement]
+    exchange: Exchange, transaction: Transaction, replacements: Sequence[Replacement], *, in_time: bool
 ) -> tuple[Transaction, Verdict, str]:
     """Switch, restart, ask for the health, then run the hooks after that; returns the verdict, and the reason where it is a failure."""
     transactions = exchange.transactions
     transaction = transactions.switch(transaction, replacements)
-    transaction, verdict = transactions.start(transaction, exchange.application)
+    transaction, verdict = transactions.start(transaction, exchange.application, in_time=in_time)
     if verdict.is_failure:
         return transaction, verdict, "health_failed"
     transaction, failure = transactions.commands.hooks(transaction, "after_switch")
@@ -563,6 +555,18 @@ def _work(
     if request.get("rollback"):
         return foreman.of_rollback(verified.manifest, request, records)
     return foreman.of_deployment(verified.manifest, request)
+
+
+def _share(request: Request) -> int | None:
+    share = request.get("share")
+    if share is not None and (type(share) is not int or not 1 <= share <= 100):
+        raise Refusal(
+            "share_invalid",
+            expected="a share from 1 to 100 percent",
+            found=shown(share),
+            remedy="Correct release_canary_share.",
+        )
+    return share
 
 
 def _plan_of(exchange: Exchange, release_id: str | None) -> tuple[Step, ...]:
@@ -783,7 +787,8 @@ def _nothing_to_confirm(exchange: Exchange, release_id: str) -> Answer:
 def renew(request: Request, host: Host, *, check: bool) -> Answer:
     """Give the release that this run switched to more time to be confirmed. Only a gate of the rollout asks for it.
 
-    request: application, environment, run, release_id, confirm_within_seconds (from now).
+    request: application, environment, run, release_id, confirm_within_seconds (from now), share (as for `activate`; without it,
+    it stays).
     answer: changed, outcome (``renewed``), release_id, seconds_left, active_release_id, log.
     Refusals: ``nothing_to_renew``, ``deadman_not_armed`` (the deadline before stays), ``confirm_within_invalid``.
     """
@@ -794,6 +799,7 @@ def renew(request: Request, host: Host, *, check: bool) -> Answer:
 
 def _renew(exchange: Exchange, request: Request) -> Answer:
     release_id, transactions, seconds = request["release_id"], exchange.transactions, confirm_within(request)
+    share = _share(request)
     transaction = transactions.journal.read()
     if (
         transaction is None
@@ -810,6 +816,8 @@ def _renew(exchange: Exchange, request: Request) -> Answer:
         )
     if not exchange.check:
         transaction = transactions.renew(transaction, exchange.run, seconds)
+        if "share" in request:
+            transactions.tell_share(share)
     return {
         "changed": True, "outcome": "renewed", "release_id": release_id, "active_release_id": exchange.store.current(),
         "seconds_left": seconds if exchange.check else transactions.deadman.seconds_left(transaction),

@@ -40,7 +40,7 @@ from ..base.files import (
 )
 from ..trust.promotion import Step
 from .backup import Backups, Replacement
-from .deadman import DEFAULT_SECONDS, Deadman
+from .deadman import DEFAULT_SECONDS, Deadman, deadline_of, has_outcome
 from .evidence import Evidence
 from .history import History, Record
 from .hooks import (
@@ -53,7 +53,7 @@ from .hooks import (
     told_of_way_back,
 )
 from .journal import Journal, Transaction
-from .lease import LeaseFile, Run
+from .lease import Lease, LeaseFile, Run
 from .log import Log
 from .places import FORMAT, Identity, Places
 from .store import RELEASES, Store
@@ -97,7 +97,8 @@ class Intent:
     """What a transaction is to do.
 
     ``artifacts`` are [{path, sha256}] of the release's declared members; ``watch_hours`` is for how long the release is
-    watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left;
+    watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left.
+    ``share`` is the percentage of its work that the application takes on until the rollout says otherwise, None for all;
     ``confirm_within_seconds`` is the dead-man's time; ``work`` is what is run beside the unit.
     """
 
@@ -110,6 +111,7 @@ class Intent:
     judged: Judged
     watch_hours: int = 0
     verification_steps: Sequence[Step] = ()
+    share: int | None = None
     confirm_within_seconds: int = DEFAULT_SECONDS
     work: Work = field(default_factory=Work)
 
@@ -201,6 +203,7 @@ class Transactions:
                         "watch_hours": intent.watch_hours,
                         "verification_steps": [step.as_dict() for step in intent.verification_steps],
                         **intent.work.as_dict(),
+                        "share": intent.share,
                         "started": self.clock.now(),
                         "deadline": deadline,
                     }
@@ -256,14 +259,27 @@ class Transactions:
     def switch(self, transaction: Transaction, replacements: Sequence[Replacement]) -> Transaction:
         """The rename. After it the new release is active; before it nothing was."""
         began = self.clock.elapsed()
+        self.tell_share(transaction.intent["share"])
         point_link(self.places.current, RELEASES + transaction.intent["release_id"])
         self.backups.replace(replacements)
         return self._reach(transaction, "switched", switch_ms=self._milliseconds_since(began))
 
-    def start(self, transaction: Transaction, application: Application) -> tuple[Transaction, Verdict]:
-        """Let the unit run the new release and judge its health."""
+    def tell_share(self, share: int | None) -> None:
+        """Let the application know that it is to take on ``share`` percent of its work; None or 100 for all of it."""
+        if share in (None, 100):
+            remove_durable(self.places.share)
+        else:
+            write_durable(self.places.share, f"{share}\n".encode(), mode=0o644)
+
+    def start(
+        self, transaction: Transaction, application: Application, *, in_time: bool = True
+    ) -> tuple[Transaction, Verdict]:
+        """Let the unit run the new release and judge its health; ``in_time`` gives up on it at the dead-man's deadline."""
         began = self.clock.elapsed()
-        strategy = self.strategy(application)
+        places = self.places
+        if in_time:
+            places, application = self.deadman.in_time(transaction, application)
+        strategy = strategy_of(application, places)
         verdict = strategy.run()
         if verdict.is_failure:
             return transaction, verdict
@@ -329,6 +345,7 @@ class Transactions:
                 transaction = self._reach(transaction, "reverted", status="failed", reason=reason, message=message)
                 return TakenBack(self._finish(transaction), UNASKED if self.at_boot else self.judge(application))
         transaction = self._reach(transaction, "reverting", status=status, reason=reason, message=message, moved=moved)
+        self.tell_share(None)
         is_left = moved and not transaction.intent["rollback"]
         if is_left and not self.at_boot:
             transaction, _ = self.commands.hooks(transaction, "before_rollback")
@@ -405,6 +422,20 @@ class Transactions:
         else:
             point_link(self.places.current, RELEASES + previous)
 
+    def holder(self, run: Run) -> Lease | None:
+        """The lease of another run that lives.
+
+        Where a dead-man is armed it says how long a run may live, whatever becomes of the wall clock that leases end by. An
+        outcome that was noted is anybody's to complete: the exchange that noted it is gone, or we had not got the lock.
+        """
+        transaction, lease = self.journal.read(), self.leases.read()
+        if lease is None or self.deadman.overdue(transaction):
+            return None
+        if transaction is not None and has_outcome(transaction):
+            return None
+        is_armed = transaction is not None and deadline_of(transaction) is not None
+        return None if lease.yields_to(run, None if is_armed else self.clock.now()) else lease
+
     def recover(self) -> Record | None:
         """Finish or take back what an earlier exchange left open, and sweep up; None when nothing was open."""
         transaction = self.journal.read()
@@ -422,7 +453,8 @@ class Transactions:
         overdue = self.deadman.overdue(transaction)
         if overdue is None:
             message = f"run {transaction.run_id} did not end; recovery went back"
-            return {"status": "interrupted", "reason": "interrupted", "message": message}
+            reason = "interrupted_by_reboot" if self.at_boot else "interrupted"
+            return {"status": "interrupted", "reason": reason, "message": message}
         has_run = (
             overdue.reason == "not_confirmed" and self.has_moved(transaction) and not transaction.intent["rollback"]
         )
@@ -444,6 +476,7 @@ class Transactions:
                 remove_temporary(replaced.parent, glob.escape(replaced.name))
             return
         self.journal.close()
+        self.tell_share(None)
         remove_durable(self.places.way_back)
         if self.places.lease.exists():
             recorded = {record["transaction"] for record in self.history.records()}
@@ -458,6 +491,7 @@ class Transactions:
         if last is None or last["transaction"] != transaction.id:
             last = self._with_reserve(lambda: self.history.append(self._record(transaction)))
         self.sign()
+        self.tell_share(None)
         remove_durable(self.places.way_back)
         self.leases.release(transaction.run_id)
         self.journal.close()

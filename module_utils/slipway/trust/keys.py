@@ -203,7 +203,8 @@ def _bad_key(path: Path, found: str) -> Refusal:
         "key_invalid",
         expected=f"an Ed25519 private key (PKCS 8 PEM) at {path}",
         found=found,
-        remedy="Check the path and the passphrase; `ansible-playbook playbooks/keys.yml` makes a missing key pair.",
+        remedy="Check the path, and the passphrase (approval_passphrase for approvals; a terminal asks for it); "
+        "`ansible-playbook playbooks/keys.yml` makes a missing key pair.",
     )
 
 

@@ -331,7 +331,8 @@ def _requirements(entry: Fields, roles: Mapping[str, Role]) -> tuple[Requirement
     for item in entry.objects("require", maximum=MAX_NAMES):
         role = item.text("role", NAME)
         if role not in roles or role in (ROOT, BUILDER):
-            raise item.refusal("role", "an approving role of this policy, not root or builder", role)
+            approving = ", ".join(sorted(set(roles) - {ROOT, BUILDER})) or "none has keys"
+            raise item.refusal("role", f"a role of this policy that approves ({approving}), not root or builder", role)
         if any(role == other.role for other in requirements):
             raise item.refusal("role", "each role once", role)
         holders = len({key.holder for key in roles[role].keys})

@@ -168,7 +168,7 @@ MISTAKES = {
     "port 65536": ({"health": [{"type": "tcp", "port": 65536}]}, "health[0].port: expected a port from 1 to 65535"),
     "a command without words": ({"health": [{"type": "command"}]}, "health[0].argv: expected a value"),
     "a command in one string": ({"health": [{"type": "command", "argv": "true"}]}, "health[0].argv: expected a value of"),
-    "a smoke test that is a command": ({"smoke": [{"type": "command", "argv": ["x"]}]}, "smoke[0].type: expected one of"),
+    "a smoke test that is a unit": ({"smoke": [{"type": "unit"}]}, "smoke[0].type: expected one of"),
     "a shared path alone": ({"shared_paths": "uploads"}, "shared_paths: expected a list"),
     "nested shared paths": ({"shared_paths": ["a", "a/b"]}, "shared_paths: expected paths that do not contain each other"),
     "a shared path twice": ({"shared_paths": ["a", "a"]}, "shared_paths: expected paths that do not contain each other"),

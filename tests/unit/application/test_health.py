@@ -371,3 +371,28 @@ def test_a_unit_that_failed_for_good_is_not_waited_for(clock, systemctl):
     assert (verdict.outcome, verdict.attempts) == ("failure", 1)
     assert verdict.detail == "shop.service is failed (failed) (after 1 attempts)"
     assert clock.slept == []
+
+
+CANNOT_TELL = Probe("command", argv=("sh", "-c", "echo too little traffic; exit 75"))
+
+
+def test_a_command_that_cannot_tell_yet_makes_the_verdict_inconclusive(clock):
+    verdict = judge((CANNOT_TELL, Probe("command", argv=("true",))), Patience(1, 2, 30), Prober(run), clock)
+    assert (verdict.outcome, verdict.attempts, verdict.is_failure) == ("inconclusive", 3, False)
+    assert "too little traffic (after 3 attempts)" in verdict.detail
+
+
+def test_what_is_ill_counts_more_than_what_cannot_tell(clock):
+    verdict = judge((CANNOT_TELL, Probe("command", argv=("false",))), AT_ONCE, Prober(run), clock)
+    assert verdict.is_failure
+    assert verdict.detail.startswith("false: exit code 1")
+
+
+def test_what_cannot_tell_at_first_may_become_a_success(clock):
+    answers = deque([75, 75, 0])
+
+    def runner(argv, **_options):
+        return Finished(answers.popleft(), "")
+
+    verdict = judge((Probe("command", argv=("x",)),), Patience(1, 5, 30), Prober(runner), clock)
+    assert (verdict.outcome, verdict.attempts) == ("success", 3)

@@ -38,11 +38,12 @@ def controller(site):
 def plan(site, controller, policy_path):
     """Plan a deployment on prod-1, with the answer of the host as it is now."""
 
-    def planned(answers=None, *, requested="", retry=False, waves=("1", "100%")):
+    def planned(answers=None, *, requested="", retry=False, waves=("1", "100%"), **rollout):
         controller_now = Controller(**{**vars(controller), "now": site.host.clock.now()})
         answers = {"prod-1": site.witnessed()} if answers is None else answers
         return deployment.plan_deployment(
-            controller_now, site.catalogue, policy_path, answers, requested=requested, retry=retry, waves=waves
+            controller_now, site.catalogue, policy_path, answers, requested=requested, retry=retry,
+            rollout={"waves": waves, **rollout}, description=site.description, forks=20,
         )  # fmt: skip
 
     return planned
@@ -362,6 +363,16 @@ def test_a_silent_host_stops_the_plan(site, plan, answers, found):
     caught = refusal(plan, answers)
     assert (caught.reason, caught.found) == ("host_unreachable", found)
     assert caught.remedy == "Mend it."
+    assert not (site.state / "state.sqlite").exists()
+
+
+def test_a_host_with_an_older_trust_policy_stops_the_plan(site, plan):
+    site.build("v1", V1)
+    answer = site.witnessed()
+    answer["policy"] = {**answer["policy"], "version": answer["policy"]["version"] - 1}
+    caught = refusal(plan, {"prod-1": answer})
+    assert (caught.reason, caught.found) == ("policy_behind", "prod-1: version 0; nothing was changed anywhere")
+    assert "playbooks/trust.yml -l prod-1" in caught.remedy
     assert not (site.state / "state.sqlite").exists()
 
 

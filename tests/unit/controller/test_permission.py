@@ -65,7 +65,7 @@ def authorize(site, release_id, **changes):
 def plan(site, controller, set_policy):
     def planned(policy, *, requested=""):
         answers = {"prod-1": site.witnessed(preflight=False)}
-        options = {"requested": requested, "retry": False, "waves": ["1"]}
+        options = {"requested": requested, "retry": False, "rollout": {"waves": ["1"]}, "description": {}, "forks": 20}
         return deployment.plan_deployment(controller, site.catalogue, policy, answers, **options)
 
     return planned

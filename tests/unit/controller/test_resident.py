@@ -63,7 +63,7 @@ def test_the_package_says_its_version(package):
 def test_the_status_of_an_empty_host_is_an_empty_table(package, tmp_path):
     finished = python("-c", IN_ROOT, package, tmp_path, "status")
     assert (finished.returncode, finished.stderr) == (0, "")
-    head = ["application", "active", "since", "by", "health", "previous", "bad", "trust", "checked"]
+    head = ["application", "active", "since", "by", "health", "previous", "bad", "trust", "history", "checked"]
     assert finished.stdout.split() == head
 
 

@@ -10,7 +10,6 @@ from ansible.module_utils.slipway.controller.selection import (
     choose_release,
     choose_rollback,
     require_reachable,
-    require_waves,
 )
 from ansible.module_utils.slipway.host.history import View
 
@@ -128,16 +127,6 @@ def test_a_host_that_does_not_answer_stops_everything():
     caught = refusal(require_reachable, ["b", "a"], next_command="mend it")
     assert (caught.reason, caught.remedy) == ("host_unreachable", "mend it")
     assert caught.found == "no answer from a, b; nothing was changed anywhere"
-
-
-@pytest.mark.parametrize("waves", [["1"], ["1", "25%", "100%"]])
-def test_waves_are_counts_and_percentages(waves):
-    require_waves(waves)
-
-
-@pytest.mark.parametrize("waves", [[], ["0"], ["all"], ["1", ""], ["-1"], ["101%"], ["10 %"]])
-def test_impossible_waves_are_refused(waves):
-    assert refusal(require_waves, waves).reason == "waves_invalid"
 
 
 # who goes back to what

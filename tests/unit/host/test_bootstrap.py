@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from dataclasses import replace
 
 import pytest
 import signed
@@ -12,9 +13,10 @@ from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.host.bootstrap import COMMAND, bootstrap
 from ansible.module_utils.slipway.host.log import load_history_key
 from ansible.module_utils.slipway.host.places import Host
+from ansible.module_utils.slipway.host.recovery import RECOVER, UNITS
 from ansible.module_utils.slipway.trust.keys import PublicKey
 
-EVERYTHING = ["identity", "trust policy", "resident package", "history key", "command"]
+EVERYTHING = ["identity", "trust policy", "resident package", "history key", "command", "units"]
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def test_a_second_time_changes_nothing(machine, request_):
 
 
 def test_two_machines_are_two_hosts(machine, request_, tmp_path):
-    other = Host(root=tmp_path / "other", uid=machine.uid)
+    other = replace(machine, root=tmp_path / "other")
     other.root.mkdir()
     ids = {bootstrap(request_, host, check=False)["host"]["id"] for host in (machine, other)}
     assert len(ids) == 2
@@ -159,7 +161,7 @@ def test_a_command_that_leads_elsewhere_is_set_right(machine, request_):
 def test_a_machine_is_a_host_only_when_all_else_is_there(machine, request_, syscalls):
     bootstrap(request_, machine, check=False)
     assert [name for call, name in syscalls.calls if call == "rename"] == [
-        "slipway.pyz", "slipway", "trust-policy.dsse.json", "history-key.pem", "host.json",
+        "slipway.pyz", "slipway", "trust-policy.dsse.json", *UNITS, RECOVER, "history-key.pem", "host.json",
     ]  # fmt: skip
 
 

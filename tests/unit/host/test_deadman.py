@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
+from ansible.module_utils.slipway.application.description import Application
 from ansible.module_utils.slipway.base.command import Finished
 from ansible.module_utils.slipway.host import deadman
 from ansible.module_utils.slipway.host.journal import Journal
@@ -211,6 +213,37 @@ def test_a_release_that_is_healthy_too_late_goes_back_at_once(two, systemctl, cl
     answer = run_2(two, "activate", confirm_within_seconds=60)
     assert (answer["failed"], answer["reason"], answer["outcome"]) == (True, "not_confirmed", "reverted")
     assert (two.current, two.statuses[-1], two.is_settled()) == ("v1", ("v2", "rolled_back"), True)
+
+
+def test_a_switch_has_no_more_patience_than_there_is_time(two, clock):
+    given = []
+
+    def run(argv, *, timeout_seconds, **options):
+        given.append(timeout_seconds)
+        clock.advance(7 if argv == ["probe"] else 0)
+        return Finished(0, "")
+
+    run_2(two, "activate", confirm_within_seconds=20)
+    places = replace(two.places, host=replace(two.host, run=run))
+    application = Application.parse("shop", {**two.description, "health_patience": {"deadline_seconds": 300}})
+    hurried, impatient = deadman.Deadman(places).in_time(journal(two), application)
+    assert impatient.health_patience.deadline_seconds == 20
+    for _each in range(4):
+        hurried.host.run(["probe"], timeout_seconds=10)
+    assert given == [10, 10, 6, 1]
+    older = type(journal(two))({})
+    assert deadman.Deadman(places).in_time(older, application) == (places, application)
+
+
+def test_a_gate_tells_another_share_or_leaves_it(two):
+    run_2(two, "activate", share=10)
+    renew(two, 60)
+    assert two.places.share.read_text() == "10\n"
+    renew(two, 60, share=50)
+    assert two.places.share.read_text() == "50\n"
+    assert renew(two, 60, share=0)["reason"] == "share_invalid"
+    renew(two, 60, share=None)
+    assert not two.places.share.exists()
 
 
 def test_a_rollback_is_kept_however_long_it_takes(two, systemctl, clock):

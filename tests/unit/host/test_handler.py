@@ -32,8 +32,11 @@ def test_a_refusal_is_an_answer(site):
 
 
 @pytest.mark.parametrize(
-    ("number", "reason"), [(errno.ENOSPC, "disk_full"), (errno.EDQUOT, "disk_full"), (errno.EIO, "host_error")]
-)
+    ("number", "reason"),
+    [
+        (errno.ENOSPC, "disk_full"), (errno.EDQUOT, "disk_full"), (errno.EROFS, "file_system_read_only"), (errno.EIO, "host_error"),
+    ],
+)  # fmt: skip
 def test_an_error_of_the_host_is_an_answer_that_something_may_have_changed(site, monkeypatch, number, reason):
     def fails(*_arguments, **_options):
         raise OSError(number, os.strerror(number))

@@ -12,6 +12,7 @@ from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.host import integrity
 from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.history import History
 from ansible.module_utils.slipway.host.log import tree_of
 from ansible.module_utils.slipway.trust import checkpoint, merkle
 from ansible.module_utils.slipway.trust.keys import PublicKey
@@ -93,6 +94,20 @@ def test_another_manifest_under_the_same_name_shows(two):
     shutil.rmtree(other)
     shutil.copytree(two.places.manifests / "v1", other)
     assert verify(two)["trust"]["outcome"] != "intact"
+
+
+def test_a_release_that_was_signed_anew_under_an_id_that_is_active_shows(two):
+    history = History(two.places.history)
+    history.append({**history.last(), "manifest_digest": "0" * 64})
+    found = verify(two)["trust"]
+    assert (found["outcome"], "under which it became active" in found["detail"]) == ("active_unrecorded", True)
+
+
+def test_a_host_whose_trust_policy_cannot_be_read_names_none(two):
+    assert verify(two)["policy"]["version"] == 1
+    (two.host.configuration / "trust-policy.dsse.json").write_bytes(b"{}")
+    answer = verify(two)
+    assert (answer["policy"], answer["trust"]["outcome"] == "intact") == (None, False)
 
 
 def test_a_link_that_only_the_unsigned_description_allows_shows(two):

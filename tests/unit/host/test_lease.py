@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -259,3 +260,14 @@ def test_a_lock_is_not_taken_through_a_link(tmp_path, clock):
     with pytest.raises(Refusal, match="lock_not_regular"), exclusive(tmp_path / "lock", clock):
         pytest.fail("entered")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(("number", "reason"), [(errno.EROFS, "file_system_read_only"), (errno.ENOSPC, "disk_full")])
+def test_a_lock_that_cannot_be_made_is_a_refusal_before_anything_is_done(tmp_path, clock, monkeypatch, number, reason):
+    def fails(*_arguments, **_options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(Refusal) as refused, exclusive(tmp_path / "lock", clock):
+        pytest.fail("held")
+    assert refused.value.reason == reason

@@ -9,7 +9,6 @@ import os
 import stat
 import threading
 
-import faults
 import pytest
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.errors import Refusal
@@ -28,6 +27,7 @@ from ansible.module_utils.slipway.trust import checkpoint, merkle
 from ansible.module_utils.slipway.trust.keys import PublicKey
 from ansible.module_utils.slipway.trust.merkle import verify_consistency, verify_inclusion
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from faults import calls
 
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
@@ -111,7 +111,7 @@ def test_two_applications_that_need_the_first_key_at_once_get_the_same(host):
 
 def test_a_key_that_was_cut_off_while_it_was_made_is_made_anew(host):
     number = 0
-    while faults.die_at(number, lambda: ensure_history_key(host)):
+    while calls.die_at(number, lambda: ensure_history_key(host)):
         ensure_history_key(host)
         assert [path.name for path in host.states.iterdir()] == ["history-key.pem"]
         host.history_key.unlink()
@@ -304,24 +304,24 @@ def test_a_record_and_its_checkpoint_that_are_killed_anywhere_are_settled_by_the
     for number in range(given):
         grow(log, number)
     template, state = tmp_path / "template", log.places.host.states
-    faults.copy(state, template)
+    calls.copy(state, template)
     number, sizes = 0, set()
-    while faults.die_at(number, lambda: grow(log, "killed")):
+    while calls.die_at(number, lambda: grow(log, "killed")):
         found = log.judge(each=dict)
         assert found["outcome"] in ("intact", "torn")
         sizes.add((found["size"], kept(log).size if log.places.checkpoint.exists() else 0))
         grow(log, "after")
         assert kept(log).root == tree_of(lines_of(log)).root()
         assert log.judge(each=dict)["outcome"] in ("intact", "torn")
-        faults.copy(template, state)
+        calls.copy(template, state)
         number += 1
     assert sizes == {(given, given), (given + 1, given), (given + 1, given + 1)}
 
 
-@pytest.mark.parametrize("fault", [faults.fail_once, faults.full_from])
+@pytest.mark.parametrize("fault", [calls.fail_once, calls.full_from])
 def test_a_disk_that_is_full_at_any_moment_never_leaves_a_checkpoint_ahead_of_its_records(three, tmp_path, fault):
     template, state = tmp_path / "template", three.places.host.states
-    faults.copy(state, template)
+    calls.copy(state, template)
     number, ended = 0, []
     while True:
         with fault(number).installed() as counted:
@@ -333,7 +333,7 @@ def test_a_disk_that_is_full_at_any_moment_never_leaves_a_checkpoint_ahead_of_it
         assert three.judge(each=dict)["outcome"] in ("intact", "torn")
         grow(three, "after")
         assert kept(three).root == tree_of(lines_of(three)).root()
-        faults.copy(template, state)
+        calls.copy(template, state)
         if len(counted.names) <= number:
             break
         number += 1

@@ -1261,3 +1261,40 @@ def test_how_long_the_unit_took_to_start_is_recorded(site, systemctl):
     systemctl.properties[UNIT] = times
     site.deploy("v1")
     assert site.records[-1]["durations"]["startup_ms"] == 250
+
+
+def test_a_canary_can_read_its_share_until_its_release_is_confirmed(two, systemctl):
+    share, seen = two.places.share, []
+    systemctl.before = lambda arguments: seen.append(share.exists() and share.read_text())
+    two.stage("v2")
+    assert two.activate("v2", share=10)["outcome"] == "switched"
+    assert seen[-1] == "10\n", "it is there when the unit starts"
+    assert (share.stat().st_mode & 0o777, share.stat().st_uid) == (0o644, two.host.uid)
+    two.confirm("v2")
+    assert not share.exists()
+
+
+def test_a_release_before_never_sees_the_share_of_the_one_that_failed(two, systemctl):
+    share, seen = two.places.share, []
+    two.sicken("v2")
+    two.stage("v2")
+    systemctl.before = lambda arguments: seen.append((arguments[0], two.current, share.exists()))
+    assert two.activate("v2", share=10)["outcome"] == "reverted"
+    assert [each for each in seen if each[0] == "restart"] == [("restart", "v2", True), ("restart", "v1", False)]
+    assert not share.exists()
+
+
+@pytest.mark.parametrize("share", [0, 101, True, "10"])
+def test_a_share_that_is_no_percentage_is_refused(two, share):
+    two.stage("v2")
+    answer = two.activate("v2", share=share)
+    assert (answer["reason"], answer["changed"], two.current) == ("share_invalid", False, "v1")
+
+
+def test_all_of_its_work_needs_no_share_and_a_rollback_has_none(two):
+    two.stage("v2")
+    two.activate("v2", share=100)
+    assert not two.places.share.exists()
+    two.confirm("v2")
+    two.rollback("v1", run=two.run("run-3"), keep=False, share=10)
+    assert (two.current, two.places.share.exists()) == ("v1", False)

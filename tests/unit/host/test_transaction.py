@@ -8,7 +8,6 @@ import itertools
 import os
 from collections import Counter
 
-import faults
 import pytest
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.command import Finished
@@ -17,6 +16,7 @@ from ansible.module_utils.slipway.host.journal import Journal
 from ansible.module_utils.slipway.host.lease import LeaseFile, Run
 from ansible.module_utils.slipway.host.transaction import RESERVE_BYTES
 from ansible.module_utils.slipway.trust.verify import verify_tree
+from faults import calls
 from releases import V1, V2, V3, leftovers
 
 
@@ -51,13 +51,13 @@ class Stand:
         for exchange in exchanges:
             answer = exchange(self.site)
             assert not answer.get("failed"), answer
-        faults.copy(self.site.host.root, self.template)
+        calls.copy(self.site.host.root, self.template)
         self.records = len(self.site.records)
         self.current = self.site.current
         self.is_open = Journal(self.site.places.journal).read() is not None
 
     def start_over(self):
-        faults.copy(self.template, self.site.host.root)
+        calls.copy(self.template, self.site.host.root)
 
 
 def run_2(site):
@@ -65,7 +65,7 @@ def run_2(site):
 
 
 def activate(site):
-    return site.activate("v2", run=run_2(site))
+    return site.activate("v2", run=run_2(site), share=10)
 
 
 def confirm(site):
@@ -88,7 +88,7 @@ def roll_back(site):
 def activate_ill(site):
     site.sicken("v2")
     try:
-        return site.activate("v2", run=run_2(site))
+        return site.activate("v2", run=run_2(site), share=10)
     finally:
         site.sicken()
 
@@ -138,10 +138,10 @@ def assert_settled(site, stand):
 
 
 @pytest.mark.parametrize(("before", "exchange", "possible"), CUT_OFF)
-def test_an_exchange_that_is_killed_anywhere_is_settled_by_the_next(stand, before, exchange, possible, capsys):
+def test_an_exchange_that_is_killed_anywhere_is_settled_by_the_next(stand, before, exchange, possible, say):
     stand.prepare(*before)
     site, number = stand.site, 0
-    while faults.die_at(number, lambda: exchange(site)):
+    while calls.die_at(number, lambda: exchange(site)):
         assert_served(site, {"v1", "v2"})
         recover(site)
         assert_whole(site, possible)
@@ -151,8 +151,7 @@ def test_an_exchange_that_is_killed_anywhere_is_settled_by_the_next(stand, befor
             assert_whole(site, {"v3"})
         number += 1
         stand.start_over()
-    with capsys.disabled():
-        print(f" killed at {number} points", end=" ")
+    say(f"killed at {number} points")
     assert number > 10
 
 
@@ -160,11 +159,11 @@ def test_an_exchange_that_is_killed_anywhere_is_settled_by_the_next(stand, befor
 def test_a_recovery_that_is_killed_anywhere_is_finished_by_the_next(stand, number_of_first):
     site = stand.site
     stand.prepare()
-    if not faults.die_at(number_of_first, lambda: activate_ill(site)):
+    if not calls.die_at(number_of_first, lambda: activate_ill(site)):
         pytest.fail("the exchange has fewer calls: shorten the range")
     stand.prepare()
     number = 0
-    while faults.die_at(number, lambda: recover(site)):
+    while calls.die_at(number, lambda: recover(site)):
         assert_served(site, {"v1", "v2"})
         recover(site)
         assert_whole(site, {"v1"})
@@ -177,9 +176,9 @@ def objects(site):
     return {path.name for path in site.places.objects.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("fault", [faults.fail_once, faults.full_from])
+@pytest.mark.parametrize("fault", [calls.fail_once, calls.full_from])
 @pytest.mark.parametrize(("before", "exchange", "possible"), CUT_OFF)
-def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, exchange, possible, fault, capsys):
+def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, exchange, possible, fault, say):
     """``disk_full`` and nothing changed, or the exchange did its part in spite of it, or it went back."""
     stand.prepare(*before)
     site, active, names = stand.site, stand.site.current, leftovers(stand.site.host.root)
@@ -202,7 +201,7 @@ def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, e
                 releases,
             )
             assert leftovers(site.host.root) == names
-            if fault is faults.full_from:
+            if fault is calls.full_from:
                 assert objects(site) == before_objects, "what arrived for nothing does not stay on a full disk"
         if answer["changed"] and answer.get("reason") in ("switch_failed", "health_failed"):
             assert (site.current, leftovers(site.host.root)) == (active, [])
@@ -210,10 +209,9 @@ def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, e
         assert_whole(site, possible)
         assert_settled(site, stand)
         stand.start_over()
-    with capsys.disabled():
-        print(f" full at {number} points: {dict(ends)}", end=" ")
+    say(f"full at {number} points: {dict(ends)}")
     assert number > 10
-    assert fault is faults.fail_once or "disk_full" not in ends, (
+    assert fault is calls.fail_once or "disk_full" not in ends, (
         "what a full disk stops, it stops before anything is changed"
     )
 
@@ -223,7 +221,7 @@ def test_going_back_works_on_a_disk_that_stays_full(stand):
     site = stand.site
     stand.prepare(activate)
     assert site.places.reserve.stat().st_blocks * 512 >= RESERVE_BYTES
-    with faults.full_from(0).installed() as counted:
+    with calls.full_from(0).installed() as counted:
         answer = revert(site)
     assert (answer["outcome"], site.current, counted.is_room_made) == ("reverted", "v1", True)
     assert "symlink" not in counted.names
@@ -323,7 +321,7 @@ def test_a_file_that_drifted_is_as_before_when_putting_it_right_is_killed_anywhe
     motd.write_bytes(b"drifted")
     stand.prepare()
     number = 0
-    while faults.die_at(number, lambda: site.activate("v1", run=run_2(site))):
+    while calls.die_at(number, lambda: site.activate("v1", run=run_2(site))):
         recover(site)
         assert_served(site, {"v1"})
         assert motd.read_bytes() == b"drifted"

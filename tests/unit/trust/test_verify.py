@@ -34,6 +34,14 @@ def reason(*arguments, **options):
     return refusal.value.reason
 
 
+def test_a_policy_older_than_what_was_decided_by_decides_nothing():
+    policy = signed.trust_policy()
+    verify.require_policy_of(policy, policy.version)
+    with pytest.raises(Refusal) as caught:
+        verify.require_policy_of(policy, policy.version + 1)
+    assert caught.value.reason == "policy_version_older"
+
+
 def test_a_sound_manifest_is_trusted_and_names_its_keys():
     manifest = verified()
     assert manifest.release_id == "v1.2.3"

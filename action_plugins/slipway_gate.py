@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Holds a run on the controller until somebody says how to go on, or says it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import ansible.module_utils
+
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
+
+from ansible.module_utils.slipway._action import ControllerAction, deployer
+from ansible.module_utils.slipway.base.clock import SystemClock
+from ansible.module_utils.slipway.controller import gate
+from ansible.module_utils.slipway.controller.memory import ControllerState, Gate
+
+
+class ActionModule(ControllerAction):
+    """See library/slipway_gate.py."""
+
+    name = "slipway_gate"
+
+    def answer(self, arguments, task_vars):
+        memory, now = ControllerState(Path(arguments["state_directory"])), int(time.time())
+        if arguments["state"] == "held":
+            return self._described(self._hold(memory, arguments, deployer(task_vars), now))
+        if self._task.check_mode:
+            return {"changed": True, "decision": arguments["state"], "run_id": arguments["run_id"]}
+        decided = gate.decide(memory, arguments["run_id"], arguments["state"], decided_by=deployer(task_vars), now=now)
+        return {**self._described(decided), "changed": True}
+
+    def _hold(self, memory, arguments, typed_by, now):
+        held = Gate(arguments["run_id"], arguments["wave"], arguments["why"], now, now + arguments["seconds"])
+        terminal, clock = gate.Terminal.of(os.getppid()), SystemClock()
+        self._display.display(gate.instructions(held, is_terminal=terminal is not None))
+        try:
+            typist = terminal or gate.Nobody(clock)
+            return gate.wait(memory, held, clock=clock, typist=typist, typed_by=typed_by, say=self._display.display)
+        finally:
+            if terminal:
+                terminal.close()
+
+    def _described(self, decided):
+        who = "nobody has said how to go on" if decided.decision == "expired" else f"by {decided.decided_by}"
+        return {
+            "decision": decided.decision,
+            "decided_by": decided.decided_by,
+            "run_id": decided.run_id,
+            "wave": decided.wave,
+            "msg": f"{decided.decision}: {who}",
+        }

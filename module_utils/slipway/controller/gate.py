@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A rollout that is held until somebody says how to go on: a yes at its terminal, or another process of this controller.
+
+The gate is a row in the controller's memory. Whoever decides first has decided, be it the time that is over.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..base.clock import Clock, timestamp
+from ..base.errors import Refusal, shown
+from .memory import ControllerState, Gate
+
+POLL_SECONDS = 1.0
+LINE_LIMIT = 4096
+DECISIONS = ("promoted", "aborted")
+PROMOTE = "ansible-playbook playbooks/promote.yml"
+
+
+class Typist(Protocol):
+    """Who may type an answer."""
+
+    def line(self, seconds: float) -> str | None:
+        """The next line, None when none came in so many seconds."""
+
+
+@dataclass(frozen=True)
+class Nobody:
+    """There is no terminal."""
+
+    clock: Clock
+
+    def line(self, seconds: float) -> str | None:
+        self.clock.sleep(seconds)
+        return None
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """The terminal of another process, such as of the ansible-playbook whose worker this is: a worker has none of its own."""
+
+    descriptor: int
+
+    @classmethod
+    def of(cls, pid: int) -> Terminal | None:
+        """The terminal at which a process waits in the foreground, None where there is none: nobody's input is taken away."""
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            group, foreground = int(fields[2]), int(fields[5])
+            if group != foreground:
+                return None
+            descriptor = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        if not os.isatty(descriptor):
+            os.close(descriptor)
+            return None
+        return cls(descriptor)
+
+    def line(self, seconds: float) -> str | None:
+        """A terminal hands over whole lines; one that is gone types nothing any more."""
+        if not select.select([self.descriptor], [], [], seconds)[0]:
+            return None
+        try:
+            return os.read(self.descriptor, LINE_LIMIT).decode("utf-8", "replace").strip()
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def instructions(gate: Gate, *, is_terminal: bool) -> str:
+    """What an operator reads while a run is held."""
+    typed = "Type 'yes' to go on or 'abort' to go back, or from another shell:" if is_terminal else "To go on or back:"
+    return (
+        f"held after {gate.why}\n{typed}\n  {PROMOTE} -e run_id={gate.run_id}\n"
+        f"  {PROMOTE} -e run_id={gate.run_id} -e promote_decision=abort\n"
+        f"Without an answer every host goes back at {timestamp(gate.closes)}."
+    )
+
+
+def wait(
+    memory: ControllerState,
+    gate: Gate,
+    *,
+    clock: Clock,
+    typist: Typist,
+    typed_by: str,
+    say: Callable[[str], object],
+) -> Gate:
+    """Hold the run of ``gate`` until it is decided on; the time that is over decides as well (``expired``)."""
+    memory.hold(gate)
+    deadline = clock.elapsed() + (gate.closes - gate.opened)
+    while True:
+        decided = memory.gate(gate.run_id, gate.wave)
+        if decided is not None and decided.decision is not None:
+            return decided
+        left = deadline - clock.elapsed()
+        decision, by = ("expired", "nobody") if left <= 0 else (None, typed_by)
+        if decision is None and (line := typist.line(min(POLL_SECONDS, left))) is not None:
+            decision = {"yes": "promoted", "abort": "aborted"}.get(line)
+            if decision is None:
+                say(f"{shown(line, 40)} is neither: type 'yes' to go on or 'abort' to go back.")
+        if decision is not None:
+            memory.decide(gate.run_id, gate.wave, decision=decision, decided_by=by, now=clock.now())
+
+
+def decide(memory: ControllerState, run_id: str, decision: str, *, decided_by: str, now: int) -> Gate:
+    """Promote or abort the run that is held; without a ``run_id`` the only one.
+
+    Refusals: ``run_not_held``, ``run_id_needed`` where several are held, ``gate_decided`` where somebody was faster.
+    """
+    held = memory.held()
+    found = ", ".join(f"{gate.run_id} (until {timestamp(gate.closes)})" for gate in held) or "no run that is held"
+    wanted = [gate for gate in held if run_id in ("", gate.run_id)]
+    if not wanted:
+        raise Refusal(
+            "run_not_held",
+            expected=f"run {run_id} to be held and its process to be there" if run_id else "a run that is held",
+            found=found,
+            remedy="Look at the output of that run, and at ansible-playbook playbooks/status.yml. Only the controller that runs it can decide.",
+        )
+    if len(wanted) > 1 and not run_id:
+        raise Refusal(
+            "run_id_needed", expected="the run that is meant", found=found, remedy="Say which one: -e run_id=…"
+        )
+    gate = wanted[-1]
+    decided = memory.decide(gate.run_id, gate.wave, decision=decision, decided_by=decided_by, now=now)
+    if decided is None or (decided.decision, decided.decided_by, decided.decided) != (decision, decided_by, now):
+        became = f"{decided.decision} by {decided.decided_by}" if decided else "gone"
+        raise Refusal(
+            "gate_decided",
+            expected=f"run {gate.run_id} to be held still",
+            found=became,
+            remedy="Look at the output of that run.",
+        )
+    return decided

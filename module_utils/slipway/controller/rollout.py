@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a deployment rolls out: which hosts in which wave, and how long a host waits for the end before it goes back by itself.
+
+Pure functions: what the operator asks for (`Settings`), what one host may need (`Pace`) and what the hosts answered make a
+`Rollout`, once, in the plan. What the hosts' outcomes mean for it is judged in `wave_verdict`. Times are whole seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..application.description import Application, Patience, Probe
+from ..base.errors import Refusal, quoted
+
+WAVE = re.compile(r"[1-9][0-9]*|([1-9][0-9]?|100)%")
+MINIMUM = re.compile(r"0|[1-9][0-9]*|(0|[1-9][0-9]?|100)%")
+SHARE = re.compile(r"([1-9][0-9]?|100)%?")
+PAUSE = re.compile(r"canary|[1-9][0-9]*")
+CANARY = 1  # the first wave
+LEAST_SECONDS, MOST_SECONDS = 5, 604800  # what a host takes for the time to its confirmation
+
+# What an exchange costs beside what the application declares: a lost connection is noticed after 12 s.
+EXCHANGE_SECONDS = 30
+BYTES_A_SECOND, FILES_A_SECOND = 20 << 20, 1000  # verifying a release, on a slow disk
+START_SECONDS = STOP_SECONDS = 90  # systemd's own time-outs, where a unit says nothing else
+WAVE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator asks for.
+
+    ``waves`` are counts or percentages of hosts, the last for all that remain; ``failures_max`` hosts may fail in a wave;
+    ``healthy_min`` (count or percentage) hosts stay in service; ``canary_share`` is the percentage of its work that the first
+    wave takes on until its gate; ``pause_after`` names waves by number, or ``canary``; ``confirm_within_seconds`` replaces what
+    is computed, 0 for that.
+    """
+
+    waves: tuple[str, ...] = ("1", "100%")
+    failures_max: int = 0
+    healthy_min: str = "0"
+    soak_seconds: int = 0
+    canary_share: int | None = None
+    pause_after: frozenset[int] = frozenset()
+    pause_seconds: int = 3600
+    confirm_within_seconds: int = 0
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Settings:
+        """Refusals: ``waves_invalid``; ``rollout_invalid`` names every other mistake."""
+        waves = tuple(str(wave) for wave in values["waves"])
+        require_waves(waves)
+        mistakes: list[str] = []
+        share, minimum = str(values.get("canary_share") or ""), str(values.get("healthy_min", 0))
+        pauses = [str(each) for each in values.get("pause_after") or ()]
+        if share and not SHARE.fullmatch(share):
+            mistakes.append(f"release_canary_share: expected nothing or a percentage from 1% to 100%, found {share}")
+        if not MINIMUM.fullmatch(minimum):
+            mistakes.append(
+                f"release_healthy_min: expected a count of hosts (2) or a percentage (75%), found {minimum}"
+            )
+        mistakes += [
+            f"release_pause_after: expected canary or the number of a wave, found {quoted(each)}"
+            for each in pauses
+            if not PAUSE.fullmatch(each)
+        ]
+        for name, least, most in (
+            ("failures_max", 0, 10**6), ("soak_seconds", 0, MOST_SECONDS), ("pause_seconds", 1, MOST_SECONDS),
+            ("confirm_within_seconds", LEAST_SECONDS, MOST_SECONDS),
+        ):  # fmt: skip
+            value = int(values.get(name, getattr(cls, name)))
+            if not least <= value <= most and (name, value) != ("confirm_within_seconds", 0):
+                shown = "wave_failures_max" if name == "failures_max" else name
+                mistakes.append(f"release_{shown}: expected a whole number from {least} to {most}, found {value}")
+        if mistakes:
+            raise Refusal(
+                "rollout_invalid",
+                expected="a rollout that can be carried out",
+                found="; ".join(mistakes),
+                remedy="Correct it in group_vars, or in what -e gives (docs/howto/roll-out-in-waves.md).",
+            )
+        percentage = int(share.rstrip("%")) if share else 100
+        return cls(
+            waves=waves,
+            failures_max=int(values.get("failures_max", 0)),
+            healthy_min=minimum,
+            soak_seconds=int(values.get("soak_seconds", 0)),
+            canary_share=None if percentage == 100 else percentage,
+            pause_after=frozenset(CANARY if each == "canary" else int(each) for each in pauses),
+            pause_seconds=int(values.get("pause_seconds", cls.pause_seconds)),
+            confirm_within_seconds=int(values.get("confirm_within_seconds", 0)),
+        )
+
+
+def require_waves(waves: Sequence[str]) -> None:
+    """Refuse waves that Ansible would only stumble over after everything is staged."""
+    if not waves or not all(WAVE.fullmatch(wave) for wave in waves):
+        raise Refusal(
+            "waves_invalid",
+            expected="release_waves to be a list of at least one count of hosts (1) or percentage (25%)",
+            found=", ".join(waves) or "an empty list",
+            remedy='Correct it in group_vars, or give it as JSON: -e \'{"release_waves": [1, "100%"]}\'.',
+        )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What one host may need at most: for its switch with the judgement of its health, for being asked again, and from outside.
+
+    ``forks`` hosts are worked on at once.
+    """
+
+    switch_seconds: int
+    health_seconds: int
+    smoke_seconds: int
+    forks: int = 20
+
+    @classmethod
+    def of(
+        cls, application: Application, *, size: int = 0, files: int = 0, hooks_seconds: int = 0, forks: int = 20
+    ) -> Pace:
+        """The pace of an application and a release of so many bytes and files, whose hooks and migrations may take that long."""
+        exchange = EXCHANGE_SECONDS + math.ceil(size / BYTES_A_SECOND + files / FILES_A_SECOND)
+        stop = application.service.limits.stop_timeout_seconds if application.service else None
+        restart = {"none": 0, "reload": START_SECONDS}.get(application.strategy, START_SECONDS + (stop or STOP_SECONDS))
+        once = sum(probe.timeout_seconds for probe in application.health)
+        health = _patience(application.health, application.health_patience)
+        return cls(
+            switch_seconds=exchange + restart + health + hooks_seconds,
+            health_seconds=EXCHANGE_SECONDS + once,
+            smoke_seconds=_patience(application.smoke, application.smoke_patience),
+            forks=max(1, forks),
+        )
+
+    def rounds(self, hosts: int) -> int:
+        return math.ceil(hosts / self.forks)
+
+
+def _patience(probes: Sequence[Probe], patience: Patience) -> int:
+    """The last round may begin right before the deadline."""
+    return patience.deadline_seconds + sum(probe.timeout_seconds for probe in probes) if probes else 0
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Hosts that are switched at once. ``number`` counts from 1; ``budget_seconds`` has all but the pause after it."""
+
+    number: int
+    hosts: tuple[str, ...]
+    budget_seconds: int
+    soak_seconds: int = 0
+    pauses: bool = False
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What was planned; plain data in a play (`as_dict`, `parse`).
+
+    ``healthy`` are the hosts that served something and were not ill at the inspection; ``floor`` of them stay in service;
+    ``settle_seconds`` are for the end of the run, ``note`` for the operator.
+    """
+
+    waves: tuple[Wave, ...]
+    settle_seconds: int
+    failures_max: int = 0
+    floor: int = 0
+    healthy: tuple[str, ...] = ()
+    share: int | None = None
+    pause_seconds: int = 3600
+    fixed_seconds: int = 0
+    note: str = ""
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Rollout:
+        """The reverse of ``as_dict``."""
+        waves = tuple(Wave(**{**wave, "hosts": tuple(wave["hosts"])}) for wave in values["waves"])
+        rest = {key: values[key] for key in cls.__dataclass_fields__ if key not in ("waves", "healthy")}
+        return cls(waves=waves, healthy=tuple(values["healthy"]), **rest)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its members, ``soaks`` (whether any wave does), ``sizes`` [hosts in each wave] for Ansible, ``message`` of the whole, and by_host {host: {wave,
+        confirm_within_seconds, share (null for all of its work), message}}.
+        """
+        plain = asdict(self)
+        return {
+            **plain,
+            "waves": [{**wave, "hosts": list(wave["hosts"])} for wave in plain["waves"]],
+            "healthy": list(self.healthy),
+            "soaks": any(wave.soak_seconds for wave in self.waves),
+            "sizes": [len(wave.hosts) for wave in self.waves],
+            "message": self.described(),
+            "by_host": {
+                host: {
+                    "wave": wave.number,
+                    "confirm_within_seconds": self.confirm_within(wave.number),
+                    "share": self.share if wave.number == CANARY else None,
+                    "message": self.progress(wave),
+                }
+                for wave in self.waves
+                for host in wave.hosts
+            },
+        }
+
+    def described(self) -> str:
+        waves = "; ".join(f"{wave.number}: {', '.join(wave.hosts)}" for wave in self.waves)
+        return f"waves {waves}{f'. {self.note}' if self.note else ''}"
+
+    def progress(self, wave: Wave) -> str:
+        canary = " (canary)" if wave.number == CANARY and len(self.waves) > 1 else ""
+        share = f", with {self.share} % of its work" if self.share and wave.number == CANARY else ""
+        return (
+            f"wave {wave.number} of {len(self.waves)}{canary}: {', '.join(wave.hosts)}{share}. Unless the run ends well, each "
+            f"goes back by itself within {self.confirm_within(wave.number)} s."
+        )
+
+    def confirm_within(self, number: int) -> int:
+        """For how long a host of this wave waits for its confirmation, from its switch on."""
+        return self._within(self.remaining(number - 1))
+
+    def remaining(self, number: int) -> int:
+        """What the waves after this one, and the end, may take."""
+        return sum(wave.budget_seconds for wave in self.waves[number:]) + self.settle_seconds
+
+    def after_gate(self, number: int) -> int:
+        return self._within(self.remaining(number))
+
+    def in_pause(self, number: int) -> int:
+        """For how long a host waits that is held after this wave: so long that the controller takes it back first."""
+        return min(MOST_SECONDS, self.pause_seconds + self.remaining(number))
+
+    def _within(self, seconds: int) -> int:
+        return self.fixed_seconds or max(LEAST_SECONDS, seconds)
+
+
+def plan(settings: Settings, pace: Pace, answers: Mapping[str, Mapping[str, Any]]) -> Rollout:
+    """Divide the hosts, in the order of their names as the play takes them, into waves.
+
+    The capacity floor makes waves smaller than asked where it has to. Refusals: ``capacity_too_low`` when not even one host can
+    leave the service, ``rollout_too_long`` when hosts would have to wait longer than they do.
+    """
+    hosts = sorted(answers)
+    healthy = {name for name in hosts if is_in_service(answers[name])}
+    floor = _count(settings.healthy_min, len(hosts), round_up=True)
+    serves_nothing = not any(answers[name].get("settled", answers[name].get("active")) for name in hosts)
+    groups = _divide(hosts, settings.waves, healthy, 0 if serves_nothing else floor)
+    asked = _divide(hosts, settings.waves, set(), 0)
+    waves = tuple(
+        Wave(
+            number,
+            tuple(group),
+            budget_seconds=_budget(pace, len(group), settings.soak_seconds if number < len(groups) else 0),
+            soak_seconds=settings.soak_seconds if number < len(groups) else 0,
+            pauses=number in settings.pause_after,
+        )
+        for number, group in enumerate(groups, 1)
+    )
+    note = f"Smaller than release_waves says, so that {floor} stay in service." if groups != asked else ""
+    if floor and serves_nothing:
+        note = "Nothing is served yet: release_healthy_min has nothing to keep."
+    rollout = Rollout(
+        waves=waves,
+        settle_seconds=2 * EXCHANGE_SECONDS * pace.rounds(len(hosts)) + pace.health_seconds + WAVE_SECONDS,
+        failures_max=settings.failures_max,
+        floor=0 if serves_nothing else floor,
+        healthy=tuple(sorted(healthy)),
+        share=settings.canary_share,
+        pause_seconds=settings.pause_seconds,
+        fixed_seconds=settings.confirm_within_seconds,
+        note=note,
+    )
+    if rollout.confirm_within(CANARY) > MOST_SECONDS:
+        raise Refusal(
+            "rollout_too_long",
+            expected=f"waves that are over within {MOST_SECONDS} s (7 days), the longest that a host waits for its confirmation",
+            found=f"{len(waves)} waves that may take {rollout.confirm_within(CANARY)} s",
+            remedy="Make release_soak_seconds shorter, or the waves larger.",
+        )
+    return rollout
+
+
+def is_in_service(answer: Mapping[str, Any]) -> bool:
+    """Whether a host serves something and was not found ill; one that was not asked counts as well."""
+    return bool(answer.get("active")) and (answer.get("health") or {}).get("outcome") != "failure"
+
+
+def _count(text: str, of: int, *, round_up: bool) -> int:
+    if not text.endswith("%"):
+        return int(text)
+    part = int(text[:-1]) * of / 100
+    return math.ceil(part) if round_up else max(1, int(part))
+
+
+def _divide(hosts: Sequence[str], sizes: Sequence[str], healthy: Collection[str], floor: int) -> list[list[str]]:
+    rest, serving, groups = list(hosts), set(healthy), list[list[str]]()
+    while rest:
+        size = _count(sizes[min(len(groups), len(sizes) - 1)], len(hosts), round_up=False)
+        group = rest[:size]
+        while floor and group and len(serving - set(group)) < floor:
+            group.pop()
+        if not group:
+            raise _too_low(hosts, healthy, floor)
+        groups.append(group)
+        serving |= set(group)
+        rest = rest[len(group) :]
+    return groups
+
+
+def _too_low(hosts: Sequence[str], healthy: Collection[str], floor: int) -> Refusal:
+    ill = [host for host in hosts if host not in healthy]
+    return Refusal(
+        "capacity_too_low",
+        expected=f"{floor} of {len(hosts)} hosts to stay in service (release_healthy_min) while at least one is switched",
+        found=f"{len(healthy)} in service{f'; not {chr(44).join(ill)}' if ill else ''}",
+        remedy=(f"Mend {', '.join(ill)}, or deploy to them first with -l {','.join(ill)} -e release_healthy_min=0. " if ill else "")
+        + "Or ask for fewer hosts in service.",
+    )  # fmt: skip
+
+
+def _budget(pace: Pace, hosts: int, soak_seconds: int) -> int:
+    asked_again = pace.health_seconds + pace.smoke_seconds if soak_seconds else 0
+    return pace.rounds(hosts) * (pace.switch_seconds + pace.smoke_seconds + asked_again) + soak_seconds + WAVE_SECONDS

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds after any fault and the recovery from it, and what an answer may say before that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.slipway.host.history import Record
+from ansible.module_utils.slipway.host.journal import Journal, Transaction
+from ansible.module_utils.slipway.host.log import Log
+from ansible.module_utils.slipway.trust import checkpoint
+from ansible.module_utils.slipway.trust.keys import PublicKey
+from ansible.module_utils.slipway.trust.verify import verify_tree
+from releases import UNIT, leftovers
+
+from faults.machine import Machine
+
+UNREADABLE = re.compile(r"no way back to v\d: .* cannot be .* \(Input/output error\)")
+NOT_RESTORED = "files outside the release were not restored"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was so before a fault: enough to tell whether anything has changed since."""
+
+    served: str | None
+    records: list[Record]
+    transaction: Transaction | None
+    releases: list[str]
+    runs: dict[str, str]
+
+    @classmethod
+    def of(cls, machine: Machine) -> Known:
+        site = machine.site
+        journal = Journal(site.places.journal).read()
+        return cls(machine.served, site.records, journal, site.store.release_ids(), machine.systemd.runs())
+
+
+def require_served(machine: Machine, possible: Set[str | None]) -> None:
+    """What is active is one of the possible releases, whole."""
+    served, site = machine.served, machine.site
+    assert served in possible, f"{served} is served, expected one of {possible}"
+    if served is not None:
+        verify_tree(site.made(served), site.release(served), owner=site.host.uid)
+
+
+def require_honest(machine: Machine, before: Known, answer: dict[str, Any]) -> None:
+    """A refusal has changed nothing, and what says that it failed has a reason and tells what to do."""
+    if not answer.get("failed"):
+        return
+    assert answer["reason"], answer
+    assert answer["msg"], answer
+    if not answer["changed"]:
+        assert Known.of(machine) == before, f"refused, but not unchanged: {answer}"
+
+
+def require_settled(machine: Machine, before: Known, possible: Set[str | None]) -> None:
+    """After recovery: one whole release is served and runs, the history says how it came to that, and nothing is left over."""
+    site, served = machine.site, machine.served
+    if served not in possible:  # a release before that cannot be read, cannot be verified: there is no way back to it
+        last = site.records[-1]
+        assert last["status"] == "failed", f"{served} is served, expected one of {possible}"
+        assert UNREADABLE.search(last["message"]), f"{served} is served, expected one of {possible}: {last['message']}"
+    require_served(machine, {*possible, served})
+    assert machine.systemd.runs() == ({UNIT: f"releases/{served}"} if served else {})
+    outside = machine.outside.read_bytes()
+    if outside != (served.encode() if served else b"from before\n"):  # a backup that cannot be read holds no release up
+        assert NOT_RESTORED in site.records[-1]["message"], (
+            f"{served} is served with {outside!r}, and no record says so"
+        )
+    assert leftovers(site.host.root) == []
+    assert not list(machine.outside.parent.glob(".*"))
+    assert Journal(site.places.journal).read() is None
+    _require_history(machine, before)
+
+
+def _require_history(machine: Machine, before: Known) -> None:
+    site = machine.site
+    records = site.records  # reading follows the chain
+    assert records[: len(before.records)] == before.records, "a record was lost or changed"
+    transactions = [record["transaction"] for record in records]
+    assert len(set(transactions)) == len(transactions), "a transaction with two outcomes"
+    new = records[len(before.records) :]
+    told = {record["transaction"] for record in before.records}
+    is_open = before.transaction is not None and before.transaction.id not in told
+    needs_one = is_open or machine.served != before.served
+    assert len(new) in ((1,) if needs_one else (0, 1)), new
+    if is_open:
+        assert new[0]["transaction"] == before.transaction.id
+    if records:
+        assert records[-1]["active_release_id"] == machine.served, "the link is not where the newest record says"
+    assert {path.name for path in site.places.backups.glob("*")} <= set(transactions)
+    judged = Log(site.places).judge(each=lambda _record: None)
+    assert judged["outcome"] in ("intact", "torn"), judged
+    if records:
+        assert signed_size(machine) == len(records), "records without a checkpoint"
+
+
+def signed_size(machine: Machine) -> int:
+    """How many records the kept checkpoint has."""
+    log = Log(machine.site.places)
+    judged = log.judge()
+    assert judged["checkpoint"], "no checkpoint"
+    return checkpoint.verify(
+        judged["checkpoint"].encode(), key=PublicKey(bytes.fromhex(judged["key"])), origin=log.origin
+    ).size

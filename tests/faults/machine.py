@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A machine that can be put back to what it was: a host below a directory, with a systemd whose memory is a file.
+
+Everything that an exchange leaves is on this disk, what runs included, so an exchange may end in any process, and
+another process finds what it left.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import releases
+import signed
+from ansible.module_utils.slipway.base import command
+from ansible.module_utils.slipway.base.command import Finished
+from ansible.module_utils.slipway.host.places import Host, Places
+from ansible.module_utils.slipway.host.store import Store
+from releases import UNIT, V1, V2, V3, Site
+
+from faults import calls
+
+Exchange = Callable[[Site], dict[str, Any]]
+OUTSIDE = "/etc/motd"
+V4 = {**V1, "bin/shop!": b"#!/bin/sh\necho four\n"}
+
+
+@dataclass
+class Clock:
+    """Stands still until something sleeps or a test moves it: the wall clock and CLOCK_BOOTTIME apart."""
+
+    time: float = signed.NOW
+    boot: float = 1000.0
+
+    def now(self) -> int:
+        return int(self.time)
+
+    def elapsed(self) -> float:
+        return self.boot
+
+    def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        self.boot += seconds
+        self.time += seconds
+
+
+@dataclass(frozen=True)
+class Systemd:
+    """A Runner that plays `systemctl`: a file for each unit that runs says what release it runs; all else is run for real."""
+
+    memory: Path
+    link: Path
+    before: list[Callable[[str], None]] = field(default_factory=list)  # asked with each verb
+
+    def __call__(self, argv: Sequence[str], **options: Any) -> Finished:
+        if argv[0] != "systemctl":
+            return command.run(argv, **options)
+        verb, unit = argv[2], argv[-1]
+        for ask in self.before:
+            ask(verb)
+        if verb == "show":
+            names = re.fullmatch(r"--property=(.*)", argv[3])
+            assert names
+            state = "active" if (self.memory / unit).exists() else "inactive"
+            known = {
+                "LoadState": "loaded",
+                "ActiveState": state,
+                "SubState": "running" if state == "active" else "dead",
+            }
+            return Finished(0, "".join(f"{name}={known.get(name, '')}\n" for name in names[1].split(",")))
+        if verb in ("restart", "reload-or-restart", "start"):
+            (self.memory / unit).write_text(os.readlink(self.link) if self.link.is_symlink() else "nothing")
+        if verb == "stop":
+            (self.memory / unit).unlink(missing_ok=True)
+        return Finished(0, "")
+
+    def runs(self) -> dict[str, str]:
+        """What runs: by unit, what the link said when it was started."""
+        return {path.name: path.read_text() for path in sorted(self.memory.iterdir())}
+
+
+@dataclass
+class Machine:
+    """A site whose host can be put back; ``disk`` holds the host and what systemd remembers, ``desk`` the controller."""
+
+    disk: Path
+    desk: Path
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        root, memory = self.disk / "root", self.disk / "systemd"
+        for place in (root / "etc", memory):
+            place.mkdir(parents=True, mode=0o755)
+        releases.bootstrap(root)
+        self.systemd = Systemd(memory, root / "srv/shop/current")
+        host = Host(root=root, clock=self.clock, run=self.systemd, uid=os.geteuid())
+        self.site = Site(self.desk, host)
+        self.site.description |= {
+            "health": [{"type": "unit"}, self.site.description["health"][-1]],
+            "files": [{"source": "motd", "path": OUTSIDE, "owner": self.site.description["user"]}],
+        }
+        self.outside.write_bytes(b"from before\n")
+
+    def use(self, clock: Any) -> None:
+        """Let the host go by another clock."""
+        self.site.host = replace(self.site.host, clock=clock)
+        self.site.places = Places(self.site.host, self.site.application)
+        self.site.store = Store(self.site.places)
+
+    @classmethod
+    def with_releases(cls, disk: Path, desk: Path) -> Machine:
+        """Make one where v1 is active and v2 is staged; v3, packed for run-3, and v4 are only in the catalogue."""
+        machine = cls(disk, desk)
+        site = machine.site
+        for release_id, files in (("v1", V1), ("v2", V2), ("v3", V3), ("v4", V4)):
+            site.build(release_id, {**files, "motd": release_id.encode()})
+        site.deploy("v1", "run-1")
+        site.stage("v2", run=site.run("run-2"))
+        machine.pack = site.pack("v3", site.objects("v3"), run_id="run-3")
+        machine.template = desk / "template"
+        machine.remember()
+        return machine
+
+    @property
+    def outside(self) -> Path:
+        """The file outside the tree that a release replaces."""
+        return self.site.host.root / OUTSIDE.lstrip("/")
+
+    def remember(self) -> None:
+        """This is how `start_over` puts the machine back."""
+        calls.copy(self.disk, self.template)
+        self._now = (self.clock.time, self.clock.boot)
+
+    def start_over(self) -> None:
+        for part in ("root", "systemd"):
+            calls.copy(self.template / part, self.disk / part)
+        self.clock.time, self.clock.boot = self._now
+
+    def lose_memory(self) -> None:
+        """What a loss of power does beside the disk: nothing runs, and /run is empty."""
+        shutil.rmtree(self.site.host.root / "run", ignore_errors=True)
+        for path in self.systemd.memory.iterdir():
+            path.unlink()
+
+    def start_units(self) -> None:
+        """What systemd does at the end of a boot: the application's unit starts."""
+        if self.served:
+            self.systemd(("systemctl", "--no-ask-password", "start", UNIT))
+
+    @property
+    def served(self) -> str | None:
+        return Store(self.site.places).current()

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operations that faults strike, each with what was done before it and what may be served after recovery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.slipway.host.journal import Journal
+
+from faults import strace
+from faults.machine import Machine
+from faults.strace import KILL, Call
+
+Answer = dict[str, Any]
+Exchange = Callable[[Machine], Answer]
+
+
+def run_2(machine: Machine) -> dict[str, Any]:
+    return machine.site.run("run-2")
+
+
+def stage(machine: Machine) -> Answer:
+    """Bring v3, whose bytes are not here."""
+    return machine.site.ask("stage", release_id="v3", run=machine.site.run("run-3"), pack=machine.pack)
+
+
+def activate(machine: Machine) -> Answer:
+    return machine.site.activate("v2", run=run_2(machine))
+
+
+def activate_ill(machine: Machine) -> Answer:
+    """v2 is ill: the exchange goes back by itself."""
+    machine.site.sicken("v2")
+    try:
+        return machine.site.activate("v2", run=run_2(machine))
+    finally:
+        machine.site.sicken()
+
+
+def confirm(machine: Machine) -> Answer:
+    return machine.site.confirm("v2", run=run_2(machine))
+
+
+def prune(machine: Machine) -> Answer:
+    """Confirm, and remove v1, which a deployment of v3 has pushed out."""
+    return machine.site.confirm("v3", run=machine.site.run("run-3"), keep_count=1)
+
+
+def revert(machine: Machine) -> Answer:
+    return machine.site.revert("v2", run=run_2(machine))
+
+
+def roll_back(machine: Machine) -> Answer:
+    return machine.site.rollback("v1", run=machine.site.run("run-3"))
+
+
+def recover(machine: Machine) -> Answer:
+    """What another run of the same controller does first, which knows that all others are dead."""
+    dead = ["run-1", "run-2", "run-3", "run-4"]
+    return machine.site.recover(run=machine.site.run("run-9", dead_runs=dead))
+
+
+def activate_v3(machine: Machine) -> Answer:
+    return machine.site.activate("v3", run=machine.site.run("run-3"))
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An exchange; ``possible`` is what may be served after it was cut off and recovered from."""
+
+    name: str
+    before: Sequence[Exchange]
+    exchange: Exchange
+    possible: Set[str | None]
+    is_done: Callable[[Machine], bool]
+
+    def prepare(self, machine: Machine) -> None:
+        for exchange in self.before:
+            answer = exchange(machine)
+            assert not answer.get("failed"), answer
+        machine.remember()
+
+
+def _awaits(machine: Machine) -> bool:
+    transaction = Journal(machine.site.places.journal).read()
+    return machine.served == "v2" and transaction is not None and transaction.reached("healthy")
+
+
+def _is_closed(machine: Machine) -> bool:
+    return Journal(machine.site.places.journal).read() is None
+
+
+def _has(release_id: str, status: str) -> Callable[[Machine], bool]:
+    return lambda machine: _is_closed(machine) and machine.site.statuses[-1] == (release_id, status)
+
+
+OPERATIONS = [
+    Operation("stage", (), stage, {"v1"}, lambda machine: "v3" in machine.site.store.release_ids()),
+    Operation("activate", (), activate, {"v1"}, _awaits),
+    Operation("activate, ill", (), activate_ill, {"v1"}, lambda machine: False),
+    Operation("confirm", (activate,), confirm, {"v1", "v2"}, _has("v2", "success")),
+    Operation("confirm and prune", (activate, confirm, stage, activate_v3), prune, {"v2", "v3"}, _has("v3", "success")),
+    Operation("revert", (activate,), revert, {"v1"}, _has("v2", "rolled_back")),
+    Operation("roll back", (activate, confirm), roll_back, {"v1", "v2"}, _has("v1", "success")),
+    Operation("recover", (activate,), recover, {"v1"}, _has("v2", "interrupted")),
+]
+
+
+def cut_off(operation: Operation, where: str) -> Operation:
+    """Recovery from the operation, killed in the first call (after the intent) whose name and arguments contain ``where``.
+
+    ``where`` is "<call> <part of its arguments>".
+    """
+    name, _, part = where.partition(" ")
+
+    def die(machine: Machine) -> Answer:
+        machine.remember()
+        noted = strace.run(lambda: operation.exchange(machine)).calls
+        machine.start_over()
+        at = _first(noted, name, part)
+        ended = strace.run(lambda: operation.exchange(machine), fault=KILL, at=at)
+        assert ended.fired, f"{where}: nothing fired"
+        return {"changed": True}
+
+    title = f"recover from {operation.name} at {where}"
+    return Operation(title, (*operation.before, die), recover, operation.possible, _is_closed)
+
+
+def _first(calls: Sequence[Call], name: str, part: str) -> Call:
+    found = [call for call in calls if call.name == name and part in call.about]
+    assert found, f"no {name} of {part} among {len(calls)} calls"
+    return found[0]
+
+
+BY_NAME = {operation.name: operation for operation in OPERATIONS}
+RECOVERIES = [
+    cut_off(BY_NAME[name], where)
+    for name, where in (
+        ("stage", "fsync releases"),
+        ("activate", 'rename shop/current"'),
+        ("activate", "fsync srv/shop>"),
+        ("activate", 'rename etc/motd"'),
+        ("activate", "write systemd"),
+        ("activate, ill", 'rename shop/.way-back", '),
+        ("confirm", "write history.jsonl"),
+        ("confirm", 'rename shop/checkpoint"'),
+        ("confirm", "unlink lease.json"),
+        ("confirm", "unlink journal.jsonl"),
+        ("revert", "write history.jsonl"),
+        ("confirm and prune", "rmdir .staging-removed"),
+    )
+]
