@@ -10,7 +10,7 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._action import ControllerAction, controller_of
-from ansible.module_utils.slipway.controller import deployment, hooks
+from ansible.module_utils.slipway.controller import deployment, moments
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 
 
@@ -34,7 +34,7 @@ class ActionModule(ControllerAction):
             arguments["answers"],
             requested=arguments["release_id"],
             limited=arguments["limited"],
-            files=hooks.task_files(arguments["hooks"], Path(arguments["root"])),
+            files=moments.task_files(arguments["hooks"], Path(arguments["root"])),
             others=hosts_beside(arguments["answers"], task_vars),
             irreversible_accepted=arguments["irreversible_accepted"],
         )

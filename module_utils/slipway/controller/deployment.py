@@ -28,7 +28,7 @@ from ..trust import consent, members, verify
 from ..trust.manifest import ReleaseManifest
 from ..trust.policy import TrustPolicy
 from ..trust.tree import FileList
-from . import hooks, manifest_view, permission, resident, selection
+from . import manifest_view, moments, permission, resident, selection
 from . import rollout as rollouts
 from .catalogue import Catalogue
 from .holders import Holders
@@ -227,7 +227,7 @@ def plan_deployment(
     judgement = preflight.judge(answers, needs_of(catalogue, manifest, file_list, answers))
     judgement.require_ready()
     sizes = [entry.size for entry in file_list.files]
-    work = hooks.of_deployment(catalogue, manifest, answers)
+    work = moments.of_deployment(catalogue, manifest, answers)
     pace = Pace.of(application, size=sum(sizes), files=len(sizes), hooks_seconds=work.seconds, forks=forks)
     planned = rollouts.plan(work.settings(settings), pace, answers)
     return {
@@ -244,7 +244,7 @@ def plan_deployment(
         "hooks": dict(files),
         "migrating": work.migrating,
         "checks_before_confirm": work.checks_before_confirm,
-        "commands": [*work.lines, *hooks.told_files(files)],
+        "commands": [*work.lines, *moments.told_files(files)],
     }
 
 
@@ -268,6 +268,7 @@ def needs_of(
             state_bytes=0 if is_served else 2 * RESERVE_BYTES + manifest.tree_size,
             state_inodes=0 if is_served else STATE_INODES,
             schema=schema,
+            migrates=moments.may_be_pending(catalogue, manifest, answer),
         )
     return needs
 
@@ -449,7 +450,7 @@ def plan_rollback(
         )
     rollback = selection.choose_rollback(reachable, requested=requested, limited=limited)
     permission.require_within_reach(catalogue, controller.application, reachable, rollback.targets)
-    way_back = hooks.of_rollback(
+    way_back = moments.of_rollback(
         catalogue, controller.application, reachable, rollback.targets, others=[*others, *silent], accepted=irreversible_accepted
     )  # fmt: skip
     if not rollback.targets and not rollback.recover:
@@ -464,7 +465,7 @@ def plan_rollback(
                 rollback.message,
                 *_told_histories(reachable),
                 *way_back.lines,
-                *hooks.told_files(files if rollback.targets else {}),
+                *moments.told_files(files if rollback.targets else {}),
             ]
         ),
         "silent": list(silent),

@@ -19,7 +19,7 @@ from typing import Any
 from ..application.description import Application
 from ..base.command import Finished, OutputDigest
 from ..base.errors import shown
-from ..trust.hooks import Migration
+from ..trust.lifecycle import Migration
 from ..trust.promotion import Step
 from .history import Record
 from .journal import Transaction

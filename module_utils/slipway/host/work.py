@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..base.errors import Refusal
-from ..trust.hooks import MOMENTS, Hooks, Migration, pending
+from ..trust.lifecycle import MOMENTS, Hooks, Migration, pending
 from ..trust.manifest import ReleaseManifest
 from .evidence import Evidence, Verified
 from .history import Record

@@ -11,7 +11,7 @@ import signed
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.trust import manifest
-from ansible.module_utils.slipway.trust.hooks import Hooks
+from ansible.module_utils.slipway.trust.lifecycle import Hooks
 from ansible.module_utils.slipway.trust.members import Member
 from ansible.module_utils.slipway.trust.promotion import Promotion
 

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from ..base.errors import Refusal, quoted
 from ..host.hooks import RUNBOOK, irreversible
-from ..trust import hooks as formats
-from ..trust.hooks import Migration, pending
+from ..trust import lifecycle
+from ..trust.lifecycle import Migration, pending
 from ..trust.manifest import ReleaseManifest
 from .catalogue import Catalogue
 from .rollout import Settings
 
-MOMENTS: Final = ("before_stage", "after_stage", *formats.MOMENTS)
+MOMENTS: Final = ("before_stage", "after_stage", *lifecycle.MOMENTS)
 Answers = Mapping[str, Mapping[str, Any]]
 
 
@@ -90,9 +90,7 @@ def of_deployment(catalogue: Catalogue, manifest: ReleaseManifest, answers: Answ
     """Plan the hooks and migrations of a release. Where a host serves what the catalogue does not have, all may be pending there."""
     needed: dict[str, Migration] = {}
     for answer in answers.values():
-        if answer.get("settled") != manifest.release_id:
-            before = named(catalogue, manifest.application, answer.get("settled"))
-            needed |= {each.name: each for each in pending(manifest.migrations, before or ())}
+        needed |= {each.name: each for each in _pending(catalogue, manifest, answer)}
     first = min(answers, default="")
     hooks = manifest.hooks
     lines = [
@@ -102,13 +100,25 @@ def of_deployment(catalogue: Catalogue, manifest: ReleaseManifest, answers: Answ
     ]
     if names := irreversible(needed.values()):
         lines.append(f"There is no way back over {', '.join(names)}: a release that is not well stays ({RUNBOOK}).")
-    lines += [f"hook {moment}: {' '.join(step.argv)}" for moment in formats.MOMENTS for step in hooks.at(moment)]
+    lines += [f"hook {moment}: {' '.join(step.argv)}" for moment in lifecycle.MOMENTS for step in hooks.at(moment)]
     return Deployment(
         migrating=first if needed else "",
         seconds=hooks.seconds("before_switch", "after_switch", "before_confirm"),
         checks_before_confirm=bool(hooks.at("before_confirm")),
         lines=tuple(lines),
     )
+
+
+def may_be_pending(catalogue: Catalogue, manifest: ReleaseManifest, answer: Mapping[str, Any]) -> bool:
+    """Whether a deployment of the release may have migrations to run for this host."""
+    return bool(_pending(catalogue, manifest, answer))
+
+
+def _pending(catalogue: Catalogue, manifest: ReleaseManifest, answer: Mapping[str, Any]) -> tuple[Migration, ...]:
+    settled = answer.get("settled")
+    if settled == manifest.release_id:
+        return ()
+    return pending(manifest.migrations, named(catalogue, manifest.application, settled) or ())
 
 
 def named(catalogue: Catalogue, application: str, release_id: str | None) -> tuple[Migration, ...] | None:
