@@ -27,7 +27,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # OUTPUT       a file for what is signed, to be sent; without it that goes into the catalogue
 # FILE         an approval, a rollback authorization, or a draft of the trust policy, that was sent
 # RENEW        yes: draft a trust policy also when nothing but its times changes
-# RUN          the run that is proven, the newest without it; OUTPUT says where the archive goes
+# RUN          the run that is proven, the newest without it (OUTPUT says where the archive goes); or the one that is held
 # NAMES        yes: write the names of the holders in it into a file beside it
 # LIMIT        the hosts, as in -l; without it those of prod, or all where a target only looks
 # CONFIRM      yes: do not ask
@@ -138,7 +138,7 @@ endef
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
 .PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
 .PHONY: approve approval-add approvals authorize-rollback key
-.PHONY: deploy-staging deploy-prod rollback deploy-status verify evidence may-be-asked
+.PHONY: deploy-staging deploy-prod promote abort-rollout rollback deploy-status verify evidence may-be-asked
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -263,6 +263,12 @@ deploy-prod: venv ## Deploy it to prod (asks for a yes)
 rollback: venv ## Take the newest deployment run back, on the hosts that it touched (asks for a yes)
 	@$(call confirm,takes the newest deployment run back)
 	@$(PLAY) rollback.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application release_id)
+
+promote: venv ## Let a rollout that is held go on (RUN=; not needed while there is only one)
+	@$(PLAY) playbooks/promote.yml $(call vars,run_id)
+
+abort-rollout: venv ## Let it go back everywhere
+	@$(PLAY) playbooks/promote.yml $(call vars,run_id) -e promote_decision=abort
 
 deploy-status: venv ## The newest five deployments and rollbacks (FORMAT=json)
 	@$(call tell,playbooks/history.yml,$(FORMAT))

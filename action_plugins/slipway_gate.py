@@ -33,7 +33,8 @@ class ActionModule(ControllerAction):
 
     def _hold(self, memory, arguments, typed_by, now):
         held = Gate(arguments["run_id"], arguments["wave"], arguments["why"], now, now + arguments["seconds"])
-        terminal, clock = gate.Terminal.of(os.getppid()), SystemClock()
+        clock = SystemClock()
+        terminal = gate.Terminal.of(os.getppid(), clock)
         self._display.display(gate.instructions(held, is_terminal=terminal is not None))
         try:
             typist = terminal or gate.Nobody(clock)

@@ -13,7 +13,7 @@ import proofs
 import pytest
 import repository
 import signed
-from ansible.module_utils.slipway.controller import deployment, resident
+from ansible.module_utils.slipway.controller import deployment, resident, rollout
 from ansible.module_utils.slipway.controller.memory import Process
 from ansible.module_utils.slipway.host import bootstrap, handler
 from offices import Office
@@ -232,6 +232,13 @@ def planned(name, site, tmp_path):
     if name == "slipway_smoke_test":
         asked = {"smoke": [{"type": "tcp", "host": "127.0.0.1", "port": 1}], "smoke_patience": ONCE}
         return [ask(application="shop", description=description) for description in (asked, {})]
+    if name == "slipway_gate":
+        memory = controller(site).begin("deploy")
+        held = ask(state="held", state_directory=state, run_id=memory["run_id"], seconds=0)
+        return [held, ask(state="promoted", state_directory=state)]
+    if name == "slipway_rollout_verdict":
+        planned = rollout.plan(rollout.Settings.parse({"waves": ["1"]}), rollout.Pace(1, 1, 1), {"prod-1": {}})
+        return [ask(rollout=planned.as_dict(), results={})]
     if name == "slipway_evidence":
         return [ask(**proofs.options(proofs.Run(tmp_path), tmp_path), holders={})]
     if name == "slipway_integrity_report":
@@ -250,7 +257,12 @@ def planned(name, site, tmp_path):
     if name == "slipway_deploy_plan":
         policy = tmp_path / "trust-policy.dsse.json"
         policy.write_bytes(signed.policy_envelope())
-        where = {"catalogue": str(site.catalogue.root), "trust_policy": str(policy), "waves": ["1", "100%"]}
+        where = {
+            "catalogue": str(site.catalogue.root),
+            "trust_policy": str(policy),
+            "description": {},
+            "waves": ["1", "100%"],
+        }
         return [ask(**planned, **where, answers={"prod-1": site.witnessed()})]
     site.deploy("v1")
     site.build("v2", V2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -46,9 +47,10 @@ class Terminal:
     """The terminal of another process, such as of the ansible-playbook whose worker this is: a worker has none of its own."""
 
     descriptor: int
+    clock: Clock
 
     @classmethod
-    def of(cls, pid: int) -> Terminal | None:
+    def of(cls, pid: int, clock: Clock) -> Terminal | None:
         """The terminal at which a process waits in the foreground, None where there is none: nobody's input is taken away."""
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -61,16 +63,16 @@ class Terminal:
         if not os.isatty(descriptor):
             os.close(descriptor)
             return None
-        return cls(descriptor)
+        return cls(descriptor, clock)
 
     def line(self, seconds: float) -> str | None:
-        """A terminal hands over whole lines; one that is gone types nothing any more."""
+        """A terminal hands over whole lines; one that is gone, or at its end, types nothing."""
         if not select.select([self.descriptor], [], [], seconds)[0]:
             return None
-        try:
-            return os.read(self.descriptor, LINE_LIMIT).decode("utf-8", "replace").strip()
-        except OSError:
-            return None
+        with suppress(OSError):
+            if typed := os.read(self.descriptor, LINE_LIMIT):
+                return typed.decode("utf-8", "replace").strip()
+        return Nobody(self.clock).line(seconds)
 
     def close(self) -> None:
         os.close(self.descriptor)

@@ -34,6 +34,14 @@ RUNBOOK = "docs/runbooks/irreversible-migration.md"
 
 
 @dataclass(frozen=True)
+class Failure:
+    """What ended a switch: ``reason`` is a stable code, ``message`` for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Commands:
     """What one transaction runs. ``reach`` notes a step durably in its journal, as `Transactions` does it.
 

@@ -12,7 +12,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..application.description import Application, Patience
@@ -29,6 +29,7 @@ from .backup import Replacement
 from .deadman import confirm_within, has_outcome
 from .evidence import Evidence, Verified
 from .history import History, Record, View
+from .hooks import Failure
 from .journal import Transaction
 from .judgement import Passed, require_passed
 from .lease import Lease, Run, exclusive, locked
@@ -499,48 +500,50 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     )  # fmt: skip
     exchange.keep(passed, release_id)
     transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, replacements)
-    status, failure = status_of_failure(transaction), None
+    status, stopped, failure = status_of_failure(transaction), None, None
     try:
-        transaction, failure, reason = transactions.prepare(transaction, exchange.run, intent.confirm_within_seconds)
-        if not failure:
-            transaction, verdict, reason = _switch(exchange, transaction, outdated, in_time=not request.get("keep"))
+        transaction, stopped = transactions.prepare(transaction, exchange.run, intent.confirm_within_seconds)
+        if stopped is None:
+            transaction, verdict, failure = _switch(exchange, transaction, outdated, in_time=not request.get("keep"))
     except (OSError, Refusal) as error:  # the host is at fault, so the release is not marked bad
-        status, reason = "interrupted", "switch_failed"
+        message = f"the switch could not be finished: {error}"
+        status, failure = "interrupted", Failure(reason="switch_failed", message=message)
         transaction = transactions.journal.read() or transaction
-        verdict = Verdict("failure", 0, f"the switch could not be finished: {error}")
-    if failure:
-        return _not_switched(exchange, transaction, reason, failure)
-    if not verdict.is_failure and not request.get("keep") and (late := transactions.deadman.overdue(transaction)):
-        reason, verdict = late.reason, replace(verdict, outcome="failure", detail=f"healthy too late: {late.message}")
-    if not verdict.is_failure:
+    if stopped is not None:
+        return _not_switched(exchange, transaction, stopped)
+    if failure is None and not request.get("keep") and (late := transactions.deadman.overdue(transaction)):
+        failure = Failure(late.reason, f"healthy too late: {late.message}")
+    if failure is None:
         kept = _keep(exchange, transaction) if request.get("keep") else {}
         return {**predicted, "health": _plain(verdict), **kept}
-    return _taken_back(exchange, transaction, status, reason, verdict.detail) | {
+    return _taken_back(exchange, transaction, status, failure.reason, failure.message) | {
         "failed": True, "previous_release_id": current,
     }  # fmt: skip
 
 
 def _switch(
     exchange: Exchange, transaction: Transaction, replacements: Sequence[Replacement], *, in_time: bool
-) -> tuple[Transaction, Verdict, str]:
-    """Switch, restart, ask for the health, then run the hooks after that; returns the verdict, and the reason where it is a failure."""
+) -> tuple[Transaction, Verdict, Failure | None]:
+    """Switch, restart, ask for the health, then run the hooks after that; returns what failed, None when nothing did."""
     transactions = exchange.transactions
     transaction = transactions.switch(transaction, replacements)
     transaction, verdict = transactions.start(transaction, exchange.application, in_time=in_time)
     if verdict.is_failure:
-        return transaction, verdict, "health_failed"
+        return transaction, verdict, Failure(reason="health_failed", message=verdict.detail)
     transaction, failure = transactions.commands.hooks(transaction, "after_switch")
-    return transaction, Verdict("failure", verdict.attempts, failure) if failure else verdict, "hook_failed"
+    return transaction, verdict, Failure(reason="hook_failed", message=failure) if failure else None
 
 
-def _not_switched(exchange: Exchange, transaction: Transaction, reason: str, failure: str) -> Answer:
+def _not_switched(exchange: Exchange, transaction: Transaction, failure: Failure) -> Answer:
     """What stands before the switch failed: the history says why, and what is active stays."""
-    taken_back = exchange.transactions.take_back(transaction, status="failed", reason=reason, message=failure)
+    taken_back = exchange.transactions.take_back(
+        transaction, status="failed", reason=failure.reason, message=failure.message
+    )
     release_id, active = transaction.intent["release_id"], exchange.store.current()
     return {
-        "changed": True, "failed": True, "outcome": "unchanged", "reason": reason, "release_id": release_id, "previous_release_id": active,
-        "active_release_id": active, "health": None, "record": dict(taken_back.record),
-        "msg": f"{reason}: {release_id} on {exchange.identity.name}: {taken_back.record['message']}. "
+        "changed": True, "failed": True, "outcome": "unchanged", "reason": failure.reason, "release_id": release_id,
+        "previous_release_id": active, "active_release_id": active, "health": None, "record": dict(taken_back.record),
+        "msg": f"{failure.reason}: {release_id} on {exchange.identity.name}: {taken_back.record['message']}. "
         f"Nothing was switched: {active or 'nothing'} is active.",
     }  # fmt: skip
 

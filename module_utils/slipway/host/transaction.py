@@ -45,6 +45,7 @@ from .evidence import Evidence
 from .history import History, Record
 from .hooks import (
     Commands,
+    Failure,
     failed_hooks,
     failed_migrations,
     hooks_of,
@@ -236,8 +237,8 @@ class Transactions:
         """What is run beside the unit."""
         return Commands(self.places, self._reach)
 
-    def prepare(self, transaction: Transaction, run: Run, seconds: int) -> tuple[Transaction, str | None, str]:
-        """Run what stands before the switch; returns what failed, None when nothing did, and the reason of that failure.
+    def prepare(self, transaction: Transaction, run: Run, seconds: int) -> tuple[Transaction, Failure | None]:
+        """Run what stands before the switch; returns what failed, None when nothing did.
 
         Before a rollback that are the hooks of the release that is left: whatever they say, it is left. When anything was run,
         the dead-man has its ``seconds`` anew: they count from the switch.
@@ -248,13 +249,13 @@ class Transactions:
         else:
             transaction, failure = self.commands.hooks(transaction, "before_switch")
             if failure:
-                return transaction, failure, "hook_failed"
+                return transaction, Failure(reason="hook_failed", message=failure)
             transaction, failure = self.commands.migrate(transaction)
             if failure:
-                return transaction, failure, "migration_failed"
+                return transaction, Failure(reason="migration_failed", message=failure)
         if len(transaction.steps) > before:
             transaction = self.renew(transaction, run, seconds)
-        return transaction, None, ""
+        return transaction, None
 
     def switch(self, transaction: Transaction, replacements: Sequence[Replacement]) -> Transaction:
         """The rename. After it the new release is active; before it nothing was."""
@@ -340,10 +341,12 @@ class Transactions:
         if moved and previous is not None:
             irreversible = stands_in_the_way(transaction)
             if obstacle := irreversible or self._obstacle(previous):
-                message = f"{message} | no way back to {previous}: {obstacle}"
+                message, verdict = self._stay(
+                    transaction, application, f"{message} | no way back to {previous}: {obstacle}"
+                )
                 reason = "migration_irreversible" if irreversible else reason
                 transaction = self._reach(transaction, "reverted", status="failed", reason=reason, message=message)
-                return TakenBack(self._finish(transaction), UNASKED if self.at_boot else self.judge(application))
+                return TakenBack(self._finish(transaction), verdict)
         transaction = self._reach(transaction, "reverting", status=status, reason=reason, message=message, moved=moved)
         self.tell_share(None)
         is_left = moved and not transaction.intent["rollback"]
@@ -380,6 +383,26 @@ class Transactions:
             return transaction
         results = verify_way_back(steps, self.places.host.run, application.user, self.store.release(active))
         return self._reach(transaction, "verified", verification=results)
+
+    def _stay(self, transaction: Transaction, application: Application, message: str) -> tuple[str, Verdict]:
+        """Bring all of the new release in place: a crash may have come between its link, its files and its unit.
+
+        Returns the message, with what could not be brought in place, and the health.
+        """
+        release_id = transaction.intent["release_id"]
+        if self.store.current() != release_id:
+            point_link(self.places.current, RELEASES + release_id)
+        try:
+            release, records = self.store.release(release_id), self.history.records()
+            replacements = self.backups.replacements(application.files, release, release_id, records)
+            self._with_reserve(lambda: self.backups.replace(self.backups.outdated(replacements)))
+        except (Refusal, OSError) as error:
+            message = f"{message} | files outside the release were not replaced: {error}"
+        if self.at_boot:
+            return message, UNASKED
+        if transaction.reached("healthy") and not transaction.reached("reverting"):
+            return message, self.judge(application)
+        return message, self.strategy(application).run()
 
     def _obstacle(self, previous: str) -> str | None:
         """Why the release before must not run again, None when it may: its bytes are verified before it does."""
@@ -504,12 +527,18 @@ class Transactions:
         hooks, migrations = hooks_of(transaction), migrations_of(transaction)
         outcome = transaction.details("reverted") or {"status": "success", "reason": None, "message": "confirmed"}
         if outcome["status"] == "success":
-            failures = list(
-                filter(None, (failed_steps(verification), failed_migrations(migrations), failed_hooks(hooks)))
-            )
+            failures = [
+                failure
+                for failure in (
+                    Failure(reason="rollback_unverified", message=failed_steps(verification) or ""),
+                    Failure(reason="migration_left", message=failed_migrations(migrations) or ""),
+                    Failure(reason="hook_failed", message=failed_hooks(hooks) or ""),
+                )
+                if failure.message
+            ]
             if failures:
-                reason, message = failures[0].partition(":")[0], f"confirmed; {'; '.join(failures)}"
-                outcome = {"status": "success", "reason": reason, "message": message}
+                message = f"confirmed; {'; '.join(failure.message for failure in failures)}"
+                outcome = {"status": "success", "reason": failures[0].reason, "message": message}
         else:
             outcome = {**outcome, "message": " | ".join([outcome["message"], *told_of_way_back(transaction)])}
         durations = {

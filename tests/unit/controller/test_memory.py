@@ -17,6 +17,7 @@ from ansible.module_utils.slipway.controller.memory import (
     SCHEMAS,
     Acceptance,
     ControllerState,
+    Gate,
     KeptCheckpoint,
     KnownHost,
     Process,
@@ -219,3 +220,25 @@ def test_a_memory_that_is_no_database_is_refused_with_its_path(tmp_path):
     with pytest.raises(Refusal) as refusal:
         ControllerState(tmp_path)
     assert (refusal.value.reason, "state.sqlite" in str(refusal.value)) == ("controller_memory_unusable", True)
+
+
+def test_a_gate_is_remembered_until_somebody_decides_and_then_how(memory):
+    run_id = begin(memory)
+    held = Gate(run_id, 1, "wave 1: release_pause_after", 1000, 4600)
+    assert (memory.gate(run_id, 1), memory.held()) == (None, [])
+    memory.hold(held)
+    assert (memory.gate(run_id, 1), memory.held()) == (held, [held])
+    assert memory.decide(run_id, 2, decision="promoted", decided_by="bob", now=1005) is None
+    decided = memory.decide(run_id, 1, decision="promoted", decided_by="bob", now=1005)
+    assert decided == replace(held, decision="promoted", decided_by="bob", decided=1005)
+    assert memory.held() == []
+    memory.hold(held)
+    assert memory.held() == [held], "a gate may be closed again"
+
+
+def test_a_gate_of_a_dead_run_is_held_by_nobody(memory, other_process):
+    memory.hold(Gate(begin(memory, Process.of(other_process.pid)), 1, "x", 1000, 4600))
+    assert len(memory.held()) == 1
+    other_process.kill()
+    other_process.wait()
+    assert memory.held() == []

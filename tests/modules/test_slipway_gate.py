@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plugin that holds a run, and lets one that is held go on."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import doors
+import plugins
+import pytest
+from ansible.module_utils.slipway.controller.memory import ControllerState
+
+PLUGIN = "slipway_gate"
+
+
+@pytest.fixture
+def run_id(tmp_path):
+    """A run of this process."""
+    return ControllerState(tmp_path).begin_run(
+        operation="deploy", application="shop", environment="prod", deployed_by="alice", now=1
+    )
+
+
+def ask(tmp_path, state, **options):
+    return plugins.run(PLUGIN, **{"state": state, "state_directory": str(tmp_path), **options})
+
+
+def hold(tmp_path, run_id, seconds=60):
+    return ask(tmp_path, "held", run_id=run_id, wave=1, why="wave 1: release_pause_after", seconds=seconds)
+
+
+@pytest.mark.parametrize("state", ["promoted", "aborted"])
+def test_a_run_that_is_held_hears_what_another_process_decides(tmp_path, run_id, state):
+    answers = {}
+    holding = threading.Thread(target=lambda: answers.update(held=hold(tmp_path, run_id)))
+    holding.start()
+    memory, end = ControllerState(tmp_path), time.monotonic() + 30
+    while not memory.held():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    decided = ask(tmp_path, state)
+    holding.join(30)
+    assert (decided["decision"], decided["changed"], decided["wave"]) == (state, True, 1)
+    assert (answers["held"]["decision"], answers["held"]["changed"]) == (state, False)
+    assert answers["held"]["msg"] == f"{state}: by {decided['decided_by']}"
+    for answer in (decided, answers["held"]):
+        assert doors.undocumented(PLUGIN, answer) == set()
+
+
+def test_without_an_answer_the_time_decides(tmp_path, run_id):
+    answer = hold(tmp_path, run_id, seconds=1)
+    assert (answer["decision"], answer.get("failed")) == ("expired", None)
+    assert answer["msg"] == "expired: nobody has said how to go on"
+
+
+def test_a_run_that_is_not_held_cannot_be_promoted(tmp_path, run_id):
+    answer = ask(tmp_path, "promoted", run_id=run_id)
+    assert (answer["failed"], answer["reason"]) == (True, "run_not_held")
+    assert doors.undocumented(PLUGIN, answer) == set()
+
+
+def test_check_mode_decides_nothing(tmp_path, run_id):
+    answer = ask(tmp_path, "promoted", run_id=run_id, check=True)
+    assert (answer["changed"], answer.get("failed")) == (True, None)
