@@ -22,6 +22,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "history": status.history,
     "stage": release.stage,
     "activate": release.activate,
+    "make_ready": release.make_ready,
     "renew": release.renew,
     "confirm": release.confirm,
     "revert": release.revert,
