@@ -31,12 +31,14 @@ class Known:
     transaction: Transaction | None
     releases: list[str]
     runs: dict[str, str]
+    timers: list[str]
 
     @classmethod
     def of(cls, machine: Machine) -> Known:
         site = machine.site
         journal = Journal(site.places.journal).read()
-        return cls(machine.served, site.records, journal, site.store.release_ids(), machine.systemd.runs())
+        systemd = machine.systemd
+        return cls(machine.served, site.records, journal, site.store.release_ids(), systemd.runs(), systemd.timers())
 
 
 def require_served(machine: Machine, possible: Set[str | None]) -> None:
@@ -72,6 +74,10 @@ def require_settled(machine: Machine, before: Known, possible: Set[str | None]) 
             f"{served} is served with {outside!r}, and no record says so"
         )
     assert leftovers(site.host.root) == []
+    assert machine.systemd.timers() == []
+    assert not list((site.host.root / "run").rglob("*.timer"))
+    assert [path.name for path in site.places.markers.glob("*") if path != site.places.checked] == []
+    assert not site.places.share.exists()
     assert not list(machine.outside.parent.glob(".*"))
     assert Journal(site.places.journal).read() is None
     _require_history(machine, before)

@@ -78,12 +78,17 @@ class Systemd:
         if verb in ("restart", "reload-or-restart", "start"):
             (self.memory / unit).write_text(os.readlink(self.link) if self.link.is_symlink() else "nothing")
         if verb == "stop":
-            (self.memory / unit).unlink(missing_ok=True)
+            for each in argv[3:]:
+                (self.memory / each).unlink(missing_ok=True)
         return Finished(0, "")
 
     def runs(self) -> dict[str, str]:
         """What runs: by unit, what the link said when it was started."""
-        return {path.name: path.read_text() for path in sorted(self.memory.iterdir())}
+        return {path.name: path.read_text() for path in sorted(self.memory.glob("*.service"))}
+
+    def timers(self) -> list[str]:
+        """The timers that were started and not stopped."""
+        return sorted(path.name for path in self.memory.glob("*.timer"))
 
 
 @dataclass

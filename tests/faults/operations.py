@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.host import recovery
 from ansible.module_utils.slipway.host.journal import Journal
+from ansible.module_utils.slipway.host.places import Places
 
 from faults import strace
 from faults.machine import Machine
@@ -27,7 +30,12 @@ def stage(machine: Machine) -> Answer:
 
 
 def activate(machine: Machine) -> Answer:
-    return machine.site.activate("v2", run=run_2(machine))
+    return machine.site.activate("v2", run=run_2(machine), share=10)
+
+
+def renew(machine: Machine) -> Answer:
+    """What a gate does: the dead-man gets another deadline."""
+    return machine.site.ask("renew", release_id="v2", run=run_2(machine), confirm_within_seconds=1800)
 
 
 def activate_ill(machine: Machine) -> Answer:
@@ -62,6 +70,30 @@ def recover(machine: Machine) -> Answer:
     return machine.site.recover(run=machine.site.run("run-9", dead_runs=dead))
 
 
+def expire(machine: Machine) -> Answer:
+    """What the dead-man's timer starts, after the deadline."""
+    machine.clock.advance(901)
+    return _by_itself(recovery.at_deadline, machine)
+
+
+def reboot(machine: Machine) -> Answer:
+    machine.lose_memory()
+    return {"changed": True}
+
+
+def boot(machine: Machine) -> Answer:
+    """Recovery at boot, before any unit starts."""
+    return _by_itself(recovery.at_boot, machine)
+
+
+def _by_itself(recovers: Callable[[Places], str], machine: Machine) -> Answer:
+    """What a unit of systemd does on the host: it fails with a message, and is started again."""
+    try:
+        return {"changed": True, "found": recovers(machine.site.places)}
+    except (Refusal, OSError) as error:
+        return {"failed": True, "changed": True, "reason": "not_recovered", "msg": str(error)}
+
+
 def activate_v3(machine: Machine) -> Answer:
     return machine.site.activate("v3", run=machine.site.run("run-3"))
 
@@ -75,6 +107,7 @@ class Operation:
     exchange: Exchange
     possible: Set[str | None]
     is_done: Callable[[Machine], bool]
+    at_boot: bool = False
 
     def prepare(self, machine: Machine) -> None:
         for exchange in self.before:
@@ -86,6 +119,11 @@ class Operation:
 def _awaits(machine: Machine) -> bool:
     transaction = Journal(machine.site.places.journal).read()
     return machine.served == "v2" and transaction is not None and transaction.reached("healthy")
+
+
+def _is_renewed(machine: Machine) -> bool:
+    transaction = Journal(machine.site.places.journal).read()
+    return transaction is not None and transaction.reached("renewed") and len(machine.systemd.timers()) == 1
 
 
 def _is_closed(machine: Machine) -> bool:
@@ -105,6 +143,9 @@ OPERATIONS = [
     Operation("revert", (activate,), revert, {"v1"}, _has("v2", "rolled_back")),
     Operation("roll back", (activate, confirm), roll_back, {"v1", "v2"}, _has("v1", "success")),
     Operation("recover", (activate,), recover, {"v1"}, _has("v2", "interrupted")),
+    Operation("renew", (activate,), renew, {"v1"}, _is_renewed),
+    Operation("expire", (activate,), expire, {"v1"}, _has("v2", "rolled_back")),
+    Operation("recover at boot", (activate, reboot), boot, {"v1"}, _has("v2", "interrupted"), at_boot=True),
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from faults.invariants import Known, require_served, require_settled
 from faults.machine import Machine
-from faults.operations import activate, confirm, recover, revert, roll_back, stage
+from faults.operations import activate, boot, confirm, recover, revert, roll_back, stage
 
 DAY = 86_400
 
@@ -44,15 +44,33 @@ def test_a_run_settles_what_it_switched_whatever_the_clock_says_now(switched, by
     tell(f"{settle.__name__} after it", f"clock {'back' if by < 0 else 'forward'}", 1)
 
 
-def test_a_lease_ends_for_everybody_when_the_clock_passes_its_end(switched, tell):
+@JUMPS
+def test_the_deadman_goes_by_the_clock_that_does_not_jump(switched, by, tell):
+    """Neither does a jump end the time that a run has, nor does it give it more."""
     site = switched.site
     stranger = site.run("run-8", controller_id="controller-8", deployed_by="bob")
-    assert site.recover(run=stranger)["reason"] == "locked"
     before = Known.of(switched)
-    jump(switched, DAY)
+    jump(switched, by)
+    assert site.recover(run=stranger)["reason"] == "locked"
+    assert site.inspect()["transaction"]["seconds_left"] > 800
+    switched.clock.boot += 901
     assert site.recover(run=stranger)["outcome"] == "recovered"
     require_settled(switched, before, {"v1"})
-    tell("a lease", "clock forward", 1)
+    assert site.records[-1]["reason"] == "not_confirmed"
+    tell("the dead-man", f"clock {'back' if by < 0 else 'forward'}", 1)
+
+
+@JUMPS
+def test_after_a_reboot_recovery_asks_no_clock(switched, by, tell):
+    before = Known.of(switched)
+    jump(switched, by)
+    switched.clock.boot = 1.0
+    switched.lose_memory()
+    boot(switched)
+    switched.start_units()
+    require_settled(switched, before, {"v1"})
+    assert switched.site.records[-1]["reason"] == "interrupted_by_reboot"
+    tell("recovery at boot", f"clock {'back' if by < 0 else 'forward'}", 1)
 
 
 def test_a_deployment_is_refused_while_the_clock_is_behind_the_history_and_a_rollback_is_not(switched, tell):

@@ -50,6 +50,8 @@ def strike(operation: Operation, machine: Machine, fault: str, call: Call, befor
     require_served(machine, {"v1", "v2", "v3"})
     answer = recover(machine)
     assert not answer.get("failed"), answer
+    if operation.at_boot:
+        machine.start_units()
     require_settled(machine, before, operation.possible)
 
 
