@@ -240,7 +240,14 @@ def plan_deployment(
     judgement.require_ready()
     sizes = [entry.size for entry in file_list.files]
     work = moments.of_deployment(catalogue, manifest, answers)
-    pace = Pace.of(application, size=sum(sizes), files=len(sizes), hooks_seconds=work.seconds, forks=forks)
+    pace = Pace.of(
+        application,
+        size=sum(sizes),
+        files=len(sizes),
+        hooks_seconds=work.seconds,
+        migrations_seconds=work.migrations_seconds,
+        forks=forks,
+    )
     planned = rollouts.plan(work.settings(settings), pace, answers)
     return {
         "run": controller.begin("deploy"),

@@ -168,7 +168,7 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]], until: str = "")
     is_unwell = any(done.get(stage, {}).get("failed") for stage in FROM_OUTSIDE)
     exchanges = [done[stage] for stage in STAGES if stage in done and stage not in NO_EXCHANGE]
     if exchanges and exchanges[-1].get("unreachable"):
-        by_itself = f"goes back by itself until {until}; " if until else ""
+        by_itself = f"goes back by itself at {until} at the latest; " if until else ""
         lost = f"no answer; {by_itself}the next run that reaches it settles what is open there"
         return Ending(host, "unreachable", "unknown", lost)
     outcomes = [done[stage] for stage in CHANGING if stage in done and "active_release_id" in done[stage]]
