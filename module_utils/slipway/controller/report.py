@@ -10,6 +10,7 @@ from typing import Any
 
 from ..application.rollback_plan import failed_steps
 from ..base.table import table
+from ..host.hooks import RUNBOOK, failed_hooks, failed_migrations
 from ..host.status import remarks
 
 
@@ -128,7 +129,8 @@ class Ending:
     """How one host ended a run.
 
     ``outcome``: confirmed, unchanged (it served that before), reverted, stuck (no way back), unwell (kept, but it does
-    not answer from outside), unverified (gone back, but a step of the rollback plan failed), unconfirmed, untouched,
+    not answer from outside), unverified (gone back, but a step of the rollback plan failed), unfinished (kept, but a hook after that
+    failed, or a migration was not taken back), unconfirmed, untouched,
     unreachable.
     """
 
@@ -143,13 +145,15 @@ class Ending:
 
 
 STATUS = "ansible-playbook playbooks/status.yml"
-RELEASE_AT_FAULT = ("health_failed", "smoke_test_failed", "check_failed")
-KEPT_BUT_NOT_WELL = ("unverified", "unwell")
+RELEASE_AT_FAULT = ("health_failed", "smoke_test_failed", "check_failed", "hook_failed", "migration_failed")
+KEPT_BUT_NOT_WELL = ("unfinished", "unverified", "unwell")
 STAGES = (
-    "inspection", "activation", "smoke", "soak", "soak_smoke", "reversion", "contact", "confirmation", "return",
+    "inspection", "activation", "smoke", "soak", "soak_smoke", "reversion", "contact", "ready", "confirmation",
+    "return", "hook",
 )  # fmt: skip
 FROM_OUTSIDE = ("smoke", "soak_smoke")
-CHANGING = ("activation", "reversion", "confirmation", "return")
+NO_EXCHANGE = (*FROM_OUTSIDE, "hook")
+CHANGING = ("activation", "reversion", "ready", "confirmation", "return")
 
 
 def ending(host: str, results: Mapping[str, Mapping[str, Any]], until: str = "") -> Ending:
@@ -162,9 +166,9 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]], until: str = "")
     done = {stage: results[stage] for stage in STAGES if results.get(stage) and not results[stage].get("skipped")}
     detail = next((told for each in done.values() if (told := _told(each))), "")
     is_unwell = any(done.get(stage, {}).get("failed") for stage in FROM_OUTSIDE)
-    exchanges = [done[stage] for stage in STAGES if stage in done and stage not in FROM_OUTSIDE]
+    exchanges = [done[stage] for stage in STAGES if stage in done and stage not in NO_EXCHANGE]
     if exchanges and exchanges[-1].get("unreachable"):
-        by_itself = f"goes back by itself until {until}; " if until else ""
+        by_itself = f"goes back by itself at {until} at the latest; " if until else ""
         lost = f"no answer; {by_itself}the next run that reaches it settles what is open there"
         return Ending(host, "unreachable", "unknown", lost)
     outcomes = [done[stage] for stage in CHANGING if stage in done and "active_release_id" in done[stage]]
@@ -178,7 +182,16 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]], until: str = "")
         return Ending(host, "unwell", serves, detail)
     if outcome == "confirmed" and (failure := failed_steps(_record_of(done).get("verification", ()))):
         return Ending(host, "unverified", serves, failure)
+    if outcome == "confirmed" and (failure := _unfinished(done)):
+        return Ending(host, "unfinished", serves, failure)
     return Ending(host, "unconfirmed" if outcome == "switched" else outcome, serves, detail)
+
+
+def _unfinished(done: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """What failed after the release was kept, or beside the way back to it: it stands all the same."""
+    record = _record_of(done)
+    found = failed_migrations(record.get("migrations", ())) or failed_hooks(record.get("hooks", ()))
+    return found or done.get("hook", {}).get("msg")
 
 
 def _told(answer: Mapping[str, Any]) -> str:
@@ -302,10 +315,12 @@ def _counted(endings: Sequence[Ending]) -> str:
 
 def _next_command(failed: Sequence[Ending], *, rollback: bool) -> str:
     hosts = ",".join(each.host for each in failed)
+    if any("migration_irreversible" in each.detail for each in failed):
+        return f"see {RUNBOOK}: there is no way back"
     if any(each.outcome == "unreachable" for each in failed):
         lost = ",".join(each.host for each in failed if each.outcome == "unreachable")
         return f"when {lost} answers again, the same command: it settles what is open there first"
-    if any(each.outcome == "unverified" for each in failed):
+    if any(each.outcome in ("unfinished", "unverified") for each in failed):
         return f"{STATUS} -l {hosts} -e release_status_format=full"
     if rollback or any(each.outcome == "stuck" for each in failed):
         return f"{STATUS} -l {hosts}"

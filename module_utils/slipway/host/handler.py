@@ -22,6 +22,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "history": status.history,
     "stage": release.stage,
     "activate": release.activate,
+    "make_ready": release.make_ready,
     "renew": release.renew,
     "confirm": release.confirm,
     "revert": release.revert,
@@ -32,12 +33,6 @@ OPERATIONS: Mapping[str, Operation] = {
     "bootstrap": bootstrap.bootstrap,
     "rotate_policy": trust_update.rotate_policy,
     "write_unit": unit_file.write,
-}
-
-HOST_ERRORS: Mapping[int, str] = {
-    errno.ENOSPC: "disk_full",
-    errno.EDQUOT: "disk_full",
-    errno.EROFS: "file_system_read_only",
 }
 
 
@@ -56,7 +51,11 @@ def handle(request: Mapping[str, Any], host: Host | None = None) -> dict[str, An
         return {"failed": True, "changed": False, "msg": str(refusal), **refusal.as_dict()}
     except OSError as error:
         failure = Refusal(
-            HOST_ERRORS.get(error.errno or 0, "host_error"),
+            "disk_full"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else "file_system_read_only"
+            if error.errno == errno.EROFS
+            else "host_error",
             expected=f"to finish {request['operation']} on this host",
             found=str(error),
             remedy="Mend the host, then run the same command again: it settles what is open first.",
