@@ -516,7 +516,11 @@ def failures(repository: Path = REPOSITORY) -> set[str]:
                     continue
             found |= {value.value for value in values if isinstance(value, ast.Constant) and value.value}
     for path in (repository / "roles").glob("*/tasks/*.yml"):
-        found |= set(re.findall(r"^ +reason: (?:.*default\('|)(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+        found |= set(
+            re.findall(
+                r"^ +(?:__release_)?reason: (?:.*default\('|)(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE
+            )
+        )
     module = yaml.safe_load(constants(repository / "library/slipway_release.py")["DOCUMENTATION"])
     return found | {module["options"]["reason"]["default"]}
 

@@ -91,7 +91,7 @@ def run(operation: Callable[[], dict[str, Any]], *, fault: str | None = None, at
             how = "signal=KILL" if fault == KILL else f"error={fault}"
             words += ["-e", f"inject={at.name}:{how}:when={at.number}"]
         code, said = _traced(operation, ["strace", "-qq", "-y", "-s", "0", "-o", str(log), *words])
-        calls = _parsed(log.read_text(errors="replace"))
+        calls = parsed(log.read_text(errors="replace"))
     fired = None
     if at:
         hit = [call for call in calls if call.number == at.number]
@@ -140,7 +140,8 @@ def _write(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _parsed(log: str) -> list[Call]:
+def parsed(log: str) -> list[Call]:
+    """The calls in what strace noted of one thread."""
     numbers: Counter[str] = Counter()
     calls = []
     for line in log.splitlines():

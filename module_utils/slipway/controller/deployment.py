@@ -95,6 +95,17 @@ class Controller:
             "lease_seconds": self.lease_seconds,
         }
 
+    def as_settler(self) -> dict[str, Any]:
+        """What goes to hosts where no run is begun: only what earlier ones left open is settled, under their own names."""
+        memory = ControllerState(self.state)
+        return {
+            "run_id": "",
+            "controller_id": memory.controller_id(),
+            "deployed_by": self.deployed_by,
+            "dead_runs": memory.dead_runs(self.application),
+            "lease_seconds": self.lease_seconds,
+        }
+
 
 @dataclass(frozen=True)
 class Reached:
@@ -209,6 +220,7 @@ def plan_deployment(
     migrating (the host that runs migrations, "" for none), checks_before_confirm, commands}. The hosts verify again, by their own policies.
     """
     settings, application = Settings.parse(rollout), Application.parse(controller.application, description)
+    selection.require_unlocked(answers)
     selection.require_trusted_histories(answers)
     silent = silent_hosts(answers)
     others = ",".join(sorted(set(answers) - set(silent)))
@@ -228,7 +240,14 @@ def plan_deployment(
     judgement.require_ready()
     sizes = [entry.size for entry in file_list.files]
     work = moments.of_deployment(catalogue, manifest, answers)
-    pace = Pace.of(application, size=sum(sizes), files=len(sizes), hooks_seconds=work.seconds, forks=forks)
+    pace = Pace.of(
+        application,
+        size=sum(sizes),
+        files=len(sizes),
+        hooks_seconds=work.seconds,
+        migrations_seconds=work.migrations_seconds,
+        forks=forks,
+    )
     planned = rollouts.plan(work.settings(settings), pace, answers)
     return {
         "run": controller.begin("deploy"),
@@ -293,6 +312,19 @@ def judge_readiness(
     rows += [
         (host, Result("history", application, preflight.FAIL, str(verdict), f"{VERIFY} -l {host}"))
         for host, verdict in untrusted(answers).items()
+    ]
+    rows += [
+        (
+            host,
+            Result(
+                "lock",
+                application,
+                preflight.FAIL,
+                f"locked {why}",
+                f"{selection.LOCK} -l {host} -e lock_state=released",
+            ),
+        )
+        for host, why in selection.locks(there).items()
     ]
     needs: dict[str, Needs] = {}
     for environment in sorted({str(answer["host"]["environment"]) for answer in there.values()}):
@@ -464,6 +496,7 @@ def plan_rollback(
             [
                 rollback.message,
                 *_told_histories(reachable),
+                *_told_locks(reachable),
                 *way_back.lines,
                 *moments.told_files(files if rollback.targets else {}),
             ]
@@ -480,6 +513,11 @@ def _told_histories(answers: Answers) -> list[str]:
         f"{host}: its history is {verdict}. It goes back all the same; then {VERIFY} -l {host}"
         for host, verdict in untrusted(answers).items()
     ]
+
+
+def _told_locks(answers: Answers) -> list[str]:
+    """A lock is against deployments; whoever goes back all the same should know of it."""
+    return [f"{host} is locked {why}. It goes back all the same." for host, why in selection.locks(answers).items()]
 
 
 def missing_objects(

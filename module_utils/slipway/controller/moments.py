@@ -71,11 +71,13 @@ def told_files(files: Mapping[str, Sequence[str]]) -> list[str]:
 class Deployment:
     """What a deployment runs beside the switch: ``migrating`` is the host that runs the migrations, "" for none.
 
-    ``seconds`` is what the hooks of a host may take after its wave has begun; ``lines`` say it all to people.
+    ``seconds`` is what the hooks of a host may take after its wave has begun, ``migrations_seconds`` what all pending ones may;
+    ``lines`` say it all to people.
     """
 
     migrating: str
     seconds: int
+    migrations_seconds: int
     checks_before_confirm: bool
     lines: tuple[str, ...]
 
@@ -104,6 +106,7 @@ def of_deployment(catalogue: Catalogue, manifest: ReleaseManifest, answers: Answ
     return Deployment(
         migrating=first if needed else "",
         seconds=hooks.seconds("before_switch", "after_switch", "before_confirm"),
+        migrations_seconds=sum(migration.timeout_seconds for migration in needed.values()),
         checks_before_confirm=bool(hooks.at("before_confirm")),
         lines=tuple(lines),
     )

@@ -11,6 +11,7 @@ from typing import Any
 from ..application.rollback_plan import failed_steps
 from ..base.table import table
 from ..host.hooks import RUNBOOK, failed_hooks, failed_migrations
+from ..host.status import remarks
 
 
 def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
@@ -35,6 +36,11 @@ def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
     return table(
         ("host", "release", "since", "by", "health", "trust", "history", "previous", "bad", "policy", "checked"), rows
     )
+
+
+def open_lines(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each release that is not confirmed yet, and for each lock that a person took."""
+    return [f"{host}: {line}" for host, answer in sorted(answers.items()) for line in remarks(answer)]
 
 
 def distrusted_lines(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -77,6 +83,45 @@ def rotation_report(answers: Mapping[str, Mapping[str, Any]], *, is_check: bool 
             changes.setdefault(tuple(answer["differences"]), []).append(name)
     told += ["\n".join([f"{', '.join(hosts)}:", *(f"  {line}" for line in lines)]) for lines, hosts in changes.items()]
     return "\n\n".join(told)
+
+
+def not_settled(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The hosts that did not answer a recovery, or refused it; ``answers`` are those of `release.recover`."""
+    return sorted(host for host, answer in answers.items() if "active_release_id" not in answer)
+
+
+def recovery_report(answers: Mapping[str, Mapping[str, Any]], *, is_check: bool = False) -> str:
+    """One line a host: what it serves now, and what was found open there."""
+    rows = []
+    for name, answer in sorted(answers.items()):
+        if "active_release_id" not in answer:
+            rows.append((name, "unknown", answer.get("reason", "unreachable"), str(answer.get("msg") or "-")))
+            continue
+        record = answer.get("record")
+        found = f"{record['status']}: {record['release_id']}, {record['message']}" if record else "nothing was open"
+        if is_check and answer["changed"]:
+            found = "something is open and would be settled"
+        rows.append((name, answer["active_release_id"] or "nothing", answer["outcome"], found))
+    return table(("host", "serves", "outcome", "found"), rows)
+
+
+def without_answer(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The hosts that did not answer what they were asked, or refused it."""
+    return sorted(host for host, answer in answers.items() if "outcome" not in answer)
+
+
+def lock_report(answers: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line a host: whether a person has locked it, who and why; ``answers`` are those of `lock.lock`."""
+    rows = []
+    for name, answer in sorted(answers.items()):
+        if "outcome" not in answer:
+            rows.append((name, answer.get("reason", "unreachable"), "-", "-", "-", str(answer.get("msg") or "-")))
+            continue
+        held = answer["lock"] or {"holder": "-", "since": "-", "until": "-", "message": "-"}
+        rows.append(
+            (name, answer["outcome"], held["holder"], held["since"], held["until"] or "released", held["message"])
+        )
+    return table(("host", "lock", "by", "since", "until", "message"), rows)
 
 
 @dataclass(frozen=True)
@@ -123,7 +168,7 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]], until: str = "")
     is_unwell = any(done.get(stage, {}).get("failed") for stage in FROM_OUTSIDE)
     exchanges = [done[stage] for stage in STAGES if stage in done and stage not in NO_EXCHANGE]
     if exchanges and exchanges[-1].get("unreachable"):
-        by_itself = f"goes back by itself until {until}; " if until else ""
+        by_itself = f"goes back by itself at {until} at the latest; " if until else ""
         lost = f"no answer; {by_itself}the next run that reaches it settles what is open there"
         return Ending(host, "unreachable", "unknown", lost)
     outcomes = [done[stage] for stage in CHANGING if stage in done and "active_release_id" in done[stage]]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..base.errors import Refusal
-from . import bootstrap, integrity, release, status, trust_update, unit_file
+from . import bootstrap, integrity, lock, release, status, trust_update, unit_file
 from .places import Host
 
 Operation = Callable[..., dict[str, Any]]
@@ -27,17 +27,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "confirm": release.confirm,
     "revert": release.revert,
     "recover": release.recover,
+    "lock": lock.lock,
     "verify": integrity.verify,
     "proof": integrity.prove,
     "bootstrap": bootstrap.bootstrap,
     "rotate_policy": trust_update.rotate_policy,
     "write_unit": unit_file.write,
-}
-
-HOST_ERRORS: Mapping[int, str] = {
-    errno.ENOSPC: "disk_full",
-    errno.EDQUOT: "disk_full",
-    errno.EROFS: "file_system_read_only",
 }
 
 
@@ -56,7 +51,11 @@ def handle(request: Mapping[str, Any], host: Host | None = None) -> dict[str, An
         return {"failed": True, "changed": False, "msg": str(refusal), **refusal.as_dict()}
     except OSError as error:
         failure = Refusal(
-            HOST_ERRORS.get(error.errno or 0, "host_error"),
+            "disk_full"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else "file_system_read_only"
+            if error.errno == errno.EROFS
+            else "host_error",
             expected=f"to finish {request['operation']} on this host",
             found=str(error),
             remedy="Mend the host, then run the same command again: it settles what is open first.",

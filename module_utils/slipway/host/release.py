@@ -33,6 +33,7 @@ from .hooks import Failure
 from .journal import Transaction
 from .judgement import Passed, require_passed
 from .lease import Lease, Run, exclusive, locked
+from .lock import require_unlocked
 from .log import witnessed_size
 from .pack import Pack
 from .places import Host, Identity, Places, require_environment
@@ -178,6 +179,7 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
     """
     exchange = Exchange.begin(request, host, check=check)
     with exchange.locked():
+        require_unlocked(exchange.places, exchange.identity.name)
         recovered = exchange.recover() if exchange.is_own_to_recover() else False
         exchange.require_sane_clock()
         exchange.transactions.strategy(exchange.application).require_loaded()
@@ -436,6 +438,8 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
     """
     exchange = Exchange.begin(request, host, check=check)
     with exchange.taken():
+        if not request.get("rollback"):
+            require_unlocked(exchange.places, exchange.identity.name)
         recovered = exchange.recover()
         if not request.get("rollback"):
             exchange.require_sane_clock()
