@@ -48,6 +48,7 @@ def deployments(site):
     yield site.stage("v2")
     yield site.activate("v2")
     yield site.ask("renew", release_id="v2", confirm_within_seconds=60)
+    yield site.ask("make_ready", release_id="v2")
     yield site.revert("v2", check=True)
     yield site.revert("v2")
     yield site.revert("v2")

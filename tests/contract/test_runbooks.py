@@ -12,6 +12,7 @@ from test_documents import GENERATE
 
 ALL = [
     "deploy.md",
+    "irreversible-migration.md",
     "lost-controller.md",
     "lost-host.md",
     "lost-key.md",

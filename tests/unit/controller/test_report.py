@@ -94,7 +94,30 @@ def test_of_several_answers_the_newest_that_speaks_of_the_history_counts():
     assert newest_answers(results) == {"prod-1": second, "prod-2": first}
 
 
+READY = {"outcome": "ready", "active_release_id": "v2"}
+HOOK = {"failed": True, "reason": "hook_failed", "msg": "hook_failed: after_confirm: Tell: no such host"}
+OF_HOOK = {"moment": "after_confirm", "argv": ["bin/tell", "all"], "passed": False, "exit_code": 3}
+LEFT = {"name": "m2", "direction": "back", "passed": False, "exit_code": None}
 ENDINGS = {
+    "had hooks before its confirmation": (
+        {"activation": SWITCHED, "ready": READY, "confirmation": CONFIRMED}, ("confirmed", "v2")
+    ),
+    "was lost before its confirmation": ({"activation": SWITCHED, "ready": LOST}, ("unreachable", "unknown")),
+    "failed before its confirmation": (
+        {"activation": SWITCHED, "reversion": UNCHANGED, "ready": {**REVERTED, "failed": True}}, ("reverted", "v1")
+    ),
+    "failed a task before its switch": (
+        {"inspection": INSPECTED, "reversion": UNCHANGED, "hook": HOOK}, ("untouched", "v1")
+    ),
+    "failed a task after it was kept": (
+        {"activation": SWITCHED, "confirmation": CONFIRMED, "hook": HOOK}, ("unfinished", "v2")
+    ),
+    "failed a hook after it was kept": (
+        {"activation": SWITCHED, "confirmation": {**CONFIRMED, "record": {"hooks": [OF_HOOK]}}}, ("unfinished", "v2")
+    ),
+    "went back without a migration": (
+        {"activation": {**CONFIRMED, "record": {"migrations": [LEFT], "hooks": [OF_HOOK]}}}, ("unfinished", "v2")
+    ),
     "kept": ({"inspection": INSPECTED, "activation": SWITCHED, "contact": {}, "confirmation": CONFIRMED}, ("confirmed", "v2")),
     "had it": ({"inspection": INSPECTED, "activation": UNCHANGED, "confirmation": SKIPPED}, ("unchanged", "v1")),
     "had it twice": ({"inspection": INSPECTED, "activation": UNCHANGED, "return": UNCHANGED}, ("unchanged", "v1")),
@@ -247,3 +270,23 @@ def test_what_is_not_confirmed_yet_is_said_below_the_table():
     assert open_lines({"prod-2": {}, "prod-1": {"active": "v2", "transaction": transaction, "lock": None}}) == [
         "prod-1: v2 is unconfirmed, deploy r by anna: goes back to nothing by itself in 9 s"
     ]
+
+
+def test_what_failed_after_the_release_was_kept_is_said_with_what_to_look_at():
+    kept = {"activation": SWITCHED, "confirmation": {**CONFIRMED, "record": {"hooks": [OF_HOOK]}}}
+    found = ending("prod-1", kept)
+    assert found.detail == "hook_failed: after_confirm bin/tell all: exit code 3"
+    text = run_report("deploy", [found], rollback=False)
+    assert "done, but not well (1 unfinished)" in text
+    assert text.endswith("next: ansible-playbook playbooks/status.yml -l prod-1 -e release_status_format=full")
+
+
+def test_who_is_behind_an_irreversible_migration_is_led_to_the_runbook():
+    stuck = {
+        "outcome": "stuck",
+        "active_release_id": "v2",
+        "failed": True,
+        "msg": "migration_irreversible: v2 on prod-1: ill",
+    }
+    text = run_report("deploy", [ending("prod-1", {"activation": stuck})], rollback=False)
+    assert text.endswith("next: see docs/runbooks/irreversible-migration.md: there is no way back")
