@@ -10,7 +10,7 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._action import ControllerAction, controller_of
-from ansible.module_utils.slipway.controller import deployment
+from ansible.module_utils.slipway.controller import deployment, moments
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 
 
@@ -30,4 +30,5 @@ class ActionModule(ControllerAction):
             description=arguments["description"],
             rollout={**arguments, "failures_max": arguments["wave_failures_max"]},
             forks=arguments["forks"],
+            files=moments.task_files(arguments["hooks"], Path(arguments["root"])),
         )

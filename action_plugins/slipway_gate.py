@@ -24,11 +24,12 @@ class ActionModule(ControllerAction):
 
     def answer(self, arguments, task_vars):
         memory, now = ControllerState(Path(arguments["state_directory"])), int(time.time())
-        if arguments["state"] == "held":
+        if not arguments["decision"]:
             return self._described(self._hold(memory, arguments, deployer(task_vars), now))
+        decision = {"promote": "promoted", "abort": "aborted"}[arguments["decision"]]
         if self._task.check_mode:
-            return {"changed": True, "decision": arguments["state"], "run_id": arguments["run_id"]}
-        decided = gate.decide(memory, arguments["run_id"], arguments["state"], decided_by=deployer(task_vars), now=now)
+            return {"changed": True, "decision": decision, "run_id": arguments["run_id"]}
+        decided = gate.decide(memory, arguments["run_id"], decision, decided_by=deployer(task_vars), now=now)
         return {**self._described(decided), "changed": True}
 
     def _hold(self, memory, arguments, typed_by, now):

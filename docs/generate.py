@@ -37,7 +37,10 @@ FAILURES = {
     "check_failed": "The application's check command failed on the staged release. Nothing was switched.",
     "evidence_incomplete": "`playbooks/evidence.yml` wrote an archive in which something lacks that a proof needs; it names what.",
     "health_failed": "The release did not get healthy after the switch. The host went back, and the release is bad there.",
+    "hook_failed": "A hook of the release, or a task of `release_hooks`, failed; the message says which. Before the switch nothing was changed, before the confirmation the host went back, after it the release is kept.",
     "interrupted": "A run died or lost its host before it confirmed; the next one, or `slipway recover`, went back.",
+    "migration_failed": "A migration failed before the switch. Nothing was switched; the reversible ones before it were taken back, and what stays is named.",
+    "migration_left": "The rollback was done and is kept, but a migration could not be taken back; docs/runbooks/irreversible-migration.md says what to do.",
     "not_as_asked": "At least one host did not end as asked; the report names it.",
     "not_intact": "`playbooks/verify.yml` found something that is not as it was signed or witnessed, or a host did not answer; each finding says what to do.",
     "not_ready": "At least one check of `playbooks/check.yml` is a FAIL; the table says which and what to do.",
@@ -513,7 +516,11 @@ def failures(repository: Path = REPOSITORY) -> set[str]:
                     continue
             found |= {value.value for value in values if isinstance(value, ast.Constant) and value.value}
     for path in (repository / "roles").glob("*/tasks/*.yml"):
-        found |= set(re.findall(r"^ +reason: (?:.*default\('|)(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+        found |= set(
+            re.findall(
+                r"^ +(?:__release_)?reason: (?:.*default\('|)(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE
+            )
+        )
     module = yaml.safe_load(constants(repository / "library/slipway_release.py")["DOCUMENTATION"])
     return found | {module["options"]["reason"]["default"]}
 

@@ -54,10 +54,14 @@ class FilterModule:
         return {
             "slipway_by_host": by_host,
             "slipway_is_stopped": is_stopped,
+            "slipway_lock_report": report.lock_report,
+            "slipway_not_settled": report.not_settled,
+            "slipway_recovery_report": report.recovery_report,
             "slipway_not_rotated": report.not_rotated,
             "slipway_rotation_report": report.rotation_report,
             "slipway_newest_runs": newest_runs,
             "slipway_runs_table": runs_table,
             "slipway_status_table": story.what_is_served,
             "slipway_story": whole_story,
+            "slipway_without_answer": report.without_answer,
         }

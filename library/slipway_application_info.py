@@ -131,11 +131,17 @@ reach:
   type: list
   elements: str
 transaction:
-  description: The open transaction, null when there is none.
+  description: >-
+    The open transaction, as {id, operation, started, run_id, deployed_by, release_id, previous_release_id, step, seconds_left}; null when
+    there is none. In seconds_left seconds the host goes back by itself unless the release is confirmed.
   returned: success
   type: dict
 lease:
   description: Who holds the application between the exchanges of a run, null for nobody.
+  returned: success
+  type: dict
+lock:
+  description: The lock that a person took, as {id, holder, message, since, until}; null for none.
   returned: success
   type: dict
 runs:

@@ -98,6 +98,14 @@ options:
     description: How many hosts are worked on at once.
     type: int
     default: 20
+  hooks:
+    description: The operator's task files by moment, absolute or below O(root); see docs/howto/hooks-and-migrations.md. Each has to be there.
+    type: dict
+    default: {}
+  root:
+    description: Where relative paths of O(hooks) begin.
+    type: path
+    default: "."
 """
 
 EXAMPLES = r"""
@@ -132,6 +140,23 @@ message:
   description: What will be done, in a sentence.
   returned: success
   type: str
+hooks:
+  description: The operator's task files by moment, as absolute paths.
+  returned: success
+  type: dict
+migrating:
+  description: The host that runs the migrations that are pending, empty where none is. Then it is a wave of its own.
+  returned: success
+  type: str
+checks_before_confirm:
+  description: Whether the release has hooks that stand before its confirmation.
+  returned: success
+  type: bool
+commands:
+  description: What is run beside the switch, a line each.
+  returned: success
+  type: list
+  elements: str
 candidate:
   description: Whether the release is a candidate, which hosts take in check mode only.
   returned: success

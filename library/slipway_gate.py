@@ -8,9 +8,9 @@ DOCUMENTATION = r"""
 module: slipway_gate
 short_description: Hold a run until somebody says how to go on
 description:
-  - C(held) waits until the run is promoted or aborted, by somebody at its terminal or by another process of the same controller, or until
-    the time is over.
-  - C(promoted) and C(aborted) say so to a run that is held; to any other they are refused.
+  - Without O(decision) the run is held until it is promoted or aborted, by somebody at its terminal or by another process of the same
+    controller, or until the time is over.
+  - With O(decision) this says so to a run that is held; for any other it is refused.
   - Runs on the controller and opens no connection. Use it with C(run_once).
 version_added: 0.1.0
 author: The Slipway founders
@@ -19,29 +19,28 @@ attributes:
     support: full
     description: Decides nothing. A run in check mode is never held.
 options:
-  state:
-    description: What is to be.
+  decision:
+    description: How the run that is held goes on, C(promote) to the next wave, or C(abort) and back everywhere. Without it, hold the run.
     type: str
-    required: true
-    choices: [held, promoted, aborted]
+    choices: [promote, abort]
   state_directory:
     description: Where the controller keeps its state.
     type: path
     required: true
   run_id:
-    description: The run; empty for the only one that is held (C(promoted), C(aborted)).
+    description: The run; empty for the only one that is held.
     type: str
     default: ""
   wave:
-    description: The wave after which it is held (C(held)).
+    description: The wave after which it is held.
     type: int
     default: 0
   why:
-    description: Why, for people (C(held)).
+    description: Why, for people.
     type: str
     default: ""
   seconds:
-    description: How long (C(held)).
+    description: How long.
     type: int
     default: 3600
 """
@@ -49,7 +48,7 @@ options:
 EXAMPLES = r"""
 - name: Let the run go on
   slipway_gate:
-    state: promoted
+    decision: promote
     state_directory: .slipway
     run_id: run_20261121T040641Z_3f09ab
 """

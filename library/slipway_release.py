@@ -10,7 +10,8 @@ short_description: Bring a release to a host, switch to it, keep it or take it b
 description:
   - Each state is one exchange with the host. A deployment is C(staged), C(active), C(confirmed); whatever goes wrong
     between C(active) and C(confirmed) ends with C(reverted), or is taken back by the next run (C(recovered)), or by the host itself
-    when O(confirm_within_seconds) are over. C(renewed) gives it more time.
+    when O(confirm_within_seconds) are over. C(renewed) gives it more time. C(ready) runs the release's hooks that stand before the
+    confirmation; C(confirmed) does so too where that was not done.
   - Signatures, scope, file list and every byte are verified on the host, by the host's own trust policy, before a release
     is staged and before it becomes active, also in a rollback.
   - The action plugin of the same name runs on the controller. For C(staged) it packs the objects that the host lacks.
@@ -28,7 +29,7 @@ options:
     description: The exchange.
     type: str
     required: true
-    choices: [staged, active, renewed, confirmed, reverted, recovered]
+    choices: [staged, active, renewed, ready, confirmed, reverted, recovered]
   application:
     description: Name of the application, a key of C(slipway_applications).
     type: str
@@ -107,6 +108,18 @@ options:
       - The percentage of its work that the application takes on as a canary, from 1 to 100; it can read it in C(/srv/<application>/share) until
         its release is confirmed or taken back. Without it, all of it (C(active)), or what it was (C(renewed)).
     type: int
+  migrate:
+    description: This host runs the migrations of the release, or, in a rollback, takes back those that it ran (C(active)).
+    type: bool
+    default: false
+  migrated:
+    description: Another host of this run has run the migrations of the release (C(active)).
+    type: bool
+    default: false
+  irreversible_accepted:
+    description: Switch to a release that does not know an irreversible migration of what is active, which is refused otherwise (C(active)).
+    type: bool
+    default: false
   smoke_test_passed:
     description: What the smoke test from outside found, for the record; omit it where there is none (C(confirmed)).
     type: bool
@@ -160,7 +173,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 outcome:
-  description: switched, unchanged, renewed, confirmed, reverted, stuck or recovered.
+  description: switched, unchanged, renewed, ready, confirmed, reverted, stuck or recovered.
   returned: all states but staged
   type: str
   sample: switched
@@ -184,6 +197,11 @@ seconds_left:
   description: In how many seconds the host goes back by itself unless the release is confirmed.
   returned: renewed
   type: int
+commands:
+  description: What the switch runs beside the unit, a line each; pending migrations also where another host runs them.
+  returned: staged, active
+  type: list
+  elements: str
 healthy:
   description: Whether what is active after going back is well.
   returned: when the host went back
@@ -245,7 +263,7 @@ witness:
   type: dict
 reason:
   description: Stable code of a failure or refusal, e.g. health_failed, release_altered, environment_mismatch, locked.
-  returned: failure
+  returned: failure, or when the host went back
   type: str
 expected:
   description: What should have been there.
@@ -268,6 +286,7 @@ OPERATIONS = {
     "staged": "stage",
     "active": "activate",
     "renewed": "renew",
+    "ready": "make_ready",
     "confirmed": "confirm",
     "reverted": "revert",
     "recovered": "recover",
@@ -294,6 +313,9 @@ ARGUMENT_SPEC = {
     "takes_back": {"type": "str"},
     "retry": {"type": "bool", "default": False},
     "share": {"type": "int"},
+    "migrate": {"type": "bool", "default": False},
+    "migrated": {"type": "bool", "default": False},
+    "irreversible_accepted": {"type": "bool", "default": False},
     "smoke_test_passed": {"type": "bool"},
     "keep_count": {"type": "int", "default": 5},
     "reason": {"type": "str", "default": "taken_back"},
@@ -303,6 +325,7 @@ ARGUMENT_SPEC = {
 REQUIRED_IF = [("state", state, ("release_id",)) for state in OPERATIONS if state != "recovered"]
 REQUEST_KEYS = (
     "environment", "run", "release_id", "pack", "rollback", "keep", "confirm_within_seconds", "forced", "takes_back", "retry", "share",
+    "migrate", "migrated", "irreversible_accepted",
     "smoke_test_passed", "keep_count", "reason", "message", "approvals", "authorizations", "witnessed",
 )  # fmt: skip
 

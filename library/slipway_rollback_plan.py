@@ -51,6 +51,18 @@ options:
     description: Whether the operator said which hosts (C(-l)).
     type: bool
     default: false
+  hooks:
+    description: The operator's task files by moment, absolute or below O(root); see docs/howto/hooks-and-migrations.md. Each has to be there.
+    type: dict
+    default: {}
+  root:
+    description: Where relative paths of O(hooks) begin.
+    type: path
+    default: "."
+  irreversible_accepted:
+    description: Go back over irreversible migrations, which is refused otherwise.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -84,6 +96,14 @@ recover:
   returned: success
   type: list
   elements: str
+hooks:
+  description: The operator's task files by moment, as absolute paths.
+  returned: success
+  type: dict
+migrate:
+  description: Whether hosts take back the migrations that they ran. Not where a host that is not in this run may still need them.
+  returned: success
+  type: bool
 message:
   description: What will be done, in a sentence.
   returned: success

@@ -12,7 +12,16 @@ from typing import Any
 
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.clock import timestamp
-from ansible.module_utils.slipway.trust import approval, authorization, dsse, hooks, manifest, policy, promotion, tree
+from ansible.module_utils.slipway.trust import (
+    approval,
+    authorization,
+    dsse,
+    lifecycle,
+    manifest,
+    policy,
+    promotion,
+    tree,
+)
 from ansible.module_utils.slipway.trust.keys import PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -120,15 +129,15 @@ PROMOTION = promotion.Promotion(
 )
 
 
-HOOKS = hooks.Hooks(
+HOOKS = lifecycle.Hooks(
     {
         "before_switch": (promotion.Step(("bin/hello", "--warm"), 30),),
         "before_rollback": (promotion.Step(("bin/hello", "--drain"), 60),),
     }
 )
 MIGRATIONS = (
-    hooks.Migration("0001_add_users", ("bin/migrate", "up"), 600, ("bin/migrate", "down")),
-    hooks.Migration("drop_names", ("bin/migrate", "drop"), 60),
+    lifecycle.Migration("0001_add_users", ("bin/migrate", "up"), 600, ("bin/migrate", "down")),
+    lifecycle.Migration("drop_names", ("bin/migrate", "drop"), 60),
 )
 
 

@@ -19,7 +19,7 @@ from .host import recovery
 from .host.handler import handle
 from .host.integrity import SOUND
 from .host.places import Host, Places
-from .host.status import described_application
+from .host.status import described_application, remarks
 
 
 def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> int:
@@ -78,6 +78,9 @@ def _status(host: Host, names: Sequence[str], options: argparse.Namespace) -> in
                 rows,
             )
         )
+        for answer in answers:
+            for line in remarks(answer):
+                print(f"{answer['application']}: {line}")
     return int(
         broken
         or any(

@@ -234,8 +234,8 @@ def planned(name, site, tmp_path):
         return [ask(application="shop", description=description) for description in (asked, {})]
     if name == "slipway_gate":
         memory = controller(site).begin("deploy")
-        held = ask(state="held", state_directory=state, run_id=memory["run_id"], seconds=0)
-        return [held, ask(state="promoted", state_directory=state)]
+        held = ask(state_directory=state, run_id=memory["run_id"], seconds=0)
+        return [held, ask(decision="promote", state_directory=state)]
     if name == "slipway_rollout_verdict":
         planned = rollout.plan(rollout.Settings.parse({"waves": ["1"]}), rollout.Pace(1, 1, 1), {"prod-1": {}})
         return [ask(rollout=planned.as_dict(), results={})]

@@ -126,9 +126,35 @@ RUNS = {
             "inspection": ALL,
             "activation": {**SWITCHED, "prod-2": LOST, "prod-3": answered("switched", NEW)},
             "return": {"prod-1": answered("reverted", OLD), "prod-2": LOST, "prod-3": answered("reverted", OLD)},
+            "verdict": {name: {"until": {"prod-2": "2026-11-21T04:16:55Z"}} for name in ALL},
         },
         [],
-        {},
+        {"rollout": "wave 2: prod-2 unreachable; 0 tolerated"},
+    ),
+    "deploy_that_tolerates_a_failure": (
+        DEPLOY,
+        {
+            "inspection": ALL,
+            "activation": {**SWITCHED, "prod-2": failed(f"{UNHEALTHY}{OLD} is active.", **answered("reverted", OLD))},
+            "confirmation": {name: answered("confirmed", NEW) for name in ("prod-1", "prod-3")},
+        },
+        [],
+        {"rollout": "tolerated: prod-2 failed"},
+    ),
+    "deploy_that_falls_ill_while_it_soaks": (
+        DEPLOY,
+        {
+            "inspection": ALL,
+            "activation": {"prod-1": SWITCHED["prod-1"]},
+            "soak": {
+                "prod-1": failed(
+                    "", health={"outcome": "failure", "detail": "http://127.0.0.1:8080/health answered 503"}
+                )
+            },
+            "reversion": {"prod-1": answered("reverted", OLD)},
+        },
+        [],
+        {"rollout": "wave 1: prod-1 failed; 0 tolerated"},
     ),
     "deploy_with_a_failed_smoke_test": (
         DEPLOY,

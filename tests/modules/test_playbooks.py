@@ -274,3 +274,41 @@ def test_the_pages_are_written_anew_when_a_name_is_erased(play, tmp_path):
     assert play("pages", "-e", '{"trust_holders": {}}')[:2] == (0, 1)
     assert "build-server@slipway.example" not in page.read_text()
     assert "builder: build-server" in page.read_text()
+
+
+HELD = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - slipway_gate:
+        state_directory: {state}
+        run_id: run_at_a_terminal
+        wave: 1
+        why: "wave 1: release_pause_after"
+        seconds: 60
+      register: gate
+    - debug: {{msg: "the gate says {{{{ gate.msg }}}}"}}
+"""
+
+
+@pytest.mark.parametrize(("typed_line", "decision"), [("yes", "promoted"), ("abort", "aborted")])
+def test_a_run_that_is_held_is_answered_at_its_own_terminal(tmp_path, typed_line, decision):
+    """ansible-playbook's worker has no terminal: it reads that of its parent."""
+    (tmp_path / "held.yml").write_text(HELD.format(state=tmp_path / "state"))
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_LOCAL_TEMP": str(tmp_path)}
+    master, slave = pty.openpty()
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    words = ["setsid", "--ctty", program, "-i", "localhost,", "-c", "local", str(tmp_path / "held.yml")]
+    process = subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdin=slave, stdout=slave, stderr=slave)
+    said, typed_at, end = "", False, time.monotonic() + 60
+    while process.poll() is None or select.select([master], [], [], 0)[0]:
+        assert time.monotonic() < end, said
+        if select.select([master], [], [], 0.05)[0]:
+            said += os.read(master, 65536).decode(errors="replace")
+        if "Without an answer" in said and not typed_at:
+            typed_at = bool(os.write(master, f"{typed_line}\n".encode()))
+    os.close(master)
+    os.close(slave)
+    assert process.returncode == 0, said
+    assert "Type 'yes' to go on" in said
+    assert f"the gate says {decision}: by " in said

@@ -22,16 +22,16 @@ def run_id(tmp_path):
     )
 
 
-def ask(tmp_path, state, **options):
-    return plugins.run(PLUGIN, **{"state": state, "state_directory": str(tmp_path), **options})
+def ask(tmp_path, **options):
+    return plugins.run(PLUGIN, **{"state_directory": str(tmp_path), **options})
 
 
 def hold(tmp_path, run_id, seconds=60):
-    return ask(tmp_path, "held", run_id=run_id, wave=1, why="wave 1: release_pause_after", seconds=seconds)
+    return ask(tmp_path, run_id=run_id, wave=1, why="wave 1: release_pause_after", seconds=seconds)
 
 
-@pytest.mark.parametrize("state", ["promoted", "aborted"])
-def test_a_run_that_is_held_hears_what_another_process_decides(tmp_path, run_id, state):
+@pytest.mark.parametrize(("decision", "state"), [("promote", "promoted"), ("abort", "aborted")])
+def test_a_run_that_is_held_hears_what_another_process_decides(tmp_path, run_id, decision, state):
     answers = {}
     holding = threading.Thread(target=lambda: answers.update(held=hold(tmp_path, run_id)))
     holding.start()
@@ -39,7 +39,7 @@ def test_a_run_that_is_held_hears_what_another_process_decides(tmp_path, run_id,
     while not memory.held():
         assert time.monotonic() < end
         time.sleep(0.01)
-    decided = ask(tmp_path, state)
+    decided = ask(tmp_path, decision=decision)
     holding.join(30)
     assert (decided["decision"], decided["changed"], decided["wave"]) == (state, True, 1)
     assert (answers["held"]["decision"], answers["held"]["changed"]) == (state, False)
@@ -55,11 +55,11 @@ def test_without_an_answer_the_time_decides(tmp_path, run_id):
 
 
 def test_a_run_that_is_not_held_cannot_be_promoted(tmp_path, run_id):
-    answer = ask(tmp_path, "promoted", run_id=run_id)
+    answer = ask(tmp_path, decision="promote", run_id=run_id)
     assert (answer["failed"], answer["reason"]) == (True, "run_not_held")
     assert doors.undocumented(PLUGIN, answer) == set()
 
 
 def test_check_mode_decides_nothing(tmp_path, run_id):
-    answer = ask(tmp_path, "promoted", run_id=run_id, check=True)
+    answer = ask(tmp_path, decision="promote", run_id=run_id, check=True)
     assert (answer["changed"], answer.get("failed")) == (True, None)

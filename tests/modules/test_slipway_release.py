@@ -151,7 +151,7 @@ def test_a_refusal_fails_with_its_four_parts(site, module):
     [
         (
             {"state": "deployed"},
-            "value of state must be one of: staged, active, renewed, confirmed, reverted, recovered",
+            "value of state must be one of: staged, active, renewed, ready, confirmed, reverted, recovered",
         ),
         ({"release_id": None}, "state is active but all of the following are missing: release_id"),
         ({"retry": "perhaps"}, "argument 'retry' is of type str and we were unable to convert to bool"),

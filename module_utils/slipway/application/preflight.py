@@ -155,7 +155,7 @@ class Result:
 @dataclass(frozen=True)
 class Needs:
     """What a release needs on one host: room for the files that the host lacks, room for what is kept about it, and the
-    schema that its database must have.
+    schema that its database must have, which its own migrations bring where it ``migrates``.
     """
 
     bytes: int = 0
@@ -163,6 +163,7 @@ class Needs:
     state_bytes: int = 0
     state_inodes: int = 0
     schema: SchemaRevisions | None = None
+    migrates: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ def judge(answers: Mapping[str, Mapping[str, Any]], needs: Mapping[str, Needs]) 
         rows += [(host, result) for result in room_results(facts["room"], needed)]
         rows += [(host, Result.parse(result)) for result in facts["results"]]
         if needed is not None and needed.schema is not None:
-            rows.append((host, schema_result(needed.schema, facts["schema_revision"])))
+            rows.append((host, schema_result(needed.schema, facts["schema_revision"], migrates=needed.migrates)))
     return Judgement(tuple(rows))
 
 
@@ -299,8 +300,11 @@ def _size(count: int) -> str:
     return f"{count / GIB:.1f} GiB"
 
 
-def schema_result(schema: SchemaRevisions, applied: Sequence[str] | None) -> Result:
-    """Compare the applied revisions with those of the release; None where the host could not say."""
+def schema_result(schema: SchemaRevisions, applied: Sequence[str] | None, *, migrates: bool = False) -> Result:
+    """Compare the applied revisions with those of the release; None where the host could not say.
+
+    What is only behind is no matter where the release ``migrates``: its migrations are run before the switch.
+    """
     check, subject = "migrations", schema.tool
     if applied is None:
         return Result(
@@ -308,6 +312,9 @@ def schema_result(schema: SchemaRevisions, applied: Sequence[str] | None) -> Res
             "Let preflight.database be declared and answer, so that it is compared.",
         )  # fmt: skip
     run_it = f"Run your migration first ({schema.tool} upgrade {schema.head}), then the same command."
+    if migrates and all(revision in schema.revisions for revision in applied):
+        found = f"{', '.join(applied) or 'no revision'} is applied, the release's own migrations lead to {schema.head}"
+        return Result(check, subject, PASS, found)
     if not applied:
         return Result(check, subject, FAIL, f"no revision is applied, the release needs {schema.head}", run_it)
     unknown = [revision for revision in applied if revision not in schema.revisions]

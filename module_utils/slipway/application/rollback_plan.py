@@ -7,12 +7,11 @@ told; it cannot undo the way back. The plan's restore commands are text for peop
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..base.command import Runner
+from ..base.command import OutputDigest, Runner
 
 
 def verify_way_back(
@@ -21,7 +20,7 @@ def verify_way_back(
     """Run every step, whatever the others say. Returns [{argv, exit_code (null: killed), output_sha256, passed}]."""
     results = []
     for step in steps:
-        output = _Digest()
+        output = OutputDigest()
         finished = run(
             step["argv"], timeout_seconds=step["timeout_seconds"], user=user, directory=directory, take=output.take
         )
@@ -34,20 +33,6 @@ def verify_way_back(
             }
         )
     return results
-
-
-class _Digest:
-    """The sha256 of all that a command wrote, as long as somebody waits for it."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-
-    def take(self, data: bytes) -> bool:
-        self._digest.update(data)
-        return True
-
-    def sha256(self) -> str:
-        return self._digest.copy().hexdigest()
 
 
 def has_passed(results: Sequence[Mapping[str, Any]]) -> bool | None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 import signal
@@ -32,6 +33,20 @@ class Finished:
     def described(self) -> str:
         ending = "killed at its time-out" if self.exit_code is None else f"exit code {self.exit_code}"
         return f"{ending}: {self.output.strip()}" if self.output.strip() else ending
+
+
+class OutputDigest:
+    """The sha256 of all that a command wrote, for as long as somebody waits for it: a ``take`` of `run`."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def take(self, data: bytes) -> bool:
+        self._digest.update(data)
+        return True
+
+    def sha256(self) -> str:
+        return self._digest.copy().hexdigest()
 
 
 class Runner(Protocol):

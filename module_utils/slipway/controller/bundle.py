@@ -17,8 +17,8 @@ from ..base.clock import CLOCK_TOLERANCE_SECONDS, timestamp
 from ..base.errors import Refusal, shown
 from ..base.fields import VERSION, require_release_id
 from ..trust import dsse, verify
-from ..trust.hooks import require_programs
 from ..trust.keys import PublicKey, SigningKey
+from ..trust.lifecycle import require_programs
 from ..trust.manifest import Limits, ReleaseManifest, statement
 from ..trust.members import require_sound
 from ..trust.policy import BUILDER, TrustPolicy

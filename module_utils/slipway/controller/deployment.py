@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from ..application import preflight
@@ -27,7 +28,7 @@ from ..trust import consent, members, verify
 from ..trust.manifest import ReleaseManifest
 from ..trust.policy import TrustPolicy
 from ..trust.tree import FileList
-from . import manifest_view, permission, resident, selection
+from . import manifest_view, moments, permission, resident, selection
 from . import rollout as rollouts
 from .catalogue import Catalogue
 from .holders import Holders
@@ -91,6 +92,17 @@ class Controller:
             "controller_id": memory.controller_id(),
             "deployed_by": self.deployed_by,
             "dead_runs": dead,
+            "lease_seconds": self.lease_seconds,
+        }
+
+    def as_settler(self) -> dict[str, Any]:
+        """What goes to hosts where no run is begun: only what earlier ones left open is settled, under their own names."""
+        memory = ControllerState(self.state)
+        return {
+            "run_id": "",
+            "controller_id": memory.controller_id(),
+            "deployed_by": self.deployed_by,
+            "dead_runs": memory.dead_runs(self.application),
             "lease_seconds": self.lease_seconds,
         }
 
@@ -199,14 +211,16 @@ def plan_deployment(
     rollout: Mapping[str, Any],
     description: Mapping[str, Any],
     forks: int,
+    files: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Choose the release, verify it as far as a controller can, judge whether every host is ready for it, begin the run.
 
-    ``rollout`` is what `Settings.parse` reads; ``forks`` hosts are worked on at once.
-    Returns {run, release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings, rollout}. The hosts
-    verify again, by their own policies.
+    ``rollout`` is what `Settings.parse` reads; ``forks`` hosts are worked on at once; ``files`` are the operator's, by moment.
+    Returns {run, release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings, rollout, hooks,
+    migrating (the host that runs migrations, "" for none), checks_before_confirm, commands}. The hosts verify again, by their own policies.
     """
     settings, application = Settings.parse(rollout), Application.parse(controller.application, description)
+    selection.require_unlocked(answers)
     selection.require_trusted_histories(answers)
     silent = silent_hosts(answers)
     others = ",".join(sorted(set(answers) - set(silent)))
@@ -225,8 +239,16 @@ def plan_deployment(
     judgement = preflight.judge(answers, needs_of(catalogue, manifest, file_list, answers))
     judgement.require_ready()
     sizes = [entry.size for entry in file_list.files]
-    pace = Pace.of(application, size=sum(sizes), files=len(sizes), forks=forks)
-    planned = rollouts.plan(settings, pace, answers)
+    work = moments.of_deployment(catalogue, manifest, answers)
+    pace = Pace.of(
+        application,
+        size=sum(sizes),
+        files=len(sizes),
+        hooks_seconds=work.seconds,
+        migrations_seconds=work.migrations_seconds,
+        forks=forks,
+    )
+    planned = rollouts.plan(work.settings(settings), pace, answers)
     return {
         "run": controller.begin("deploy"),
         "release_id": choice.release_id,
@@ -238,6 +260,10 @@ def plan_deployment(
         "passed_over": {release: list(hosts) for release, hosts in choice.skipped.items()},
         "preflight_warnings": judgement.warnings(),  # Ansible takes `warnings` out of an answer
         "rollout": planned.as_dict(),
+        "hooks": dict(files),
+        "migrating": work.migrating,
+        "checks_before_confirm": work.checks_before_confirm,
+        "commands": [*work.lines, *moments.told_files(files)],
     }
 
 
@@ -261,6 +287,7 @@ def needs_of(
             state_bytes=0 if is_served else 2 * RESERVE_BYTES + manifest.tree_size,
             state_inodes=0 if is_served else STATE_INODES,
             schema=schema,
+            migrates=moments.may_be_pending(catalogue, manifest, answer),
         )
     return needs
 
@@ -285,6 +312,19 @@ def judge_readiness(
     rows += [
         (host, Result("history", application, preflight.FAIL, str(verdict), f"{VERIFY} -l {host}"))
         for host, verdict in untrusted(answers).items()
+    ]
+    rows += [
+        (
+            host,
+            Result(
+                "lock",
+                application,
+                preflight.FAIL,
+                f"locked {why}",
+                f"{selection.LOCK} -l {host} -e lock_state=released",
+            ),
+        )
+        for host, why in selection.locks(there).items()
     ]
     needs: dict[str, Needs] = {}
     for environment in sorted({str(answer["host"]["environment"]) for answer in there.values()}):
@@ -416,11 +456,20 @@ def verified_release(
 
 
 def plan_rollback(
-    controller: Controller, catalogue: Catalogue, answers: Answers, *, requested: str, limited: bool
+    controller: Controller,
+    catalogue: Catalogue,
+    answers: Answers,
+    *,
+    requested: str,
+    limited: bool,
+    files: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    others: Sequence[str] = (),
+    irreversible_accepted: bool = False,
 ) -> dict[str, Any]:
     """Decide who goes back to what, begin the run.
 
-    Returns {run (null when nothing is to do), targets, takes_back, recover, message, silent}. A host that does not answer
+    ``files`` are the operator's, by moment; ``others`` are the hosts of the environment that are not in this run.
+    Returns {run (null when nothing is to do), targets, takes_back, recover, message, silent, hooks, migrate}. A host that does not answer
     stops a rollback over the whole inventory, since what it was part of is unknown; with a limit the others go back.
     """
     silent = silent_hosts(answers)
@@ -433,6 +482,9 @@ def plan_rollback(
         )
     rollback = selection.choose_rollback(reachable, requested=requested, limited=limited)
     permission.require_within_reach(catalogue, controller.application, reachable, rollback.targets)
+    way_back = moments.of_rollback(
+        catalogue, controller.application, reachable, rollback.targets, others=[*others, *silent], accepted=irreversible_accepted
+    )  # fmt: skip
     if not rollback.targets and not rollback.recover:
         selection.require_reachable(silent.values(), next_command=f"On the others: {rollback.message}")
     return {
@@ -440,8 +492,18 @@ def plan_rollback(
         "targets": dict(rollback.targets),
         "takes_back": dict(rollback.takes_back),
         "recover": list(rollback.recover),
-        "message": "\n".join([rollback.message, *_told_histories(reachable)]),
+        "message": "\n".join(
+            [
+                rollback.message,
+                *_told_histories(reachable),
+                *_told_locks(reachable),
+                *way_back.lines,
+                *moments.told_files(files if rollback.targets else {}),
+            ]
+        ),
         "silent": list(silent),
+        "hooks": dict(files),
+        "migrate": way_back.migrate,
     }
 
 
@@ -451,6 +513,11 @@ def _told_histories(answers: Answers) -> list[str]:
         f"{host}: its history is {verdict}. It goes back all the same; then {VERIFY} -l {host}"
         for host, verdict in untrusted(answers).items()
     ]
+
+
+def _told_locks(answers: Answers) -> list[str]:
+    """A lock is against deployments; whoever goes back all the same should know of it."""
+    return [f"{host} is locked {why}. It goes back all the same." for host, why in selection.locks(answers).items()]
 
 
 def missing_objects(

@@ -16,7 +16,7 @@
     rollback_plan: {verification_steps: [{argv: [bin/hello, --check], timeout_seconds: 60}]}
     monitoring: {heightened_period_hours: 48, alert_frequency_hours: 2, alert_thresholds: {loss: "0.05"}, review: [logs]}
     database: {tool: alembic, directory: migrations/versions}
-    hooks: {after_switch: [{argv: [bin/hello, --warm], timeout_seconds: 60}]}     run on hosts at that moment (trust/hooks.py)
+    hooks: {after_switch: [{argv: [bin/hello, --warm], timeout_seconds: 60}]}     run on hosts at that moment (trust/lifecycle.py)
     migrations: [{name: add_users, argv: [bin/migrate, up], reversible: true, back: [bin/migrate, down]}]
 
 Commands are lists of words, run without a shell, in the source's directory on the controller or in the release on a
@@ -36,7 +36,7 @@ from typing import Any, Final, TypeVar
 from ..base.errors import Refusal
 from ..base.fields import NAME, VERSION, Fields
 from ..base.files import read_if_there
-from ..trust.hooks import Hooks, Migration, take_migrations
+from ..trust.lifecycle import Hooks, Migration, take_migrations
 from ..trust.members import Member, parse_yaml, read_members, require_valid_schemas
 from ..trust.promotion import MAX_TIMEOUT_SECONDS, SCHEMA_TOOLS, Monitoring, Step, read_argv, take_rollback_plan
 from ..trust.tree import require_path

@@ -20,7 +20,6 @@ from .memory import ControllerState, Gate
 
 POLL_SECONDS = 1.0
 LINE_LIMIT = 4096
-DECISIONS = ("promoted", "aborted")
 PROMOTE = "ansible-playbook playbooks/promote.yml"
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from ..application.rollback_plan import failed_steps
 from ..base.table import table
+from ..host.hooks import RUNBOOK, failed_hooks, failed_migrations
+from ..host.status import remarks
 
 
 def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
@@ -34,6 +36,11 @@ def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
     return table(
         ("host", "release", "since", "by", "health", "trust", "history", "previous", "bad", "policy", "checked"), rows
     )
+
+
+def open_lines(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each release that is not confirmed yet, and for each lock that a person took."""
+    return [f"{host}: {line}" for host, answer in sorted(answers.items()) for line in remarks(answer)]
 
 
 def distrusted_lines(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -78,12 +85,52 @@ def rotation_report(answers: Mapping[str, Mapping[str, Any]], *, is_check: bool 
     return "\n\n".join(told)
 
 
+def not_settled(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The hosts that did not answer a recovery, or refused it; ``answers`` are those of `release.recover`."""
+    return sorted(host for host, answer in answers.items() if "active_release_id" not in answer)
+
+
+def recovery_report(answers: Mapping[str, Mapping[str, Any]], *, is_check: bool = False) -> str:
+    """One line a host: what it serves now, and what was found open there."""
+    rows = []
+    for name, answer in sorted(answers.items()):
+        if "active_release_id" not in answer:
+            rows.append((name, "unknown", answer.get("reason", "unreachable"), str(answer.get("msg") or "-")))
+            continue
+        record = answer.get("record")
+        found = f"{record['status']}: {record['release_id']}, {record['message']}" if record else "nothing was open"
+        if is_check and answer["changed"]:
+            found = "something is open and would be settled"
+        rows.append((name, answer["active_release_id"] or "nothing", answer["outcome"], found))
+    return table(("host", "serves", "outcome", "found"), rows)
+
+
+def without_answer(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The hosts that did not answer what they were asked, or refused it."""
+    return sorted(host for host, answer in answers.items() if "outcome" not in answer)
+
+
+def lock_report(answers: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line a host: whether a person has locked it, who and why; ``answers`` are those of `lock.lock`."""
+    rows = []
+    for name, answer in sorted(answers.items()):
+        if "outcome" not in answer:
+            rows.append((name, answer.get("reason", "unreachable"), "-", "-", "-", str(answer.get("msg") or "-")))
+            continue
+        held = answer["lock"] or {"holder": "-", "since": "-", "until": "-", "message": "-"}
+        rows.append(
+            (name, answer["outcome"], held["holder"], held["since"], held["until"] or "released", held["message"])
+        )
+    return table(("host", "lock", "by", "since", "until", "message"), rows)
+
+
 @dataclass(frozen=True)
 class Ending:
     """How one host ended a run.
 
     ``outcome``: confirmed, unchanged (it served that before), reverted, stuck (no way back), unwell (kept, but it does
-    not answer from outside), unverified (gone back, but a step of the rollback plan failed), unconfirmed, untouched,
+    not answer from outside), unverified (gone back, but a step of the rollback plan failed), unfinished (kept, but a hook after that
+    failed, or a migration was not taken back), unconfirmed, untouched,
     unreachable.
     """
 
@@ -98,13 +145,15 @@ class Ending:
 
 
 STATUS = "ansible-playbook playbooks/status.yml"
-RELEASE_AT_FAULT = ("health_failed", "smoke_test_failed", "check_failed")
-KEPT_BUT_NOT_WELL = ("unverified", "unwell")
+RELEASE_AT_FAULT = ("health_failed", "smoke_test_failed", "check_failed", "hook_failed", "migration_failed")
+KEPT_BUT_NOT_WELL = ("unfinished", "unverified", "unwell")
 STAGES = (
-    "inspection", "activation", "smoke", "soak", "soak_smoke", "reversion", "contact", "confirmation", "return",
+    "inspection", "activation", "smoke", "soak", "soak_smoke", "reversion", "contact", "ready", "confirmation",
+    "return", "hook",
 )  # fmt: skip
 FROM_OUTSIDE = ("smoke", "soak_smoke")
-CHANGING = ("activation", "reversion", "confirmation", "return")
+NO_EXCHANGE = (*FROM_OUTSIDE, "hook")
+CHANGING = ("activation", "reversion", "ready", "confirmation", "return")
 
 
 def ending(host: str, results: Mapping[str, Mapping[str, Any]], until: str = "") -> Ending:
@@ -117,9 +166,9 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]], until: str = "")
     done = {stage: results[stage] for stage in STAGES if results.get(stage) and not results[stage].get("skipped")}
     detail = next((told for each in done.values() if (told := _told(each))), "")
     is_unwell = any(done.get(stage, {}).get("failed") for stage in FROM_OUTSIDE)
-    exchanges = [done[stage] for stage in STAGES if stage in done and stage not in FROM_OUTSIDE]
+    exchanges = [done[stage] for stage in STAGES if stage in done and stage not in NO_EXCHANGE]
     if exchanges and exchanges[-1].get("unreachable"):
-        by_itself = f"goes back by itself until {until}; " if until else ""
+        by_itself = f"goes back by itself at {until} at the latest; " if until else ""
         lost = f"no answer; {by_itself}the next run that reaches it settles what is open there"
         return Ending(host, "unreachable", "unknown", lost)
     outcomes = [done[stage] for stage in CHANGING if stage in done and "active_release_id" in done[stage]]
@@ -133,7 +182,16 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]], until: str = "")
         return Ending(host, "unwell", serves, detail)
     if outcome == "confirmed" and (failure := failed_steps(_record_of(done).get("verification", ()))):
         return Ending(host, "unverified", serves, failure)
+    if outcome == "confirmed" and (failure := _unfinished(done)):
+        return Ending(host, "unfinished", serves, failure)
     return Ending(host, "unconfirmed" if outcome == "switched" else outcome, serves, detail)
+
+
+def _unfinished(done: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """What failed after the release was kept, or beside the way back to it: it stands all the same."""
+    record = _record_of(done)
+    found = failed_migrations(record.get("migrations", ())) or failed_hooks(record.get("hooks", ()))
+    return found or done.get("hook", {}).get("msg")
 
 
 def _told(answer: Mapping[str, Any]) -> str:
@@ -257,10 +315,12 @@ def _counted(endings: Sequence[Ending]) -> str:
 
 def _next_command(failed: Sequence[Ending], *, rollback: bool) -> str:
     hosts = ",".join(each.host for each in failed)
+    if any("migration_irreversible" in each.detail for each in failed):
+        return f"see {RUNBOOK}: there is no way back"
     if any(each.outcome == "unreachable" for each in failed):
         lost = ",".join(each.host for each in failed if each.outcome == "unreachable")
         return f"when {lost} answers again, the same command: it settles what is open there first"
-    if any(each.outcome == "unverified" for each in failed):
+    if any(each.outcome in ("unfinished", "unverified") for each in failed):
         return f"{STATUS} -l {hosts} -e release_status_format=full"
     if rollback or any(each.outcome == "stuck" for each in failed):
         return f"{STATUS} -l {hosts}"

@@ -28,6 +28,7 @@ EXCHANGE_SECONDS = 30
 BYTES_A_SECOND, FILES_A_SECOND = 20 << 20, 1000  # verifying a release, on a slow disk
 START_SECONDS = STOP_SECONDS = 90  # systemd's own time-outs, where a unit says nothing else
 WAVE_SECONDS = 60
+MOST_MIGRATIONS_SECONDS = 86400
 
 
 @dataclass(frozen=True)
@@ -111,17 +112,25 @@ def require_waves(waves: Sequence[str]) -> None:
 class Pace:
     """What one host may need at most: for its switch with the judgement of its health, for being asked again, and from outside.
 
-    ``forks`` hosts are worked on at once.
+    ``forks`` hosts are worked on at once; migrations run once, in the first wave.
     """
 
     switch_seconds: int
     health_seconds: int
     smoke_seconds: int
     forks: int = 20
+    migrations_seconds: int = 0
 
     @classmethod
     def of(
-        cls, application: Application, *, size: int = 0, files: int = 0, hooks_seconds: int = 0, forks: int = 20
+        cls,
+        application: Application,
+        *,
+        size: int = 0,
+        files: int = 0,
+        hooks_seconds: int = 0,
+        migrations_seconds: int = 0,
+        forks: int = 20,
     ) -> Pace:
         """The pace of an application and a release of so many bytes and files, whose hooks and migrations may take that long."""
         exchange = EXCHANGE_SECONDS + math.ceil(size / BYTES_A_SECOND + files / FILES_A_SECOND)
@@ -134,6 +143,7 @@ class Pace:
             health_seconds=EXCHANGE_SECONDS + once,
             smoke_seconds=_patience(application.smoke, application.smoke_patience),
             forks=max(1, forks),
+            migrations_seconds=min(migrations_seconds, MOST_MIGRATIONS_SECONDS),
         )
 
     def rounds(self, hosts: int) -> int:
@@ -252,7 +262,8 @@ def plan(settings: Settings, pace: Pace, answers: Mapping[str, Mapping[str, Any]
         Wave(
             number,
             tuple(group),
-            budget_seconds=_budget(pace, len(group), settings.soak_seconds if number < len(groups) else 0),
+            budget_seconds=_budget(pace, len(group), settings.soak_seconds if number < len(groups) else 0)
+            + (pace.migrations_seconds if number == CANARY else 0),
             soak_seconds=settings.soak_seconds if number < len(groups) else 0,
             pauses=number in settings.pause_after,
         )

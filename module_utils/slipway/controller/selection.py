@@ -15,6 +15,7 @@ from ..base.errors import Refusal
 from ..base.table import table
 from .witness import VERIFY, untrusted
 
+LOCK = "ansible-playbook playbooks/lock.yml"
 Answer = Mapping[str, Any]
 Answers = Mapping[str, Answer]
 
@@ -67,6 +68,29 @@ def require_trusted_histories(answers: Answers) -> None:
             found="; ".join(f"{host}: {verdict}" for host, verdict in verdicts.items())
             + "; nothing was changed anywhere",
             remedy=f"Find out what happened there: {VERIFY} -l {hosts}{rest}. A rollback works all the same.",
+        )
+
+
+def locks(answers: Answers) -> dict[str, str]:
+    """The hosts that a person has locked, each with who and why."""
+    return {
+        host: f"by {held['holder']} since {held['since']} until {held['until'] or 'it is released'}: {held['message']}"
+        for host, answer in sorted(answers.items())
+        if (held := answer.get("lock"))
+    }
+
+
+def require_unlocked(answers: Answers) -> None:
+    """Refuse to deploy to a host that a person has locked; all of them are named at once."""
+    held = locks(answers)
+    if held:
+        hosts, others = ",".join(held), ",".join(sorted(set(answers) - set(held)))
+        rest = f", or leave it out on purpose with -l {others}" if others else ""
+        raise Refusal(
+            "locked_by_hand",
+            expected="no lock on any host of this run",
+            found="; ".join(f"{host}: locked {why}" for host, why in held.items()) + "; nothing was changed anywhere",
+            remedy=f"Ask them, or release it: {LOCK} -l {hosts} -e lock_state=released{rest}. A rollback works all the same.",
         )
 
 

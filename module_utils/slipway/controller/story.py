@@ -10,7 +10,7 @@ from ..application.rollback_plan import failed_steps
 from ..base.clock import seconds_of
 from ..host.history import Record
 from .holders import Holders
-from .report import distrusted_lines, status_table, untrusted_lines
+from .report import distrusted_lines, open_lines, status_table, untrusted_lines
 from .runs import newest_runs, runs_table
 from .witness import untrusted
 
@@ -56,7 +56,9 @@ def story(
 
 def what_is_served(answers: Answers) -> str:
     """A line for each host, and below it what is wrong with which release and history."""
-    return "\n".join([status_table(answers), *distrusted_lines(answers), *untrusted_lines(untrusted(answers))])
+    return "\n".join(
+        [status_table(answers), *open_lines(answers), *distrusted_lines(answers), *untrusted_lines(untrusted(answers))]
+    )
 
 
 def _served(answers: Answers) -> dict[tuple[str, str], list[str]]:

@@ -15,7 +15,7 @@ from .rollout import CANARY, Rollout, Wave
 
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]  # by stage, then by host
 ByHost = Mapping[str, Mapping[str, Mapping[str, Any]]]  # by host, then by stage
-STAGES = ("activation", "smoke", "soak", "soak_smoke", "reversion", "renewal", "gate", "verdict", "contact")
+STAGES = ("activation", "smoke", "soak", "soak_smoke", "reversion", "renewal", "gate", "verdict", "contact", "ready")
 OK = ("switched", "unchanged", "inconclusive")
 
 
@@ -133,7 +133,7 @@ def host_outcome(stages: Mapping[str, Mapping[str, Any]], renewal: Mapping[str, 
     if not activation and not reversion:
         return None
     is_open = bool(activation) and activation.get("outcome", "switched") == "switched" and not reversion.get("outcome")
-    exchanges = [*(done.get(stage, {}) for stage in ("activation", "soak", "contact")), renewal]
+    exchanges = [*(done.get(stage, {}) for stage in ("activation", "soak", "contact", "ready")), renewal]
     if any(answer.get("unreachable") for answer in exchanges):
         return Found("unreachable", "no answer", is_open)
     if failure := _failure(done, renewal):
@@ -150,7 +150,7 @@ def _healths(done: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _failure(done: Mapping[str, Mapping[str, Any]], renewal: Mapping[str, Any]) -> str:
     """What failed first, "" where nothing did. A host that had to go back has failed, whatever the reason."""
-    for stage in ("activation", "smoke", "soak_smoke"):
+    for stage in ("activation", "smoke", "soak_smoke", "ready"):
         if done.get(stage, {}).get("failed"):
             return str(done[stage].get("msg") or "failed")
     contact = done.get("contact", {})

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..base.errors import Refusal
-from . import bootstrap, integrity, release, status, trust_update, unit_file
+from . import bootstrap, integrity, lock, release, status, trust_update, unit_file
 from .places import Host
 
 Operation = Callable[..., dict[str, Any]]
@@ -22,10 +22,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "history": status.history,
     "stage": release.stage,
     "activate": release.activate,
+    "make_ready": release.make_ready,
     "renew": release.renew,
     "confirm": release.confirm,
     "revert": release.revert,
     "recover": release.recover,
+    "lock": lock.lock,
     "verify": integrity.verify,
     "proof": integrity.prove,
     "bootstrap": bootstrap.bootstrap,

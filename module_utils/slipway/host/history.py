@@ -11,9 +11,11 @@ deployed_by, operation (deploy | rollback), release_id, previous_release_id, act
 message, artifacts [{path, sha256}], backups [{path, sha256}], smoke_test_passed (true, false or null), sequence (of the
 release), policy ({version, digest} of the trust policy that judged it), approvals [{role, holder, digest, created, expires}],
 authorizations [{role, holder, digest}] (of a step back that took them), window ({start, end} of the sharper watch after a deployment, or null), verification (what the steps of the rollback plan said
-after a way back: [{argv, exit_code, output_sha256, passed}]), durations {step_ms: int}, takes_back (the run that a rollback
+after a way back: [{argv, exit_code, output_sha256, passed}]), hooks (how those of the release ended: [{moment, argv, exit_code,
+output_sha256, passed, milliseconds}]), migrations (what this host ran of them: [{name, direction (forward | back), exit_code, output_sha256, passed,
+milliseconds}]), irreversible_accepted (the irreversible migrations that an operator went back over), durations {step_ms: int}, takes_back (the run that a rollback
 took back, or null), shared_links {path in the release: what its link says} of the description that it was switched under. A
-reader takes members that came later (sequence, policy, approvals, authorizations, window, verification, shared_links) as absent in
+reader takes members that came later (sequence, policy, approvals, authorizations, window, verification, hooks, migrations, irreversible_accepted, shared_links) as absent in
 old records.
 """
 

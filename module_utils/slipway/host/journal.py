@@ -3,7 +3,9 @@
 
 The file is there from the intent to the outcome and holds one canonical JSON object a line: first the intent, then a
 line ``{"step": …}`` for each step that was *reached*. Steps: ``switched`` (the link says the new release), ``healthy``,
-``renewed`` (with another deadline), ``reverting``, ``confirmed``, ``reverted``, ``verified`` (after a way back). Each line is fsynced before the next thing is done. A line without LF was
+``renewed`` (with another deadline), ``reverting``, ``confirmed``, ``reverted``, ``verified`` (after a way back); anywhere among them
+``hooked`` (hooks ended), ``migrating``, ``migrated``, ``migrating_back`` and ``migrated_back`` (a migration begins, has ended). Each line is
+fsynced before the next thing is done. A line without LF was
 never acknowledged and does not count.
 """
 
@@ -31,8 +33,9 @@ class Transaction:
 
     ``intent``: format, id, run (the request's run), release_id, manifest_digest, previous_release_id, rollback, takes_back,
     environment, host_id, application (the description, plain), files [{path, existed, sha256, mode, uid, gid, backup}],
-    artifacts, watch_hours, verification_steps [{argv, timeout_seconds}], share (percent or null), started, deadline (of the
-    dead-man, milliseconds of CLOCK_BOOTTIME).
+    artifacts, watch_hours, verification_steps [{argv, timeout_seconds}], share (percent or null), hooks {moment: [{argv,
+    timeout_seconds}]}, migrations [as in the manifest], migrate, irreversible_accepted [names], started, deadline (of the dead-man,
+    milliseconds of CLOCK_BOOTTIME).
     """
 
     intent: Mapping[str, Any]

@@ -216,6 +216,11 @@ class Places:
         return self.state / "lock"
 
     @property
+    def manual_lock(self) -> Path:
+        """The lock that a person took, if one did."""
+        return self.state / "manual-lock.json"
+
+    @property
     def backups(self) -> Path:
         return self.state / "backups"
 

@@ -27,7 +27,6 @@ UNITS: Final = {
     RECOVER: """\
 [Unit]
 Description=Slipway: settle what a crash left open, before any application starts
-Documentation=man:systemd.special(7)
 DefaultDependencies=no
 RequiresMountsFor=/usr/lib/slipway
 After=local-fs.target

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..application.description import Application, Patience
@@ -25,17 +25,21 @@ from ..base.files import full_disk_is_a_refusal, write_durable
 from ..trust import members
 from ..trust.promotion import Step
 from . import shared
+from .backup import Replacement
 from .deadman import confirm_within, has_outcome
 from .evidence import Evidence, Verified
-from .history import History, View
+from .history import History, Record, View
+from .hooks import Failure
 from .journal import Transaction
 from .judgement import Passed, require_passed
 from .lease import Lease, Run, exclusive, locked
+from .lock import require_unlocked
 from .log import witnessed_size
 from .pack import Pack
 from .places import Host, Identity, Places, require_environment
 from .store import Store, expendable
 from .transaction import Intent, Transactions, settled, status_of_failure
+from .work import Foreman, Work
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -156,6 +160,10 @@ class Exchange:
             return any(passed.lacking(self.evidence, release_id).values())
         return passed.keep(self.evidence, release_id)
 
+    def foreman(self, current: str | None) -> Foreman:
+        """Who decides about hooks and migrations of a switch from the release ``current``."""
+        return Foreman(self.evidence, self.identity.name, current)
+
     def require_sane_clock(self) -> None:
         newest = self.history.last()
         require_sane_clock(self.host.clock.now(), newest["timestamp"] if newest else None)
@@ -167,10 +175,11 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
     request: application {name, description}, environment, run, release_id, manifest_digest, pack (path or null when the
     host has the release already), resident_digest, approvals and authorizations (envelopes as text, at most 16 each).
     answer: changed, release_id, approvals (those that count, as records name them), recovered, missing (SHA-256 of objects that the pack did not bring: send them and ask
-    again), objects, bytes, check, diff.
+    again), objects, bytes, check, commands (what the switch will run beside the unit, a line each), diff.
     """
     exchange = Exchange.begin(request, host, check=check)
     with exchange.locked():
+        require_unlocked(exchange.places, exchange.identity.name)
         recovered = exchange.recover() if exchange.is_own_to_recover() else False
         exchange.require_sane_clock()
         exchange.transactions.strategy(exchange.application).require_loaded()
@@ -193,7 +202,9 @@ def _stage(exchange: Exchange, request: Request, pack: Pack | None) -> Answer:
     answer: Answer = {
         "changed": False, "release_id": release_id, "missing": [], "objects": 0, "bytes": 0, "resident_refreshed": False,
         "check": None, "diff": _difference(exchange, current, verified), "approvals": list(passed.judged.approvals),
+        "commands": exchange.foreman(current).lines(verified.manifest),
     }  # fmt: skip
+    answer["diff"]["after"] += "".join(f"runs {line}\n" for line in answer["commands"])
     if not store.holds(release_id) or not _is_intact(exchange, verified, current):
         answer |= _bring(exchange, verified, envelope, listed, pack=pack, passed=passed)
     else:
@@ -418,13 +429,17 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
 
     request: application, environment, run, release_id, expected_current (what the plan was made for), rollback (bool),
     takes_back (run id or null), retry (bool), keep (bool: confirm as soon as it is healthy, as a rollback does), confirm_within_seconds
-    (5 to 604800: the host goes back by itself unless it is confirmed by then), approvals and authorizations (envelopes as text, beside
-    those that are kept), share (percent of its work that the application takes on as a canary, null for all; a rollback has none).
+    (5 to 604800: the host goes back by itself unless it is confirmed by then), migrate (bool: this host runs the release's
+    migrations, or takes back those that it ran), migrated (bool: another host of this run has run them), irreversible_accepted
+    (bool: go back over an irreversible one), approvals and authorizations (envelopes as text, beside those that are kept), share
+    (percent of its work that the application takes on as a canary, null for all; a rollback has none).
     answer: changed, outcome (``switched`` waits for confirm or revert, ``confirmed``, ``unchanged``, ``reverted``), release_id,
-    previous_release_id, active_release_id, health {outcome, attempts, detail}, diff, log.
+    previous_release_id, active_release_id, health {outcome, attempts, detail}, commands (what is run beside the unit), diff, log.
     """
     exchange = Exchange.begin(request, host, check=check)
     with exchange.taken():
+        if not request.get("rollback"):
+            require_unlocked(exchange.places, exchange.identity.name)
         recovered = exchange.recover()
         if not request.get("rollback"):
             exchange.require_sane_clock()
@@ -464,6 +479,8 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     exchange.evidence.verify_tree(verified)
     _require_no_candidate(exchange, verified)
     passed = exchange.require_passed(verified, view, current, request, is_rollback=rollback)
+    work = _work(exchange, request, verified, current, records)
+    predicted["commands"] = list(work.lines)
     transactions = exchange.transactions
     release = exchange.store.release(release_id)
     replacements = transactions.backups.replacements(exchange.application.files, release, release_id, records)
@@ -482,25 +499,69 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         watch_hours=promotion.monitoring.heightened_period_hours,
         verification_steps=_plan_of(exchange, current) if rollback else promotion.verification_steps,
         share=share,
+        work=work,
         confirm_within_seconds=confirm_within(request),
     )  # fmt: skip
     exchange.keep(passed, release_id)
     transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, replacements)
-    status, reason = status_of_failure(transaction), "health_failed"
+    status, stopped, failure = status_of_failure(transaction), None, None
     try:
-        transaction = transactions.switch(transaction, outdated)
-        transaction, verdict = transactions.start(transaction, exchange.application, in_time=not request.get("keep"))
+        transaction, stopped = transactions.prepare(transaction, exchange.run, intent.confirm_within_seconds)
+        if stopped is None:
+            transaction, verdict, failure = _switch(exchange, transaction, outdated, in_time=not request.get("keep"))
     except (OSError, Refusal) as error:  # the host is at fault, so the release is not marked bad
-        status, reason = "interrupted", "switch_failed"
-        verdict = Verdict("failure", 0, f"the switch could not be finished: {error}")
-    if not verdict.is_failure and not request.get("keep") and (late := transactions.deadman.overdue(transaction)):
-        reason, verdict = late.reason, replace(verdict, outcome="failure", detail=f"healthy too late: {late.message}")
-    if not verdict.is_failure:
+        message = f"the switch could not be finished: {error}"
+        status, failure = "interrupted", Failure(reason="switch_failed", message=message)
+        transaction = transactions.journal.read() or transaction
+    if stopped is not None:
+        return _not_switched(exchange, transaction, stopped)
+    if failure is None and not request.get("keep") and (late := transactions.deadman.overdue(transaction)):
+        failure = Failure(late.reason, f"healthy too late: {late.message}")
+    if failure is None:
         kept = _keep(exchange, transaction) if request.get("keep") else {}
         return {**predicted, "health": _plain(verdict), **kept}
-    return _taken_back(exchange, transaction, status, reason, verdict.detail) | {
-        "failed": True, "reason": reason, "previous_release_id": current,
+    return _taken_back(exchange, transaction, status, failure.reason, failure.message) | {
+        "failed": True, "previous_release_id": current,
     }  # fmt: skip
+
+
+def _switch(
+    exchange: Exchange, transaction: Transaction, replacements: Sequence[Replacement], *, in_time: bool
+) -> tuple[Transaction, Verdict, Failure | None]:
+    """Switch, restart, ask for the health, then run the hooks after that; returns what failed, None when nothing did."""
+    transactions = exchange.transactions
+    transaction = transactions.switch(transaction, replacements)
+    transaction, verdict = transactions.start(transaction, exchange.application, in_time=in_time)
+    if verdict.is_failure:
+        return transaction, verdict, Failure(reason="health_failed", message=verdict.detail)
+    transaction, failure = transactions.commands.hooks(transaction, "after_switch")
+    return transaction, verdict, Failure(reason="hook_failed", message=failure) if failure else None
+
+
+def _not_switched(exchange: Exchange, transaction: Transaction, failure: Failure) -> Answer:
+    """What stands before the switch failed: the history says why, and what is active stays."""
+    taken_back = exchange.transactions.take_back(
+        transaction, status="failed", reason=failure.reason, message=failure.message
+    )
+    release_id, active = transaction.intent["release_id"], exchange.store.current()
+    return {
+        "changed": True, "failed": True, "outcome": "unchanged", "reason": failure.reason, "release_id": release_id,
+        "previous_release_id": active, "active_release_id": active, "health": None, "record": dict(taken_back.record),
+        "msg": f"{failure.reason}: {release_id} on {exchange.identity.name}: {taken_back.record['message']}. "
+        f"Nothing was switched: {active or 'nothing'} is active.",
+    }  # fmt: skip
+
+
+def _work(
+    exchange: Exchange, request: Request, verified: Verified, current: str | None, records: Sequence[Record]
+) -> Work:
+    """What the switch runs beside the unit; a release that is active already has run it."""
+    foreman = exchange.foreman(current)
+    if current == verified.manifest.release_id:
+        return Work()
+    if request.get("rollback"):
+        return foreman.of_rollback(verified.manifest, request, records)
+    return foreman.of_deployment(verified.manifest, request)
 
 
 def _share(request: Request) -> int | None:
@@ -552,7 +613,8 @@ def _taken_back(exchange: Exchange, transaction: Transaction, status: str, reaso
         "healthy": not taken_back.verdict.is_failure,
         "health": _plain(taken_back.verdict),
         "record": dict(taken_back.record),
-        "msg": f"{reason}: {release_id} on {exchange.identity.name}: {taken_back.record['message']}. "
+        "reason": taken_back.record["reason"],
+        "msg": f"{taken_back.record['reason']}: {release_id} on {exchange.identity.name}: {taken_back.record['message']}. "
         f"{'Went back' if went_back else 'No way back'}: {serves}."
         + (f" {failure}." if (failure := failed_steps(taken_back.record.get("verification", ()))) else ""),
     }
@@ -623,12 +685,15 @@ def _confirm(exchange: Exchange, request: Request) -> Answer:
         }  # fmt: skip
     if transaction is None:
         return _confirmed_before(exchange, release_id)
-    is_ours = transaction.run_id == exchange.run.run_id and _awaits_confirmation(transaction)
-    if not is_ours or exchange.store.current() != release_id:
+    confirmable = _confirmable(exchange, transaction, release_id)
+    if confirmable is None:
         return _nothing_to_confirm(exchange, release_id)
     if transactions.deadman.overdue(transaction):
         transactions.recover()
         return {**_nothing_to_confirm(exchange, release_id), "changed": True}
+    transaction, failure = _pass_before_confirm(transactions, confirmable)
+    if failure:
+        return _not_confirmed(exchange, transaction, failure)
     record = transactions.confirm(
         transaction, smoke_test_passed=request.get("smoke_test_passed"), confirmed_by=exchange.run.deployed_by
     )
@@ -636,6 +701,57 @@ def _confirm(exchange: Exchange, request: Request) -> Answer:
     return {
         "changed": True, "outcome": "confirmed", "release_id": release_id, "active_release_id": exchange.store.current(),
         **pruned, "record": dict(record),
+    }  # fmt: skip
+
+
+def make_ready(request: Request, host: Host, *, check: bool) -> Answer:
+    """Run the hooks that stand before the confirmation; when one fails, go back.
+
+    In an exchange of its own, so that no host of a run is confirmed before all of them have passed.
+    request: application, environment, run, release_id. answer: changed, outcome (``ready``, ``unchanged``, ``reverted``),
+    release_id, active_release_id, log; of one that went back as for `revert`.
+    """
+    exchange = Exchange.begin(request, host, check=check)
+    with exchange.locked():
+        return exchange.with_log(_make_ready(exchange, request))
+
+
+def _make_ready(exchange: Exchange, request: Request) -> Answer:
+    release_id, transactions = request["release_id"], exchange.transactions
+    answer = {"changed": False, "outcome": "unchanged", "release_id": release_id, "active_release_id": release_id}
+    if exchange.check:
+        return answer
+    transaction = transactions.journal.read()
+    if transaction is None and exchange.store.current() == release_id:
+        return answer
+    confirmable = _confirmable(exchange, transaction, release_id)
+    if confirmable is None or transactions.deadman.overdue(confirmable):
+        return _nothing_to_confirm(exchange, release_id)
+    transaction, failure = _pass_before_confirm(transactions, confirmable)
+    if failure:
+        return _not_confirmed(exchange, transaction, failure)
+    return {**answer, "changed": len(transaction.steps) > len(confirmable.steps), "outcome": "ready"}
+
+
+def _confirmable(exchange: Exchange, transaction: Transaction | None, release_id: str) -> Transaction | None:
+    """The open transaction, where it is this run's and waits to be confirmed."""
+    if transaction is None or transaction.run_id != exchange.run.run_id or not _awaits_confirmation(transaction):
+        return None
+    return transaction if exchange.store.current() == release_id else None
+
+
+def _pass_before_confirm(transactions: Transactions, transaction: Transaction) -> tuple[Transaction, str | None]:
+    """Run the hooks before the confirmation, unless they have passed already; returns what failed."""
+    commands = transactions.commands
+    if commands.has_passed(transaction, "before_confirm"):
+        return transaction, None
+    return commands.hooks(transaction, "before_confirm")
+
+
+def _not_confirmed(exchange: Exchange, transaction: Transaction, failure: str) -> Answer:
+    status = status_of_failure(transaction)
+    return {
+        **_taken_back(exchange, transaction, status, "hook_failed", failure), "failed": True, "pruned": [],
     }  # fmt: skip
 
 
@@ -783,5 +899,5 @@ def _revert(exchange: Exchange, request: Request) -> Answer:
     status = status_of_failure(transaction)
     answer = _taken_back(exchange, transaction, status, request["reason"], request["message"])
     if answer["outcome"] == "stuck" or not answer["healthy"]:
-        return {**answer, "failed": True, "reason": request["reason"]}
+        return {**answer, "failed": True}
     return answer

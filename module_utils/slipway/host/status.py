@@ -15,7 +15,7 @@ from ..application.description import Application
 from ..base.clock import timestamp
 from ..base.errors import Refusal
 from ..base.files import sha256_of
-from . import integrity, readiness, trust_update
+from . import integrity, lock, readiness, trust_update
 from .deadman import Deadman
 from .evidence import Evidence
 from .history import Activity, History, Record, View
@@ -46,7 +46,8 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     bad {release: why}, last_success, last_good, high_water {sequence, manifest_digest} of the newest release that was deployed
     here with success (null before the first), reach (digests of the manifests that the policy lets this host go back to by itself,
     newest first; null where the policy cannot be read), releases [{release_id, tree, manifest_digest, sequence, was_active}],
-    transaction, lease, runs (newest first), health, manifest (the predicate of the active release's, for showing),
+    transaction {id, operation, started, run_id, deployed_by, release_id, previous_release_id, step, seconds_left (until the host goes
+    back by itself, null where it does not)} or null, lease, lock {id, holder, message, since, until} or null, runs (newest first), health, manifest (the predicate of the active release's, for showing),
     trust {release_id, outcome, detail} (signatures and file list of the active release, now), integrity (and every byte),
     bytes_checked (when every byte was last verified), preflight {results, room, schema_revision}, log (what the history is beside
     what was signed of it; see `Log.judge`).
@@ -63,7 +64,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     told = Log(places).answer(since)
     transaction = Journal(places.journal).read()
     after = settled(active, transaction)
-    lease = LeaseFile(places.lease).read()
+    lease, held = LeaseFile(places.lease).read(), lock.read(places)
     brought = _activation(records, active)
     return {
         "changed": False,
@@ -84,6 +85,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "releases": [release for release_id in here if (release := _kept(places, release_id, view))],
         "transaction": _summary(places, transaction),
         "lease": lease.as_dict() if lease else None,
+        "lock": held.as_answer() if held else None,
         "runs": [
             {key: record[key] for key in RUN_KEYS}
             for record in reversed([record for record in records if _touched(record)][-RUNS_SHOWN:])
@@ -162,11 +164,28 @@ def _summary(places: Places, transaction: Transaction | None) -> dict[str, Any] 
         "operation": "rollback" if transaction.intent["rollback"] else "deploy",
         "started": timestamp(transaction.intent["started"]),
         "run_id": transaction.run_id,
+        "deployed_by": transaction.intent["run"]["deployed_by"],
         "release_id": transaction.intent["release_id"],
         "previous_release_id": transaction.intent["previous_release_id"],
         "step": next((each["step"] for each in reversed(transaction.steps) if each["step"] != "renewed"), "intent"),
         "seconds_left": Deadman(places).seconds_left(transaction),
     }
+
+
+def remarks(answer: Mapping[str, Any]) -> list[str]:
+    """What an answer of `inspect` has that will change by itself or stands in the way: a transaction that is open, a lock."""
+    lines = []
+    if found := answer.get("transaction"):
+        about = (
+            f"{found['release_id']} is unconfirmed, {found['operation']} {found['run_id']} by {found['deployed_by']}"
+        )
+        left = found["seconds_left"]
+        when = "when it is settled" if left is None else f"by itself in {left} s" if left else "any moment"
+        lines.append(f"{about}: goes back to {found['previous_release_id'] or 'nothing'} {when}")
+    if held := answer.get("lock"):
+        end = f"until {held['until']}" if held["until"] else "until it is released"
+        lines.append(f"locked by {held['holder']} since {held['since']} {end}: {held['message']}")
+    return lines
 
 
 def _health(application: Application, places: Places, active: str | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 """The switch of an application from one release to another, as a transaction that any crash leaves whole.
 
 1. *intent*: room is reserved, replaced files are kept, the link back is made, the lease is taken, the dead-man is armed, the
-   intent is durable.
+   intent is durable; then the release's hooks of before_switch and its migrations are run.
 2. *switched*: one rename of ``current``; then files outside the tree; then the unit restarts and is asked for its health.
 3. *confirmed* or *reverted*: noted in the journal, then one record in the history and a checkpoint over it, then the
    journal is removed.
@@ -20,7 +20,7 @@ import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ..application.description import Application, Patience
@@ -43,14 +43,33 @@ from .backup import Backups, Replacement
 from .deadman import DEFAULT_SECONDS, Deadman, deadline_of, has_outcome
 from .evidence import Evidence
 from .history import History, Record
+from .hooks import (
+    Commands,
+    Failure,
+    failed_hooks,
+    failed_migrations,
+    hooks_of,
+    migrations_of,
+    stands_in_the_way,
+    told_of_way_back,
+)
 from .journal import Journal, Transaction
 from .lease import Lease, LeaseFile, Run
 from .log import Log
 from .places import FORMAT, Identity, Places
 from .store import RELEASES, Store
 from .strategy import Strategy, strategy_of
+from .work import Work
 
 RESERVE_BYTES = 256 * 1024
+BEFORE_SWITCH = (
+    "hooked",
+    "migrating",
+    "migrated",
+    "migrating_back",
+    "migrated_back",
+    "renewed",
+)  # steps that may come before the link moves
 JUDGED = ("sequence", "policy", "approvals", "authorizations")  # absent in the journal of an older version
 UNASKED = Verdict("inconclusive", 0, "nothing was asked: at boot units start later")
 Result = TypeVar("Result")
@@ -81,7 +100,7 @@ class Intent:
     ``artifacts`` are [{path, sha256}] of the release's declared members; ``watch_hours`` is for how long the release is
     watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left.
     ``share`` is the percentage of its work that the application takes on until the rollout says otherwise, None for all;
-    ``confirm_within_seconds`` is the dead-man's time.
+    ``confirm_within_seconds`` is the dead-man's time; ``work`` is what is run beside the unit.
     """
 
     release_id: str
@@ -95,6 +114,7 @@ class Intent:
     verification_steps: Sequence[Step] = ()
     share: int | None = None
     confirm_within_seconds: int = DEFAULT_SECONDS
+    work: Work = field(default_factory=Work)
 
 
 @dataclass(frozen=True)
@@ -183,6 +203,7 @@ class Transactions:
                         **intent.judged.as_dict(),
                         "watch_hours": intent.watch_hours,
                         "verification_steps": [step.as_dict() for step in intent.verification_steps],
+                        **intent.work.as_dict(),
                         "share": intent.share,
                         "started": self.clock.now(),
                         "deadline": deadline,
@@ -210,6 +231,31 @@ class Transactions:
             remove_tree(kept)
         self.leases.release(run.run_id)
         self.deadman.disarm()
+
+    @property
+    def commands(self) -> Commands:
+        """What is run beside the unit."""
+        return Commands(self.places, self._reach)
+
+    def prepare(self, transaction: Transaction, run: Run, seconds: int) -> tuple[Transaction, Failure | None]:
+        """Run what stands before the switch; returns what failed, None when nothing did.
+
+        Before a rollback that are the hooks of the release that is left: whatever they say, it is left. When anything was run,
+        the dead-man has its ``seconds`` anew: they count from the switch.
+        """
+        before = len(transaction.steps)
+        if transaction.intent["rollback"]:
+            transaction, _ = self.commands.hooks(transaction, "before_rollback")
+        else:
+            transaction, failure = self.commands.hooks(transaction, "before_switch")
+            if failure:
+                return transaction, Failure(reason="hook_failed", message=failure)
+            transaction, failure = self.commands.migrate(transaction)
+            if failure:
+                return transaction, Failure(reason="migration_failed", message=failure)
+        if len(transaction.steps) > before:
+            transaction = self.renew(transaction, run, seconds)
+        return transaction, None
 
     def switch(self, transaction: Transaction, replacements: Sequence[Replacement]) -> Transaction:
         """The rename. After it the new release is active; before it nothing was."""
@@ -265,31 +311,47 @@ class Transactions:
         return transaction
 
     def confirm(self, transaction: Transaction, *, smoke_test_passed: bool | None, confirmed_by: str) -> Record:
-        """The release stays: one record of success. After a rollback the plan of the release that was left is verified."""
+        """The release stays: one record of success. After a rollback the plan of the release that was left is verified.
+
+        What is run after that cannot undo it; what failed of it is in the record.
+        """
         transaction = self._reach(
             transaction, "confirmed", smoke_test_passed=smoke_test_passed, confirmed_by=confirmed_by
         )
-        if transaction.intent["rollback"]:
-            transaction = self._verify_way_back(transaction, Application.parse(**transaction.intent["application"]))
+        if not transaction.intent["rollback"]:
+            transaction, _ = self.commands.hooks(transaction, "after_confirm")
+            return self._finish(transaction)
+        transaction = self._verify_way_back(transaction, Application.parse(**transaction.intent["application"]))
+        transaction = self.commands.take_back(transaction)
+        transaction, _ = self.commands.hooks(transaction, "after_rollback")
         return self._finish(transaction)
 
-    def take_back(self, transaction: Transaction, *, status: str, reason: str, message: str) -> TakenBack:
+    def take_back(
+        self, transaction: Transaction, *, status: str, reason: str, message: str, alone: bool = False
+    ) -> TakenBack:
         """Go back to what was active before, or, after a first deploy, to nothing.
 
-        Where the release before cannot be trusted any more there is no way back: the new one stays, the record says
-        ``failed``. A backup that was altered is not restored; the record says so and the release still goes back.
+        Where the release before cannot be trusted any more, or lies behind an irreversible migration, there is no way back: the
+        new one stays, the record says ``failed``. A backup that was altered is not restored; the record says so and the release
+        still goes back. ``alone``: no run that knows of the other hosts asked for it, so that migrations, which are theirs too, stay.
         """
         application = Application.parse(**transaction.intent["application"])
         previous = transaction.intent["previous_release_id"]
         moved = self.has_moved(transaction)
-        if moved and previous is not None and (obstacle := self._obstacle(previous)):
-            message, verdict = self._stay(
-                transaction, application, f"{message} | no way back to {previous}: {obstacle}"
-            )
-            transaction = self._reach(transaction, "reverted", status="failed", reason=reason, message=message)
-            return TakenBack(self._finish(transaction), verdict)
-        transaction = self._reach(transaction, "reverting", status=status, reason=reason, message=message)
+        if moved and previous is not None:
+            irreversible = stands_in_the_way(transaction)
+            if obstacle := irreversible or self._obstacle(previous):
+                message, verdict = self._stay(
+                    transaction, application, f"{message} | no way back to {previous}: {obstacle}"
+                )
+                reason = "migration_irreversible" if irreversible else reason
+                transaction = self._reach(transaction, "reverted", status="failed", reason=reason, message=message)
+                return TakenBack(self._finish(transaction), verdict)
+        transaction = self._reach(transaction, "reverting", status=status, reason=reason, message=message, moved=moved)
         self.tell_share(None)
+        is_left = moved and not transaction.intent["rollback"]
+        if is_left and not self.at_boot:
+            transaction, _ = self.commands.hooks(transaction, "before_rollback")
         # A crash between two files and the next step shows in no step, nor in the link of a release deployed again.
         message = self._restore_files(transaction, message)
         if moved:
@@ -298,9 +360,21 @@ class Transactions:
         else:
             verdict = Verdict("inconclusive", 0, "the link had not moved")
         transaction = self._reach(transaction, "reverted", status=status, reason=reason, message=message)
-        if moved and previous is not None and not transaction.intent["rollback"] and not self.at_boot:
+        if is_left and previous is not None and not self.at_boot:
             transaction = self._verify_way_back(transaction, application)
+        if not transaction.intent["rollback"] and not alone:
+            transaction = self.commands.take_back(transaction)
+        if is_left and not self.at_boot:
+            transaction, _ = self.commands.hooks(transaction, "after_rollback")
         return TakenBack(self._finish(transaction), verdict)
+
+    def has_moved(self, transaction: Transaction) -> bool:
+        """Whether the switch of an open transaction was begun; of a release that is deployed again the link says nothing."""
+        began = transaction.details("reverting")
+        if "moved" in began:
+            return bool(began["moved"])
+        steps = [entry for entry in transaction.steps if entry["step"] not in BEFORE_SWITCH]
+        return bool(steps) or self.store.current() != transaction.intent["previous_release_id"]
 
     def _verify_way_back(self, transaction: Transaction, application: Application) -> Transaction:
         """Run the rollback plan's steps; the outcome is durable by now, so whatever comes of them cannot change it."""
@@ -393,7 +467,7 @@ class Transactions:
             return None
         if transaction.reached("confirmed") or transaction.reached("reverted"):
             return self._finish(transaction)
-        return self.take_back(transaction, **self._outcome_of(transaction)).record
+        return self.take_back(transaction, **self._outcome_of(transaction), alone=True).record
 
     def _outcome_of(self, transaction: Transaction) -> dict[str, str]:
         """Status, reason and message of a transaction that goes back without having been asked to."""
@@ -412,10 +486,6 @@ class Transactions:
             "reason": overdue.reason,
             "message": overdue.message,
         }
-
-    def has_moved(self, transaction: Transaction) -> bool:
-        """Whether the switch of an open transaction was begun; of a release that is deployed again the link says nothing."""
-        return bool(transaction.steps) or self.store.current() != transaction.intent["previous_release_id"]
 
     def _sweep(self, transaction: Transaction | None) -> None:
         """Remove what an interrupted exchange left. Without a transaction, a lease is one whose switch never began."""
@@ -454,9 +524,23 @@ class Transactions:
     def _record(self, transaction: Transaction) -> Record:
         intent, confirmed = transaction.intent, transaction.details("confirmed")
         verification = transaction.details("verified").get("verification", [])
+        hooks, migrations = hooks_of(transaction), migrations_of(transaction)
         outcome = transaction.details("reverted") or {"status": "success", "reason": None, "message": "confirmed"}
-        if outcome["status"] == "success" and (failure := failed_steps(verification)):
-            outcome = {"status": "success", "reason": "rollback_unverified", "message": f"confirmed; {failure}"}
+        if outcome["status"] == "success":
+            failures = [
+                failure
+                for failure in (
+                    Failure(reason="rollback_unverified", message=failed_steps(verification) or ""),
+                    Failure(reason="migration_left", message=failed_migrations(migrations) or ""),
+                    Failure(reason="hook_failed", message=failed_hooks(hooks) or ""),
+                )
+                if failure.message
+            ]
+            if failures:
+                message = f"confirmed; {'; '.join(failure.message for failure in failures)}"
+                outcome = {"status": "success", "reason": failures[0].reason, "message": message}
+        else:
+            outcome = {**outcome, "message": " | ".join([outcome["message"], *told_of_way_back(transaction)])}
         durations = {
             key: value for entry in transaction.steps for key, value in entry.items() if key.endswith("_ms")
         }  # fmt: skip
@@ -480,6 +564,9 @@ class Transactions:
             **{key: intent[key] for key in JUDGED if key in intent},
             "window": _window(transaction, common["timestamp"]),
             "verification": verification,
+            "hooks": hooks,
+            "migrations": migrations,
+            "irreversible_accepted": intent.get("irreversible_accepted", []),
             "shared_links": Application.parse(**intent["application"]).shared_links(),
             "durations": {**durations, "total_seconds": max(0, self.clock.now() - intent["started"])},
         }
@@ -510,6 +597,9 @@ class Transactions:
                 **judged.as_dict(),
                 "window": None,
                 "verification": [],
+                "hooks": [],
+                "migrations": [],
+                "irreversible_accepted": [],
                 "shared_links": {},
                 "durations": {},
             }

@@ -3,7 +3,7 @@
 
 Subjects: `bundle`, the release as one deterministic tar stream, and `tree`, its file list (tree.py); sha256 each.
 The predicate has the members of `statement` and no others, those of promotion.py optional; times are RFC 3339 in UTC,
-sizes are bytes. What is run on hosts is in hooks.py.
+sizes are bytes. What is run on hosts is in lifecycle.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..base import canonical
 from ..base.clock import CLOCK_TOLERANCE_SECONDS, seconds_of, timestamp
 from ..base.errors import Refusal
 from ..base.fields import GIT_COMMIT, LAST_SECOND, NAME, ONE_LINE, RELEASE_ID, VERSION, Fields
-from .hooks import Hooks, Migration, take_migrations
+from .lifecycle import Hooks, Migration, take_migrations
 from .members import Member, read_members
 from .promotion import Promotion
 from .statement import STATEMENT_TYPE, require_type, sha256_of, subjects_of

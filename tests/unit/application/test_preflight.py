@@ -209,6 +209,21 @@ def test_the_applied_revision_is_the_one_that_the_release_needs(applied, status,
     assert bool(result.remedy) == (status != PASS)
 
 
+@pytest.mark.parametrize(
+    ("applied", "status", "found"),
+    [
+        (["b2"], PASS, "b2 is applied, the release's own migrations lead to c3"),
+        ([], PASS, "no revision is applied, the release's own migrations lead to c3"),
+        (["d4"], FAIL, "the database is ahead of the release"),
+        (None, WARN, "the release needs revision c3"),
+    ],
+)
+def test_a_database_that_is_behind_is_ready_for_a_release_that_migrates_it(applied, status, found):
+    result = schema_result(SCHEMA, applied, migrates=True)
+    assert result.status == status
+    assert result.found.startswith(found)
+
+
 # all hosts
 
 

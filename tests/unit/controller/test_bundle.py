@@ -19,7 +19,7 @@ from ansible.module_utils.slipway.controller import source as source_module
 from ansible.module_utils.slipway.controller.bundle import Request
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.trust import verify
-from ansible.module_utils.slipway.trust.hooks import Hooks
+from ansible.module_utils.slipway.trust.lifecycle import Hooks
 from ansible.module_utils.slipway.trust.promotion import (
     Artifact,
     AuditReference,

@@ -99,6 +99,25 @@ def test_a_plan_names_the_release_its_manifest_and_the_run(site, plan):
     )
 
 
+def test_hosts_wait_as_long_as_hooks_and_new_migrations_may_take(site, plan):
+    def longest():
+        return plan()["rollout"]["by_host"]["prod-1"]["confirm_within_seconds"]
+
+    migration = "{{name: {name}, argv: [bin/shop], timeout_seconds: {seconds}, reversible: false}}"
+    site.build("v1", V1)
+    plain = longest()
+    first = migration.format(name="one", seconds=100)
+    site.build("v2", V2, more=f"migrations: [{first}]")
+    assert longest() == plain + 100
+    site.deploy("v2", migrated=True)
+    second = migration.format(name="two", seconds=7)
+    hooks = "hooks: {after_switch: [{argv: [bin/shop], timeout_seconds: 30}], after_confirm: [{argv: [bin/shop], timeout_seconds: 60}]}"
+    site.build("v3", V3, more=f"migrations: [{first}, {second}]\n{hooks}")
+    assert longest() == plain + 7 + 30
+    (site.catalogue.manifest_path("shop", "v2")).unlink()
+    assert longest() == plain + 100 + 7 + 30, "what is not known to have run may have to"
+
+
 def test_a_plan_can_be_carried_out(site, plan):
     site.build("v1", V1)
     planned = plan()

@@ -9,7 +9,7 @@ import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import descriptor
 from ansible.module_utils.slipway.controller.descriptor import AuditPlan, Database, DeclaredTest, Descriptor
-from ansible.module_utils.slipway.trust.hooks import Hooks, Migration
+from ansible.module_utils.slipway.trust.lifecycle import Hooks, Migration
 from ansible.module_utils.slipway.trust.promotion import Monitoring, Step
 
 

@@ -57,6 +57,23 @@ def test_a_status_table_has_a_line_for_every_host_also_for_those_without_an_answ
     ]
 
 
+def test_a_lost_host_is_told_with_the_time_at_which_it_goes_back_by_itself():
+    results = {"activation": {"prod-2": LOST}, "verdict": {"prod-2": {"until": {"prod-2": "2026-11-21T04:16:55Z"}}}}
+    (lost,) = endings_of(results)
+    assert lost.detail.startswith("no answer; goes back by itself at 2026-11-21T04:16:55Z at the latest; the next run")
+    assert "by itself" not in ending("prod-2", {"activation": LOST}).detail
+
+
+def test_a_host_that_fell_ill_while_it_soaked_says_why():
+    soak = {"failed": True, "health": {"outcome": "failure", "detail": "coughing"}}
+    told = ending("prod-1", {"activation": SWITCHED, "soak": soak, "reversion": {**REVERTED, "msg": "went back"}})
+    assert (told.outcome, told.detail) == ("reverted", "health_failed: coughing")
+    lost = ending("prod-1", {"activation": SWITCHED, "soak": LOST})
+    assert lost.outcome == "unreachable"
+    outside = ending("prod-1", {"activation": SWITCHED, "soak_smoke": {"failed": True, "msg": "smoke_test_failed: x"}})
+    assert (outside.outcome, outside.detail) == ("unconfirmed", "smoke_test_failed: x")
+
+
 def test_hosts_that_did_not_take_the_newest_policy_are_named():
     answers = {"prod-3": {}, "prod-2": {"reason": "policy_version_older"}, "prod-1": {"after": {"version": 2}}}
     assert not_rotated(answers) == ["prod-2", "prod-3"]

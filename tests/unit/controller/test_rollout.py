@@ -150,6 +150,8 @@ def test_a_host_waits_for_its_own_wave_those_that_follow_and_the_end():
     assert first == second == 100 + 20 + 10 + 20 + 600 + 60
     assert third == 2 * (100 + 20) + 60, "five hosts need two rounds of four forks; the last wave does not soak"
     assert [wave.soak_seconds for wave in rollout.waves] == [600, 600, 0]
+    migrating = plan(Settings.parse({"waves": ["1", "100%"]}), Pace(100, 10, 20, 4, migrations_seconds=900), fleet(3))
+    assert [wave.budget_seconds for wave in migrating.waves] == [100 + 20 + 900 + 60, 100 + 20 + 60]
     assert rollout.confirm_within(3) == third + rollout.settle_seconds
     assert rollout.confirm_within(2) == second + rollout.confirm_within(3)
     assert rollout.confirm_within(1) == first + rollout.confirm_within(2)
@@ -198,5 +200,7 @@ def test_the_pace_follows_from_what_the_application_declares():
     assert Pace.of(Application.parse("shop", stopping)).switch_seconds == exchange + 90 + 5 + 15 + 6
     reloaded = {**described, "strategy": "reload"}
     assert Pace.of(Application.parse("shop", reloaded)).switch_seconds == exchange + 90 + 15 + 6
-    files = Pace.of(Application.parse("model", {}), size=100 << 20, files=2000, hooks_seconds=40, forks=0)
-    assert files == Pace(30 + 7 + 40, 30, 0, forks=1)
+    files = Pace.of(
+        Application.parse("model", {}), size=100 << 20, files=2000, hooks_seconds=40, migrations_seconds=10**9, forks=0
+    )
+    assert files == Pace(30 + 7 + 40, 30, 0, forks=1, migrations_seconds=86400)

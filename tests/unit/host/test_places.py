@@ -217,6 +217,7 @@ def test_an_applications_things_have_their_places():
         "journal": "/var/lib/slipway/shop/journal.jsonl",
         "lease": "/var/lib/slipway/shop/lease.json",
         "lock": "/var/lib/slipway/shop/lock",
+        "manual_lock": "/var/lib/slipway/shop/manual-lock.json",
         "backups": "/var/lib/slipway/shop/backups",
         "reserve": "/var/lib/slipway/shop/reserve",
         "format": "/var/lib/slipway/shop/format",

@@ -1284,6 +1284,15 @@ def test_a_release_before_never_sees_the_share_of_the_one_that_failed(two, syste
     assert not share.exists()
 
 
+def test_a_share_that_is_left_without_a_transaction_is_swept_up(two):
+    """What is so after somebody moved a journal away that cannot be read."""
+    two.stage("v2")
+    two.activate("v2", share=10)
+    two.places.journal.rename(two.places.journal.with_name("journal.away"))
+    two.recover(run=two.run("run-9", dead_runs=["run-1"]))
+    assert not two.places.share.exists()
+
+
 @pytest.mark.parametrize("share", [0, 101, True, "10"])
 def test_a_share_that_is_no_percentage_is_refused(two, share):
     two.stage("v2")

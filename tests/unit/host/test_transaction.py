@@ -204,7 +204,9 @@ def test_a_disk_that_is_full_at_any_moment_leaves_no_half_state(stand, before, e
             if fault is calls.full_from:
                 assert objects(site) == before_objects, "what arrived for nothing does not stay on a full disk"
         if answer["changed"] and answer.get("reason") in ("switch_failed", "health_failed"):
-            assert (site.current, leftovers(site.host.root)) == (active, [])
+            # A timer or a marker that could not be removed wakes somebody who finds nothing to do.
+            left = [name for name in leftovers(site.host.root) if not name.startswith("run/")]
+            assert (site.current, left) == (active, [])
         recover(site)
         assert_whole(site, possible)
         assert_settled(site, stand)

@@ -11,7 +11,7 @@ import signed
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.trust import manifest
-from ansible.module_utils.slipway.trust.hooks import Hooks
+from ansible.module_utils.slipway.trust.lifecycle import Hooks
 from ansible.module_utils.slipway.trust.members import Member
 from ansible.module_utils.slipway.trust.promotion import Promotion
 
@@ -99,6 +99,7 @@ PROMOTION = document()["predicate"]
 STEP = ("rollback_plan", "verification_steps", 0)
 HOOK = ("hooks", "before_switch", 0)
 MIGRATION = ("migrations", 0)
+LONG_HOOK = {"argv": ["x" * 1000] * 2}
 SLOW_HOOK = {"argv": ["true"], "timeout_seconds": 31}
 MALFORMED = {
     "an array": [document()],
@@ -148,6 +149,7 @@ MALFORMED = {
     "a hook of more than an hour": bent("predicate", *HOOK, "timeout_seconds", value=3601),
     "too many hooks": bent("predicate", "hooks", "after_switch", value=[{"argv": ["true"]}] * 21),
     "hooks that hold up a way back": bent("predicate", "hooks", "before_rollback", value=[SLOW_HOOK] * 2),
+    "hooks of many words": bent("predicate", "hooks", "after_switch", value=[LONG_HOOK] * 20),
     "no migrations": lacking("predicate", "migrations"),
     "migrations that are an object": bent("predicate", "migrations", value={}),
     "a migration without a name": lacking("predicate", *MIGRATION, "name"),

@@ -100,6 +100,7 @@ BEYOND_A_MANIFEST_SCHEMA = {
     "the same artifact twice",
     "a database whose head is not the last revision",
     "hooks that hold up a way back",
+    "hooks of many words",
     "the same migration twice",
 }
 BEYOND_A_POLICY_SCHEMA = {

@@ -7,7 +7,7 @@ import pytest
 import signed
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.base.fields import Fields
-from ansible.module_utils.slipway.trust.hooks import (
+from ansible.module_utils.slipway.trust.lifecycle import (
     MOMENTS,
     Hooks,
     Migration,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from posixpath import normpath
 from typing import Any, Final
 
+from ..base import canonical
 from ..base.errors import Refusal
 from ..base.fields import Fields
 from .promotion import DEFAULT_STEP_SECONDS, MAX_TIMEOUT_SECONDS, Step, read_argv
@@ -31,6 +32,7 @@ MOMENTS: Final = (
 )
 
 MAX_HOOKS: Final = 20
+MAX_HOOKS_BYTES: Final = 32 * 1024
 MAX_HOOK_SECONDS: Final = 3600
 MAX_SECONDS_BEFORE_ROLLBACK: Final = 60
 MAX_MIGRATIONS: Final = 5000
@@ -51,6 +53,10 @@ class Hooks:
         steps = {moment: _steps(fields, moment) for moment in MOMENTS if moment in fields}
         fields.end()
         hooks = cls({moment: found for moment, found in steps.items() if found})
+        if (
+            len(canonical.encode(hooks.as_dict())) > MAX_HOOKS_BYTES
+        ):  # they stand in the journal, for which room is kept
+            raise fields.refusal("", f"hooks of at most {MAX_HOOKS_BYTES} bytes", "more")
         seconds = hooks.seconds("before_rollback")
         if seconds > MAX_SECONDS_BEFORE_ROLLBACK:
             expected = f"at most {MAX_SECONDS_BEFORE_ROLLBACK} seconds together"
