@@ -30,7 +30,7 @@ def stage(machine: Machine) -> Answer:
 
 
 def activate(machine: Machine) -> Answer:
-    return machine.site.activate("v2", run=run_2(machine), share=10)
+    return machine.site.activate("v2", run=run_2(machine), share=10, migrate=True)
 
 
 def renew(machine: Machine) -> Answer:
@@ -42,7 +42,7 @@ def activate_ill(machine: Machine) -> Answer:
     """v2 is ill: the exchange goes back by itself."""
     machine.site.sicken("v2")
     try:
-        return machine.site.activate("v2", run=run_2(machine))
+        return machine.site.activate("v2", run=run_2(machine), migrate=True)
     finally:
         machine.site.sicken()
 
@@ -100,7 +100,7 @@ def _by_itself(recovers: Callable[[Places], str], machine: Machine) -> Answer:
 
 
 def activate_v3(machine: Machine) -> Answer:
-    return machine.site.activate("v3", run=machine.site.run("run-3"))
+    return machine.site.activate("v3", run=machine.site.run("run-3"), migrate=True)
 
 
 @dataclass(frozen=True)
