@@ -18,6 +18,7 @@ ALL = [
     "maintenance.md",
     "restore-by-hand.md",
     "rollback.md",
+    "stuck-host.md",
 ]
 WELL = "<!-- given: hello serves -->\n\n```console\n$ one \\\n  two\nsaid …\nprod-1# three\n$ echo $?\n1\n```\n"
 

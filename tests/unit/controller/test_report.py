@@ -8,10 +8,15 @@ from ansible.module_utils.slipway.controller.report import (
     Ending,
     ending,
     endings_of,
+    lock_report,
     newest_answers,
     not_rotated,
+    not_settled,
+    open_lines,
+    recovery_report,
     run_report,
     status_table,
+    without_answer,
 )
 
 INSPECTED = {"active": "v1", "changed": False}
@@ -194,3 +199,51 @@ def test_a_host_that_refused_its_switch_is_not_as_asked_and_says_why():
     assert run_report("run", [judged], rollback=False).splitlines()[-1] == (
         "next: mend what the table says, then the same command: it settles first what is open"
     )
+
+
+def test_what_a_recovery_found_is_a_line_for_every_host():
+    record = {"status": "interrupted", "release_id": "v2", "message": "run r did not end; recovery went back"}
+    answers = {
+        "prod-1": {"changed": True, "outcome": "recovered", "active_release_id": "v1", "record": record},
+        "prod-2": {"changed": False, "outcome": "unchanged", "active_release_id": None, "record": None},
+        "prod-3": REFUSED,
+        "prod-4": {},
+    }
+    lines = recovery_report(answers).splitlines()
+    assert [" ".join(line.split()) for line in lines] == [
+        "host serves outcome found",
+        "prod-1 v1 recovered interrupted: v2, run r did not end; recovery went back",
+        "prod-2 nothing unchanged nothing was open",
+        "prod-3 unknown locked locked: held by bob",
+        "prod-4 unknown unreachable -",
+    ]
+    assert not_settled(answers) == ["prod-3", "prod-4"]
+    predicted = {"prod-1": {"changed": True, "outcome": "recovered", "active_release_id": "v1", "record": None}}
+    assert recovery_report(predicted, is_check=True).splitlines()[1].endswith("something is open and would be settled")
+
+
+def test_who_has_locked_what_is_a_line_for_every_host():
+    held = {"holder": "anna", "since": "2026-11-21T03:12:56Z", "until": None, "message": "frozen"}
+    answers = {
+        "prod-1": {"outcome": "locked", "lock": held},
+        "prod-2": {"outcome": "free", "lock": None},
+        "prod-3": REFUSED,
+        "prod-4": {},
+    }
+    assert [" ".join(line.split()) for line in lock_report(answers).splitlines()] == [
+        "host lock by since until message",
+        "prod-1 locked anna 2026-11-21T03:12:56Z it is released frozen",
+        "prod-2 free - - - -",
+        "prod-3 locked - - - locked: held by bob",
+        "prod-4 unreachable - - - -",
+    ]
+    assert without_answer(answers) == ["prod-3", "prod-4"]
+
+
+def test_what_is_not_confirmed_yet_is_said_below_the_table():
+    transaction = {
+        "release_id": "v2", "run_id": "r", "deployed_by": "anna", "operation": "deploy", "previous_release_id": None, "seconds_left": 9,
+    }  # fmt: skip
+    assert open_lines({"prod-2": {}, "prod-1": {"active": "v2", "transaction": transaction, "lock": None}}) == [
+        "prod-1: v2 is unconfirmed, deploy r by anna: goes back to nothing by itself in 9 s"
+    ]
