@@ -178,6 +178,7 @@ strike: dev ## a sample of the faults that `make faults` has at every point: kil
 faults: dev ## Every fault at every point of every operation, also on real hosts (under 40 minutes); what `make test` samples
 	@$(FAULT_TOOLS)
 	SLIPWAY_FAULTS=all pytest -q -n auto tests/faults
+	SLIPWAY_FAULTS=all pytest -q -n 2 --dist loadfile tests/e2e/test_strikes.py tests/e2e/test_module_strikes.py
 
 molecule: dev ## molecule scenarios on real systemd hosts
 	molecule test --all
