@@ -119,7 +119,7 @@ def lock_report(answers: Mapping[str, Mapping[str, Any]]) -> str:
             continue
         held = answer["lock"] or {"holder": "-", "since": "-", "until": "-", "message": "-"}
         rows.append(
-            (name, answer["outcome"], held["holder"], held["since"], held["until"] or "released", held["message"])
+            (name, answer["outcome"], held["holder"], held["since"], held["until"] or "it is released", held["message"])
         )
     return table(("host", "lock", "by", "since", "until", "message"), rows)
 

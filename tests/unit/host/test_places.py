@@ -204,6 +204,7 @@ def test_an_applications_things_have_their_places():
         "base": "/srv/shop",
         "releases": "/srv/shop/releases",
         "objects": "/srv/shop/.objects",
+        "share": "/srv/shop/share",
         "shared": "/srv/shop/shared",
         "current": "/srv/shop/current",
         "way_back": "/srv/shop/.way-back",
