@@ -48,6 +48,7 @@ FAILURES = {
     "not_ready": "At least one check of `playbooks/check.yml` is a FAIL; the table says which and what to do.",
     "rollback_unverified": "The rollback was done and is kept, but a verification step of the release that was left failed. The record and `release_status_format=full` say which.",
     "rollout_failed": "Another host of the run did not end well, so that this one went back with it.",
+    "server_not_up": "The host is well, but its balancer's own check does not find it up: it gets no requests.",
     "smoke_test_failed": "The application did not answer as declared from outside.",
     "switch_failed": "The host could not finish the switch and went back. The release is not to blame, so it is not bad.",
     "taken_back": "The run itself took the release back on this host, without saying more.",

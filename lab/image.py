@@ -27,6 +27,7 @@ RECIPE = Path(__file__).parent / "recipe"
 PACKAGES = (
     "ca-certificates",
     "dbus",
+    "haproxy",
     "iproute2",
     "openssh-server",
     "procps",

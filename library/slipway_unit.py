@@ -9,6 +9,7 @@ module: slipway_unit
 short_description: Write the unit of an application
 description:
   - Writes the systemd unit that the key C(service) of an application describes, with a sandbox and limits.
+  - With the strategy C(blue_green) it is a template, and each of its two instances has a file with its port beside it.
   - Never replaces or hides a unit that Slipway did not write for the same application. Neither starts nor restarts it.
 version_added: 0.1.0
 author: The Slipway founders
@@ -66,6 +67,11 @@ path:
   description: The unit file.
   returned: success
   type: str
+units:
+  description: What is started at boot, the unit or both instances of a template.
+  returned: success
+  type: list
+  elements: str
 reload_needed:
   description: Whether systemd has yet to read the file.
   returned: success

@@ -16,6 +16,7 @@ import signed
 from ansible.module_utils.slipway.controller import deployment, resident, rollout
 from ansible.module_utils.slipway.controller.memory import Process
 from ansible.module_utils.slipway.host import bootstrap, handler
+from balancers import Pair
 from offices import Office
 from releases import ONCE
 from test_modules import CONTROLLER_ONLY, ON_HOSTS
@@ -117,6 +118,8 @@ def answers_of(name, site, tmp_path):
         ]
     if name == "slipway_recovery_plan":
         return [plugins.run(name, application="shop", environment="prod", state_directory=str(tmp_path))]
+    if name in ("slipway_balancer", "slipway_balancer_configuration"):
+        return balanced_answers(name, site)
     if name in ("slipway_approval", "slipway_approval_file", "slipway_approvals_info"):
         return approved(name, tmp_path)
     if name in ("slipway_audit_bundle", "slipway_validation"):
@@ -154,6 +157,21 @@ def units_written(site):
     written = site.ask("write_unit", application=application, limits=limits)
     (directory / "shop.service").write_text("[Service]\n")
     return [written, site.ask("write_unit", application=application, limits=limits)]
+
+
+def balanced_answers(name, site):
+    pair = Pair(site, real=False)
+    try:
+        if name == "slipway_balancer_configuration":
+            (site.host.root / "etc/slipway/haproxy.cfg").write_text("global\n")
+            request = {"applications": {"shop": site.description}, "timeout_seconds": 60}
+            refused = site.ask("write_balancer", **request)
+            (site.host.root / "etc/slipway/haproxy.cfg").unlink()
+            return [refused, site.ask("write_balancer", check=True, **request)]
+        about = {"socket": str(site.host.balancer_socket), "backend": "shop", "weight": None, "drain_seconds": 0}
+        return [site.ask("balance", **about, server=name, state="drained") for name in ("blue", "red")]
+    finally:
+        pair.haproxy.stop()
 
 
 def made_on_a_controller(name, site, tmp_path):

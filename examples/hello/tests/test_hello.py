@@ -2,6 +2,7 @@
 """The service at work: a copy of it on a free port. An audit runs these; they are not shipped."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -40,11 +41,15 @@ class HelloTest(unittest.TestCase):
         command = [sys.executable, self.release / "bin/hello", "--check"]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    def serve(self, **changes):
+    def serve(self, environment=None, **changes):
         """Start the service; it listens once its first line is there."""
         port = free_port()
         self.configure(port=port, **changes)
-        service = subprocess.Popen([sys.executable, self.release / "bin/hello"], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, self.release / "bin/hello"]
+        environment = {name: text.format(port=port) for name, text in (environment or {}).items()}
+        if environment:
+            self.configure(port=free_port())
+        service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
         self.addCleanup(service.stdout.close)
         self.addCleanup(service.wait, 30)
         self.addCleanup(service.terminate)
@@ -76,6 +81,15 @@ class HelloTest(unittest.TestCase):
 
     def test_it_says_when_it_is_ill(self):
         assert self.get(f"{self.serve(healthy=False)}/health")[0] == 503
+
+    def test_an_instance_of_several_serves_on_the_port_that_it_is_given(self):
+        url = self.serve(environment={"PORT": "{port}"})
+        assert self.get(f"{url}/health")[0] == 200
+
+    def test_a_port_that_is_none_is_refused(self):
+        command = [sys.executable, self.release / "bin/hello", "--check"]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PORT": "80 80"}, check=False)
+        assert (done.returncode, "PORT must be from 1 to 65535" in done.stderr) == (1, True)
 
     def test_it_serves_its_page(self):
         status, body = self.get(self.serve())

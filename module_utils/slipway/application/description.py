@@ -9,10 +9,11 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..base.errors import Refusal, quoted
+from . import blue_green as pairs
 from . import configuration, preflight
 from . import unit as units
 
@@ -21,7 +22,7 @@ ABSOLUTE = re.compile(r"/[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*")  # POSIX leaves op
 # Neither an option of systemctl nor a template: that has no processes, only its instances have.
 UNIT = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]{0,239}(?<!@)\.service")
 PROBE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
-STRATEGIES = ("restart", "reload", "none")
+STRATEGIES = ("restart", "reload", "none", "blue_green")
 PROBES: Mapping[str, Mapping[str, type]] = {
     "http": {"url": str, "status": int, "contains": str},
     "tcp": {"host": str, "port": int},
@@ -38,7 +39,10 @@ REQUIRED_OF_PROBE: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Probe:
-    """One question to a running application; ``timeout_seconds`` bounds one attempt. ``name`` is what reports call it."""
+    """One question to a running application; ``timeout_seconds`` bounds one attempt. ``name`` is what reports call it.
+
+    Where there are two instances, ``{port}`` in ``url`` and ``argv`` is that of the one that is asked, and so is the port 0.
+    """
 
     type: str
     timeout_seconds: int = 2
@@ -54,8 +58,18 @@ class Probe:
         if self.type == "http":
             return f"http {self.url}"
         if self.type == "tcp":
-            return f"tcp {self.host}:{self.port}"
+            return f"tcp {self.host}:{self.port or pairs.PORT}"
         return " ".join((self.type, *self.argv))
+
+    @property
+    def asks_the_instance(self) -> bool:
+        """Whether it is meant for one instance, not for whatever answers the application's port."""
+        return (self.type == "tcp" and not self.port) or any(pairs.PORT in text for text in (self.url, *self.argv))
+
+    def at(self, port: int) -> Probe:
+        """The probe for the instance on ``port``."""
+        argv = tuple(word.replace(pairs.PORT, str(port)) for word in self.argv)
+        return replace(self, url=self.url.replace(pairs.PORT, str(port)), argv=argv, port=self.port or port)
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,7 @@ class Application:
     group: str
     unit: str | None = None
     strategy: str = "none"
+    blue_green: pairs.BlueGreen | None = None
     check: Check | None = None
     health: tuple[Probe, ...] = ()
     health_patience: Patience = field(default_factory=Patience)
@@ -114,11 +129,13 @@ class Application:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             reader.wrong("the name", "lower-case letters, digits, _ and -, starting with a letter", name)
         values = reader.mapping("", description, KEYS)
-        unit = reader.text("unit", values.get("unit"), UNIT, "a name such as shop.service or shop@1.service")
-        strategy = values.get("strategy", "restart" if unit else "none")
+        strategy = values.get("strategy", "restart" if values.get("unit") else "none")
         if not isinstance(strategy, str) or strategy not in STRATEGIES:
             reader.wrong("strategy", f"one of {', '.join(STRATEGIES)}", strategy)
             strategy = "none"
+        pair = reader.pair(strategy, values)
+        pattern, expected = (pairs.TEMPLATE, TEMPLATE_EXPECTED) if pair else (UNIT, UNIT_EXPECTED)
+        unit = reader.text("unit", values.get("unit"), pattern, expected)
         if unit is None and strategy != "none":
             reader.wrong("strategy", "none for an application without a unit", strategy)
         declared = configuration.read(values.get("configuration", {}), reader.wrong)
@@ -128,8 +145,9 @@ class Application:
             group=reader.account("group", values.get("group", values.get("user", name))),
             unit=unit,
             strategy=strategy,
+            blue_green=pair,
             check=reader.check(values.get("check")),
-            health=reader.probes("health", values.get("health", [{"type": "unit"}] if unit else [])),
+            health=reader.probes("health", values.get("health", _usual_health(unit, pair))),
             health_patience=reader.patience("health_patience", values.get("health_patience", {})),
             smoke=reader.probes("smoke", values.get("smoke", []), allowed=("http", "tcp", "command")),
             smoke_patience=reader.patience("smoke_patience", values.get("smoke_patience", {})),
@@ -144,6 +162,7 @@ class Application:
             reader.unit_can_be_written(application)
         if unit is None and any(probe.type == "unit" for probe in application.health):
             reader.wrong("health", "no probe of type unit for an application without a unit", "one")
+        reader.probes_fit(application)
         reader.finish()
         return application
 
@@ -152,8 +171,19 @@ class Application:
         return {path: "../" * (path.count("/") + 2) + "shared/" + path for path in self.shared_paths}
 
 
+def _usual_health(unit: str | None, pair: pairs.BlueGreen | None) -> list[Mapping[str, Any]]:
+    """What is asked where nothing is declared: whether the unit runs, and whether an instance listens on its port."""
+    listening = [{"type": "tcp", "port": pairs.PORT}] if pair else []
+    return [{"type": "unit"}, *listening] if unit else []
+
+
+UNIT_EXPECTED = "a name such as shop.service or shop@1.service"
+TEMPLATE_EXPECTED = (
+    "a template such as shop@.service, of which blue_green starts shop@blue.service and shop@green.service"
+)
+INSTANCE_VARIABLES = ("PORT", "SLIPWAY_INSTANCE")
 KEYS = (
-    "user", "group", "unit", "service", "strategy", "check", "health", "health_patience", "smoke", "smoke_patience",
+    "user", "group", "unit", "service", "strategy", "blue_green", "check", "health", "health_patience", "smoke", "smoke_patience",
     "shared_paths", "files", "configuration", "preflight",
 )  # fmt: skip
 # What is done with before a release is staged: by the role that writes the unit, and by the preflight.
@@ -230,6 +260,30 @@ class _Reader:
             self.seconds("check.timeout_seconds", values.get("timeout_seconds", 60)),
         )
 
+    def pair(self, strategy: str, values: Mapping[str, Any]) -> pairs.BlueGreen | None:
+        """``blue_green``, which the strategy of that name needs and no other has."""
+        if strategy == "blue_green":
+            return pairs.read(self, values.get("blue_green"))
+        if "blue_green" in values:
+            self.wrong("blue_green", "strategy: blue_green beside it", strategy)
+        return None
+
+    def probes_fit(self, application: Application) -> None:
+        """A new instance is judged before it gets traffic, so on its own port; from outside nobody sees that port."""
+        pair = application.blue_green
+        asked = [probe for probe in application.health if probe.asks_the_instance]
+        if pair and not asked:
+            self.wrong("health", f"a probe that asks an instance before it gets traffic, by {pairs.PORT}", "none")
+        for probe in application.health:
+            if pair and pair.port in (probe.port, pairs.port_of(probe.url)):
+                self.wrong("health", f"{pairs.PORT}, since {pair.port} is answered by the release before", pair.port)
+        elsewhere = application.smoke if pair else (*asked, *application.smoke)
+        for probe in elsewhere:
+            if probe.asks_the_instance and probe.type != "command":
+                self.wrong(
+                    "health, smoke", f"{pairs.PORT} in probes of health with strategy blue_green alone", pairs.PORT
+                )
+
     def unit_can_be_written(self, application: Application) -> None:
         """What a unit that Slipway writes asks of the rest of the description."""
         if application.unit is None:
@@ -241,6 +295,9 @@ class _Reader:
                     "no key that `configuration` calls secret, since every user can read a unit: use `credentials`"
                 )
                 self.wrong(f"service.environment.{key.name}", expected, "one")
+        for name in INSTANCE_VARIABLES if application.blue_green else ():
+            if name in given:
+                self.wrong(f"service.environment.{name}", "to be left out, since each instance gets its own", "one")
         if (check := application.check) is None:
             return
         words = check.argv
@@ -276,13 +333,16 @@ class _Reader:
         for key in REQUIRED_OF_PROBE[kind]:
             if key not in values:
                 self.wrong(f"{where}.{key}", "a value", None)
+        of_instance = kind == "tcp" and values.get("port") == pairs.PORT
+        if of_instance:
+            values["port"] = 0
         for key, expected in PROBES[kind].items():
             if key in values and (not isinstance(values[key], expected) or isinstance(values[key], bool)):
                 self.wrong(f"{where}.{key}", f"a value of type {expected.__name__}", values[key])
                 return None
         if kind == "http" and not str(values.get("url", "")).startswith(("http://", "https://")):
             self.wrong(f"{where}.url", "an http:// or https:// address", values.get("url"))
-        if kind == "tcp" and not 0 < int(values.get("port", 0)) < 65536:
+        if kind == "tcp" and not of_instance and not 0 < int(values.get("port", 0)) < 65536:
             self.wrong(f"{where}.port", "a port from 1 to 65535", values.get("port"))
         if kind == "command":
             values["argv"] = self.argv(f"{where}.argv", values.get("argv", []))

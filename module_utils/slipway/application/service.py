@@ -71,6 +71,11 @@ class Service:
         """Reload where it runs, start where it does not."""
         return self._systemctl("reload-or-restart", self.unit, timeout_seconds=JOB_BACKSTOP_SECONDS)
 
+    def start(self) -> Finished:
+        """Start where it does not run; nothing where it does."""
+        self._systemctl("reset-failed", self.unit)
+        return self._systemctl("start", self.unit, timeout_seconds=JOB_BACKSTOP_SECONDS)
+
     def stop(self) -> Finished:
         return self._systemctl("stop", self.unit, timeout_seconds=JOB_BACKSTOP_SECONDS)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..base.errors import Refusal
-from . import bootstrap, integrity, lock, release, status, trust_update, unit_file
+from . import balancer, balancer_file, bootstrap, integrity, lock, release, status, trust_update, unit_file
 from .places import Host
 
 Operation = Callable[..., dict[str, Any]]
@@ -33,6 +33,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "bootstrap": bootstrap.bootstrap,
     "rotate_policy": trust_update.rotate_policy,
     "write_unit": unit_file.write,
+    "write_balancer": balancer_file.write,
+    "balance": balancer.balance,
 }
 
 

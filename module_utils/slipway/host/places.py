@@ -60,6 +60,11 @@ class Host:
         """The private key that this host signs its histories with."""
         return self.states / "history-key.pem"
 
+    @property
+    def balancer_socket(self) -> Path:
+        """Where the host's own HAProxy takes orders; it stands before applications with two instances."""
+        return self.root / "run/slipway-haproxy/admin.sock"
+
     def application_names(self) -> list[str]:
         """Every application that ever had a release staged here."""
         if not self.states.is_dir():
@@ -170,6 +175,11 @@ class Places:
     def share(self) -> Path:
         """The percentage of its work that a canary is to take on, for the application to read; absent for all of it."""
         return self.base / "share"
+
+    @property
+    def instances(self) -> Path:
+        """Where there are two instances: for each colour that may run, a link to its release."""
+        return self.base / "instances"
 
     @property
     def state(self) -> Path:

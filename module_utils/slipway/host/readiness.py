@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..application import configuration, ports
+from ..application.blue_green import COLOURS
 from ..application.configuration import Finding, Value
 from ..application.database import Answer, Database
 from ..application.description import Application
@@ -32,6 +33,8 @@ from ..base.clock import seconds_of
 from ..base.command import PATH
 from ..base.errors import Refusal
 from ..base.files import read_regular
+from .balancer_file import UNIT as BALANCER_UNIT
+from .haproxy import Haproxy
 from .places import Host, Places
 from .strategy import strategy_of
 
@@ -98,6 +101,7 @@ class Readiness:
         checks: dict[str, Callable[[], Iterator[Result]]] = {
             "policy": self._policy,
             "unit": self._unit,
+            "balancer": self._balancing,
             "security": self._security,
             "configuration": self._configuration,
             "file": self._files,
@@ -134,7 +138,16 @@ class Readiness:
 
     @cached_property
     def _asked_unit(self) -> Unit | None:
-        return Unit.ask(self.application.unit, self.host.run) if self.application.unit else None
+        return self._asked_units[0] if self._asked_units else None
+
+    @cached_property
+    def _asked_units(self) -> list[Unit]:
+        """Every unit of the application, the one of what is active first."""
+        return [Unit.ask(name, self.host.run) for name in strategy_of(self.application, self.places).units()]
+
+    @cached_property
+    def _balancer(self) -> Unit | None:
+        return Unit.ask(BALANCER_UNIT, self.host.run) if self.application.blue_green else None
 
     @cached_property
     def _user(self) -> pwd.struct_passwd | None:
@@ -165,23 +178,38 @@ class Readiness:
     # the unit
 
     def _unit(self) -> Iterator[Result]:
-        asked = self._asked_unit
-        if asked is None:
+        for asked in self._asked_units:
+            if not asked.is_loaded:
+                state = asked.value("LoadState") or "unknown"
+                remedy = "Run playbooks/bootstrap.yml, or correct `unit` in slipway_applications."
+                yield Result("unit", asked.name, FAIL, f"LoadState={state}", remedy)
+                continue
+            state = asked.value("UnitFileState")
+            if state in STARTING:
+                yield Result("unit", asked.name, PASS, f"loaded, {state}")
+            else:
+                remedy = f"systemctl enable {asked.name}, unless it is started otherwise."
+                yield Result("unit", asked.name, WARN, f"{state or 'no state'}, so it does not start at boot", remedy)
+            if asked.value("NeedDaemonReload") == "yes":
+                found = "its file has changed since systemd read it"
+                yield Result(
+                    "unit", asked.name, WARN, found, "systemctl daemon-reload, or run playbooks/bootstrap.yml."
+                )
+
+    def _balancing(self) -> Iterator[Result]:
+        """Whether the host's own HAProxy stands before both instances."""
+        if self.application.blue_green is None:
             return
-        if not asked.is_loaded:
-            state = asked.value("LoadState") or "unknown"
-            remedy = "Run playbooks/bootstrap.yml, or correct `unit` in slipway_applications."
-            yield Result("unit", asked.name, FAIL, f"LoadState={state}", remedy)
+        try:
+            servers = Haproxy(self.host.balancer_socket, self.host.clock).servers(self.application.name)
+        except Refusal as refusal:
+            yield Result("balancer", BALANCER_UNIT, FAIL, refusal.found, "Run playbooks/bootstrap.yml.")
             return
-        state = asked.value("UnitFileState")
-        if state in STARTING:
-            yield Result("unit", asked.name, PASS, f"loaded, {state}")
-        else:
-            remedy = f"systemctl enable {asked.name}, unless it is started otherwise."
-            yield Result("unit", asked.name, WARN, f"{state or 'no state'}, so it does not start at boot", remedy)
-        if asked.value("NeedDaemonReload") == "yes":
-            found = "its file has changed since systemd read it"
-            yield Result("unit", asked.name, WARN, found, "systemctl daemon-reload, or run playbooks/bootstrap.yml.")
+        for colour in COLOURS:
+            if colour in servers:
+                yield Result("balancer", colour, PASS, servers[colour].described())
+            else:
+                yield Result("balancer", colour, FAIL, "no server of HAProxy's", "Run playbooks/bootstrap.yml.")
 
     # the configuration
 
@@ -346,7 +374,8 @@ class Readiness:
         return _unparsed(place)
 
     def _ports(self) -> Iterator[Result]:
-        declared = self.application.preflight.ports
+        pair = self.application.blue_green
+        declared = dict.fromkeys((*self.application.preflight.ports, *(pair.ports if pair else ())))
         if not declared:
             return
         held = ports.listeners(declared, below(self.host.root, "/proc"))
@@ -362,14 +391,16 @@ class Readiness:
         """Held by the unit's processes, or by systemd for a socket unit of it; without a unit, by the application's user."""
         if self.application.unit is None:
             return self._user is not None and listener.uid == self._user.pw_uid
-        if self.unit is None:
-            return False
-        cgroup = self.unit.value("ControlGroup")
+        units = [*self._asked_units, *([self._balancer] if self._balancer else [])]
+        return any(self._is_of(unit, listener) for unit in units if unit.is_loaded)
+
+    def _is_of(self, unit: Unit, listener: ports.Listener) -> bool:
+        cgroup = unit.value("ControlGroup")
         if listener.pid is None:  # where root may not look into processes of others, as in many containers
-            accounts = (self._user, _account(self.unit.value("User")))
+            accounts = (self._user, _account(unit.value("User") or "root"))
             return cgroup != "" and listener.uid in {account.pw_uid for account in accounts if account is not None}
         if listener.pid == 1:
-            return any(unit.endswith(".socket") for unit in self.unit.value("TriggeredBy").split())
+            return any(name.endswith(".socket") for name in unit.value("TriggeredBy").split())
         return listener.is_in(cgroup)
 
     def _packages(self) -> Iterator[Result]:

@@ -825,6 +825,7 @@ def _renew(exchange: Exchange, request: Request) -> Answer:
         transaction = transactions.renew(transaction, exchange.run, seconds)
         if "share" in request:
             transactions.tell_share(share)
+            transactions.strategy(exchange.application, transaction).share(share)
     return {
         "changed": True, "outcome": "renewed", "release_id": release_id, "active_release_id": exchange.store.current(),
         "seconds_left": seconds if exchange.check else transactions.deadman.seconds_left(transaction),

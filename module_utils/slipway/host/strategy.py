@@ -7,22 +7,31 @@ again after a crash.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..application.description import Application, Patience, Probe
 from ..application.health import Prober, Verdict, judge
 from ..application.service import Service
 from ..base.command import Finished
 from .places import Places
+from .two_instances import TwoInstances
+
+NO_INTENT: Mapping[str, Any] = {}
 
 
 class Strategy(Protocol):
     """What a transaction, an inspection and a check ask of a strategy."""
 
+    def units(self) -> Sequence[str]:
+        """The units that may run, the one of what is active first."""
+
     def require_loaded(self) -> None:
         """Refusal ``unit_missing`` where systemd does not know the unit; before anything depends on it."""
+
+    def plan(self) -> Mapping[str, Any]:
+        """What going back will need to know beside the links: for the intent. Makes what a full disk would not let it make."""
 
     def run(self) -> Verdict:
         """After the switch: let the release that ``current`` says now run, and judge it."""
@@ -30,11 +39,20 @@ class Strategy(Protocol):
     def run_again(self) -> Verdict:
         """After the way back: let the release that ``current`` says again run, and judge it."""
 
+    def stay(self) -> Verdict:
+        """There is no way back: let the new release run, however it is."""
+
     def stop(self) -> Verdict:
         """Nothing is active any more, or another unit takes over: nothing of this one runs."""
 
-    def settle(self) -> None:
-        """The outcome is recorded: what only a way back would have needed may end."""
+    def share(self, percent: int | None) -> Verdict:
+        """Give the release that waits for its confirmation this part of the host's traffic, None for all."""
+
+    def settle(self, *, kept: bool, boot: bool = False) -> None:
+        """The outcome is recorded: what only another outcome would have needed ends. ``kept``: the release stays.
+
+        At ``boot`` nothing runs yet and nobody is waited for: only links and files are put right.
+        """
 
     def probes(self) -> Sequence[Probe]:
         """What is asked for the health of what is active."""
@@ -49,8 +67,10 @@ class Strategy(Protocol):
         """How long the unit's last start took, None where that is not known."""
 
 
-def strategy_of(application: Application, places: Places) -> Strategy:
-    """The strategy that an application declares."""
+def strategy_of(application: Application, places: Places, intent: Mapping[str, Any] = NO_INTENT) -> Strategy:
+    """The strategy that an application declares, for a transaction's ``intent``; without one it can only be looked at."""
+    if application.blue_green is not None:
+        return TwoInstances(application, application.blue_green, places, intent)
     return OneUnit(application, places)
 
 
@@ -61,12 +81,18 @@ class OneUnit:
     application: Application
     places: Places
 
+    def units(self) -> Sequence[str]:
+        return [self.application.unit] if self.application.unit else []
+
     def service(self) -> Service | None:
         return Service(self.application.unit, self.places.host.run) if self.application.unit else None
 
     def require_loaded(self) -> None:
         if service := self.service():
             service.require_loaded()
+
+    def plan(self) -> Mapping[str, Any]:
+        return {}
 
     def run(self) -> Verdict:
         finished = self._apply()
@@ -84,6 +110,9 @@ class OneUnit:
     def run_again(self) -> Verdict:
         return self.run()
 
+    def stay(self) -> Verdict:
+        return self.run()
+
     def stop(self) -> Verdict:
         service = self.service()
         if service is None:
@@ -92,7 +121,10 @@ class OneUnit:
         outcome = "success" if finished.succeeded else "failure"
         return Verdict(outcome, 1, f"stop of {service.unit}: {finished.described()}")
 
-    def settle(self) -> None:
+    def share(self, percent: int | None) -> Verdict:
+        return Verdict("inconclusive", 0, "there is one instance, which has all of the host's traffic")
+
+    def settle(self, *, kept: bool, boot: bool = False) -> None:
         """A unit that was restarted has left nothing behind."""
 
     def probes(self) -> Sequence[Probe]:

@@ -181,8 +181,9 @@ class Transactions:
                 holder = outliving(run, intent.confirm_within_seconds)
                 lease = self.leases.take(holder, reason=f"{reason} of {intent.release_id}", now=self.clock.now())
                 kept = self.backups.keep(replacements, transaction)
-            with full_disk_is_a_refusal(self.places.base, what="make the link back"):
+            with full_disk_is_a_refusal(self.places.base, what="make what going back needs"):
                 self._prepare_way_back(intent.previous_release_id)
+                planned = self.strategy(application).plan()
             deadline = self._armed(transaction, begun, required=not intent.rollback)
             with full_disk_is_a_refusal(self.places.state, what="journal a transaction"):
                 return self.journal.open(
@@ -207,6 +208,7 @@ class Transactions:
                         "share": intent.share,
                         "started": self.clock.now(),
                         "deadline": deadline,
+                        **planned,
                     }
                 )
         except BaseException:
@@ -280,7 +282,7 @@ class Transactions:
         places = self.places
         if in_time:
             places, application = self.deadman.in_time(transaction, application)
-        strategy = strategy_of(application, places)
+        strategy = strategy_of(application, places, transaction.intent)
         verdict = strategy.run()
         if verdict.is_failure:
             return transaction, verdict
@@ -291,9 +293,9 @@ class Transactions:
         }
         return self._reach(transaction, "healthy", **durations), verdict
 
-    def strategy(self, application: Application) -> Strategy:
-        """How the application's unit takes a release."""
-        return strategy_of(application, self.places)
+    def strategy(self, application: Application, transaction: Transaction | None = None) -> Strategy:
+        """How what runs of the application takes a release, in an open transaction or only to be looked at."""
+        return strategy_of(application, self.places, transaction.intent if transaction else {})
 
     def judge(self, application: Application, patience: Patience | None = None) -> Verdict:
         """The application's health now, with the patience that it declares unless another is given."""
@@ -356,7 +358,7 @@ class Transactions:
         message = self._restore_files(transaction, message)
         if moved:
             self._link_back(previous)
-            application, verdict = self._run_again(previous, application)
+            application, verdict = self._run_again(transaction, previous, application)
         else:
             verdict = Verdict("inconclusive", 0, "the link had not moved")
         transaction = self._reach(transaction, "reverted", status=status, reason=reason, message=message)
@@ -402,7 +404,7 @@ class Transactions:
             return message, UNASKED
         if transaction.reached("healthy") and not transaction.reached("reverting"):
             return message, self.judge(application)
-        return message, self.strategy(application).run()
+        return message, self.strategy(application, transaction).stay()
 
     def _obstacle(self, previous: str) -> str | None:
         """Why the release before must not run again, None when it may: its bytes are verified before it does."""
@@ -413,14 +415,16 @@ class Transactions:
             return str(refusal)
         return None
 
-    def _run_again(self, previous: str | None, application: Application) -> tuple[Application, Verdict]:
+    def _run_again(
+        self, transaction: Transaction, previous: str | None, application: Application
+    ) -> tuple[Application, Verdict]:
         """Let the unit run what is active again; returns the description that goes for it, and its health."""
         if self.at_boot:
             return application, UNASKED
         if previous is None:
-            return application, self.strategy(application).stop()
+            return application, self.strategy(application, transaction).stop()
         before = self._as_before(previous, application)
-        return before, self.strategy(before).run_again()
+        return before, self.strategy(before, transaction).run_again()
 
     def _as_before(self, previous: str, application: Application) -> Application:
         """The description that the release before was staged under; a unit that only the new one has is stopped."""
@@ -491,7 +495,12 @@ class Transactions:
         """Remove what an interrupted exchange left. Without a transaction, a lease is one whose switch never began."""
         self.store.sweep()
         self.deadman.disarm(keep=transaction.id if transaction else None, quiet=self.at_boot)
-        for directory in (self.places.base, self.places.state, *self.places.manifests.glob("*/")):
+        for directory in (
+            self.places.base,
+            self.places.instances,
+            self.places.state,
+            *self.places.manifests.glob("*/"),
+        ):
             remove_temporary(directory)
         if transaction is not None:
             for kept in transaction.intent["files"]:
@@ -515,11 +524,20 @@ class Transactions:
             last = self._with_reserve(lambda: self.history.append(self._record(transaction)))
         self.sign()
         self.tell_share(None)
+        self._settle(transaction)
         remove_durable(self.places.way_back)
         self.leases.release(transaction.run_id)
         self.journal.close()
         self.deadman.disarm(quiet=self.at_boot)
         return last
+
+    def _settle(self, transaction: Transaction) -> None:
+        """Let end what only another outcome would have needed."""
+        is_new = self.store.current() == transaction.intent["release_id"]
+        is_same = transaction.intent["previous_release_id"] == transaction.intent["release_id"]
+        kept = is_new and not (is_same and transaction.reached("reverting"))
+        application = Application.parse(**transaction.intent["application"])
+        self.strategy(application, transaction).settle(kept=kept, boot=self.at_boot)
 
     def _record(self, transaction: Transaction) -> Record:
         intent, confirmed = transaction.intent, transaction.details("confirmed")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ..application.blue_green import COLOURS, instance_unit
 from ..application.description import Application
 from ..application.service import Service
 from ..application.unit import Limits, UnitDescription
@@ -26,6 +27,7 @@ OTHER_DIRECTORIES: Final = (
 MARKER: Final = "# Written by Slipway for the application "
 LEAST_START_SECONDS: Final = 30
 MODE: Final = 0o644
+DROP_IN: Final = "slipway.conf"
 UNIT_LIMIT: Final = 1 << 20
 UNQUOTED: Final = re.compile(r"[A-Za-z0-9._@+=,~:/-]+")
 
@@ -34,8 +36,8 @@ def write(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, A
     """Write the unit that an application's ``service`` describes, where it differs from what is there.
 
     request: application {name, description}, limits {memory_max, cpu_quota, tasks_max, stop_timeout_seconds}.
-    answer: changed, path, reload_needed (whether systemd has yet to read the file), message (what an operator must know,
-    or ""), diff. The unit is neither started nor restarted.
+    answer: changed, path, units (what is started at boot: the unit, or the instances of a template), reload_needed (whether
+    systemd has yet to read a file), message (what an operator must know, or ""), diff. No unit is started or restarted.
     Refusals: ``unit_foreign``, ``service_missing``, those of a description or of limits that do not hold.
     """
     application = Application.parse(request["application"]["name"], request["application"]["description"])
@@ -47,22 +49,33 @@ def write(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, A
             found="none, so that the application brings its own unit or has none",
             remedy="Leave such an application alone, or describe its service.",
         )
-    path = host.root / DIRECTORY / application.unit
-    before = _own(path, host, application)
-    after = render(application, application.service, limits)
-    changed = before != after or not _is_protected(path, host.uid)
-    if changed and not check:
+    units = [application.unit]
+    texts = {application.unit: render(application, application.service, limits)}
+    if application.blue_green is not None:
+        units = [instance_unit(application.unit, colour) for colour in COLOURS]
+        for colour, unit in zip(COLOURS, units, strict=True):
+            _require_own(unit, host, application, is_ours=False)
+            texts[f"{unit}.d/{DROP_IN}"] = _instance(application, application.blue_green.instance_ports[colour])
+    before = {name: _require_own(name, host, application) for name in texts}
+    outdated = [name for name in texts if not _is_as_meant(host.root / DIRECTORY / name, texts[name], host.uid)]
+    for name in () if check else outdated:
+        path = host.root / DIRECTORY / name
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         remove_temporary(path.parent, glob.escape(path.name))
-        write_durable(path, after.encode(), mode=MODE)
-    service = Service(application.unit, host.run)
+        write_durable(path, texts[name].encode(), mode=MODE)
+    services = [Service(unit, host.run) for unit in units]
+    running = [service.unit for service in services if service.state().is_running]
     shown = f"/{DIRECTORY}/{application.unit}"
     return {
-        "changed": changed,
+        "changed": bool(outdated),
         "path": shown,
-        "reload_needed": changed or service.needs_reload(),
-        "message": _message(application.unit) if changed and service.state().is_running else "",
-        "diff": {"before": before, "after": after, "before_header": shown, "after_header": shown},
-    }
+        "units": units,
+        "reload_needed": bool(outdated) or any(service.needs_reload() for service in services),
+        "message": _message(running[0]) if outdated and running else "",
+        "diff": {
+            "before": "".join(before.values()), "after": "".join(texts.values()), "before_header": shown, "after_header": shown,
+        },
+    }  # fmt: skip
 
 
 def _message(unit: str) -> str:
@@ -72,14 +85,19 @@ def _message(unit: str) -> str:
     )
 
 
-def _own(path: Path, host: Host, application: Application) -> str:
-    """What stands in our unit file, "" where there is none; a unit of anybody else is refused."""
-    for place in (path, *(host.root / directory / path.name for directory in OTHER_DIRECTORIES)):
+def _is_as_meant(path: Path, text: str, uid: int) -> bool:
+    return _text(path) == text and _is_protected(path, uid)
+
+
+def _require_own(name: str, host: Host, application: Application, *, is_ours: bool = True) -> str:
+    """What stands in a file of ours, "" where there is none; one of anybody else is refused, also where it would hide ours."""
+    path = host.root / DIRECTORY / name
+    for place in (path, *(host.root / directory / name for directory in OTHER_DIRECTORIES)):
         found = _text(place)
-        if found is not None and (place != path or not found.startswith(_marker(application.name))):
+        if found is not None and not (is_ours and place == path and found.startswith(_marker(application.name))):
             raise Refusal(
                 "unit_foreign",
-                expected=f"no unit {path.name} on the host but one that Slipway wrote for {application.name}",
+                expected=f"no unit {name} on the host but one that Slipway wrote for {application.name}",
                 found=f"{place} {_described(found)}",
                 remedy="Leave `service` out if the application brings its own unit; else move that file away, or name another `unit`.",
             )
@@ -112,9 +130,16 @@ def _marker(name: str) -> str:
     return f"{MARKER}{name}:"
 
 
+def _instance(application: Application, port: int) -> str:
+    """What one instance has of its own."""
+    first = f"{_marker(application.name)} changes belong into slipway_applications."
+    return f"{first}\n\n[Service]\nEnvironment=PORT={port}\n"
+
+
 def render(application: Application, service: UnitDescription, defaults: Limits) -> str:
     """The unit file's text; the same description gives the same bytes."""
-    current = f"/srv/{application.name}/current"
+    base = f"/srv/{application.name}"
+    current = f"{base}/instances/%i" if application.blue_green else f"{base}/current"
     units = " ".join(("network-online.target", *service.after))
     sections = {
         "Unit": [
@@ -129,6 +154,7 @@ def render(application: Application, service: UnitDescription, defaults: Limits)
             ("Group", application.group),
             ("WorkingDirectory", current),
             *_environment(service),
+            *_of_an_instance(application, current),
             *_commands(application, service, current),
             *_limits(service.limits.over(defaults)),
             ("NoNewPrivileges", "yes"),
@@ -151,6 +177,16 @@ def _environment(service: UnitDescription) -> list[tuple[str, str]]:
         *(("Environment", _quoted(f"{name}={value}")) for name, value in sorted(service.environment.items())),
         *(("EnvironmentFile", path) for path in service.environment_files),
         *(("LoadCredential", f"{name}:{path}") for name, path in sorted(service.credentials.items())),
+    ]
+
+
+def _of_an_instance(application: Application, current: str) -> list[tuple[str, str]]:
+    """An instance knows its colour, and starts only while it is what is active: so the links alone say what runs after a boot."""
+    if application.blue_green is None:
+        return []
+    return [
+        ("Environment", "SLIPWAY_INSTANCE=%i"),
+        ("ExecCondition", f"/usr/bin/test /srv/{application.name}/current -ef {current}"),
     ]
 
 

@@ -383,4 +383,7 @@ def test_a_number_that_python_does_not_write_is_told_without_its_digits():
     assert (
         "A.type: expected one of str, int, float, bool, list, found a value of type int with too many digits" in found
     )
-    assert "strategy: expected one of restart, reload, none, found a value of type list with too many digits" in found
+    assert (
+        "strategy: expected one of restart, reload, none, blue_green, found a value of type list with too many digits"
+        in found
+    )

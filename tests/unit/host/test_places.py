@@ -203,8 +203,9 @@ def test_an_applications_things_have_their_places():
     } == {
         "base": "/srv/shop",
         "releases": "/srv/shop/releases",
-        "objects": "/srv/shop/.objects",
+        "instances": "/srv/shop/instances",
         "share": "/srv/shop/share",
+        "objects": "/srv/shop/.objects",
         "shared": "/srv/shop/shared",
         "current": "/srv/shop/current",
         "way_back": "/srv/shop/.way-back",

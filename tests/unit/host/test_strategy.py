@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from ansible.module_utils.slipway.application.description import Application
 from ansible.module_utils.slipway.base.command import Finished
@@ -48,7 +51,7 @@ def test_a_unit_that_does_not_start_is_not_judged(one_unit, systemctl):
 def test_without_a_unit_there_is_nothing_to_do_and_nothing_is_known(one_unit, systemctl):
     strategy = one_unit()
     strategy.require_loaded()
-    strategy.settle()
+    strategy.settle(kept=True)
     assert (strategy.run().outcome, strategy.stop().outcome) == ("inconclusive", "inconclusive")
     assert strategy.startup_milliseconds() is None
     assert systemctl.calls == []
@@ -73,3 +76,53 @@ def test_the_start_up_time_is_that_of_the_unit(one_unit, systemctl):
     times = {"InactiveExitTimestampMonotonic": "1000", "ActiveEnterTimestampMonotonic": "251000"}
     systemctl.properties["shop.service"] = times
     assert one_unit(unit="shop.service").startup_milliseconds() == 250
+
+
+# files that others read
+
+READER = """
+import os, sys
+current, enough, stop = sys.argv[1:]
+reads = 0
+while reads < int(enough) or not os.path.exists(stop):
+    tree = os.open(current, os.O_RDONLY | os.O_DIRECTORY)  # resolved once: the tree stays what it is
+    try:
+        found = set()
+        for number in range(20):
+            with open(f"file{number}", opener=lambda name, flags: os.open(name, flags, dir_fd=tree)) as file:
+                found.add(file.read())
+    finally:
+        os.close(tree)
+    assert len(found) == 1 and found <= {"v1", "v2"}, found
+    reads += 1
+print(reads)
+"""
+READERS, SWITCHES = 3, 24
+
+
+def test_readers_that_resolve_the_link_once_never_see_a_missing_or_mixed_tree(site, capsys):
+    del site.description["unit"]
+    site.description["health"] = []
+    for release_id in ("v1", "v2"):
+        site.build(release_id, {f"file{number}": release_id.encode() for number in range(20)})
+    site.deploy("v1", "run-0")
+    site.stage("v2", run=site.run("run-1"))
+    stop = site.directory / "stop"
+    command = [sys.executable, "-I", "-c", READER, str(site.places.current), "50", str(stop)]
+    readers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(READERS)]
+    try:
+        for number in range(SWITCHES // 2):
+            run = site.run(f"run-{number + 1}")
+            assert site.activate("v2", run=run, retry=True)["outcome"] == "switched"
+            site.confirm("v2", run=run) if number % 2 else site.revert("v2", run=run)
+            if site.current == "v2":
+                assert site.rollback("v1", run=site.run(f"back-{number}"))["outcome"] == "confirmed"
+    finally:
+        stop.touch()
+        said = [(reader.communicate()[0].decode(), reader.returncode) for reader in readers]
+    assert [code for _text, code in said] == [0] * READERS, said
+    with capsys.disabled():
+        print(
+            f" {sum(int(text) for text, _code in said)} trees read by {READERS} readers over {SWITCHES} switches",
+            end=" ",
+        )

@@ -295,3 +295,54 @@ def test_what_is_no_directory_of_units_holds_none(write, directory, host):
     (host.root / "lib").write_text("")
     assert write()["changed"] is True
     assert os.listdir(directory) == ["bot.service"]
+
+
+# two instances
+
+PORTS = {"port": 8080, "instance_ports": {"blue": 18080, "green": 18081}}
+PAIR = {"unit": "bot@.service", "strategy": "blue_green", "blue_green": PORTS}
+
+
+def test_an_instance_runs_what_its_colour_says_and_starts_only_while_that_is_active():
+    unit = text({**PAIR, "check": {"argv": ["bin/bot", "--check"]}})
+    assert values(unit, "WorkingDirectory") == values(unit, "ConditionPathExists") == ["/srv/bot/instances/%i"]
+    assert values(unit, "ExecStart") == ["/srv/bot/instances/%i/bin/bot"]
+    assert values(unit, "ExecStartPre") == ["/srv/bot/instances/%i/bin/bot --check"]
+    assert values(unit, "ExecCondition") == ["/usr/bin/test /srv/bot/current -ef /srv/bot/instances/%i"]
+    assert values(unit, "Environment") == ["SLIPWAY_INSTANCE=%i"]
+
+
+def test_both_instances_have_their_port_in_a_file_of_their_own(write, directory, systemctl):
+    for colour in ("blue", "green"):
+        systemctl.units[f"bot@{colour}.service"] = ("loaded", "inactive", "dead")
+    predicted = write(check=True, **PAIR)
+    assert list(directory.iterdir()) == []
+    answer = write(**PAIR)
+    assert answer == predicted
+    assert (answer["units"], answer["path"]) == (
+        ["bot@blue.service", "bot@green.service"],
+        f"/{unit_file.DIRECTORY}/bot@.service",
+    )
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "bot@.service",
+        "bot@blue.service.d",
+        "bot@green.service.d",
+    ]
+    port = (directory / "bot@green.service.d/slipway.conf").read_text()
+    assert directives(port) == [("Environment", "PORT=18081")]
+    again = write(**PAIR)
+    assert (again["changed"], again["reload_needed"]) == (False, False)
+    systemctl.units["bot@green.service"] = ("loaded", "active", "running")
+    other = {**PORTS, "instance_ports": {"blue": 18080, "green": 18082}}
+    changed = write(**{**PAIR, "blue_green": other})
+    assert (changed["changed"], "bot@green.service runs on" in changed["message"]) == (True, True)
+
+
+@pytest.mark.parametrize("name", ["bot@.service", "bot@blue.service", "bot@green.service.d/slipway.conf"])
+def test_a_file_of_an_instance_that_is_somebody_elses_is_refused(write, directory, name):
+    (directory / name).parent.mkdir(exist_ok=True)
+    (directory / name).write_text("[Service]\n")
+    with pytest.raises(Refusal) as refused:
+        write(**PAIR)
+    assert refused.value.reason == "unit_foreign"
+    assert (directory / name).read_text() == "[Service]\n"
