@@ -80,7 +80,7 @@ def approve(state: Path, application: str, release_id: str, *holders: str, envir
         catalogue.add_approval(dsse.sign(dsse.IN_TOTO_TYPE, payload, key).encode(), check=False)
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 180) -> None:
+def until(condition: Callable[[], object], what: str, seconds: float = 90) -> None:
     """Wait until `condition` holds; an AssertionError says what did not happen."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -145,7 +145,7 @@ class Running:
         """Send a signal to the whole group: what Ctrl-C does."""
         os.killpg(self.process.pid, number)
 
-    def end(self, code: int | None = None, seconds: float = 400) -> Done:
+    def end(self, code: int | None = None, seconds: float = 300) -> Done:
         """Wait for its end; with `code` any other exit code is an AssertionError."""
         try:
             self.process.wait(seconds)
