@@ -145,7 +145,7 @@ class Running:
         """Send a signal to the whole group: what Ctrl-C does."""
         os.killpg(self.process.pid, number)
 
-    def end(self, code: int | None = None, seconds: float = 120) -> Done:
+    def end(self, code: int | None = None, seconds: float = 300) -> Done:
         """Wait for its end; with `code` any other exit code is an AssertionError."""
         try:
             self.process.wait(seconds)
