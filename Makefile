@@ -23,7 +23,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # STATUS       a file with what `make release-status FORMAT=json` printed
 # MANIFEST     the file with the manifest, where the catalogue is not; OUTPUT says where the approval goes
 # AUDIT        the audit bundle of the release that is looked at, for the counts of its tests
-# HOURS        how long what is signed holds; as long as the environment allows without it
+# HOURS        how long what is signed holds; as long as the environment allows without it. Or how long a lock does; without it, until released
+# MESSAGE      why nothing is to be deployed
 # OUTPUT       a file for what is signed, to be sent; without it that goes into the catalogue
 # FILE         an approval, a rollback authorization, or a draft of the trust policy, that was sent
 # RENEW        yes: draft a trust policy also when nothing but its times changes
@@ -47,6 +48,7 @@ STATUS ?=
 MANIFEST ?=
 AUDIT ?=
 HOURS ?=
+MESSAGE ?=
 OUTPUT ?=
 FILE ?=
 RENEW ?=
@@ -58,7 +60,7 @@ FORMAT ?= table
 OPTIONS ?=
 
 # What is given goes through a shell into variables that Ansible takes for templates: what means something to either is refused.
-GIVEN := APPLICATION SOURCE RELEASE_ID TYPE BUILD_ID TICKETS ENVIRONMENT ROLE KEY HOSTS STATUS MANIFEST AUDIT HOURS OUTPUT FILE RENEW RUN \
+GIVEN := APPLICATION SOURCE RELEASE_ID TYPE BUILD_ID TICKETS ENVIRONMENT ROLE KEY HOSTS STATUS MANIFEST AUDIT HOURS MESSAGE OUTPUT FILE RENEW RUN \
 	NAMES LIMIT CONFIRM FORMAT
 UNSAFE := ' " ` { }
 $(foreach name,$(GIVEN),$(foreach mark,$(UNSAFE),$(if $(findstring $(mark),$($(name))), \
@@ -83,6 +85,8 @@ approval_status := $(STATUS)
 approval_manifest := $(MANIFEST)
 approval_audit := $(AUDIT)
 approval_valid_hours := $(HOURS)
+lock_hours := $(HOURS)
+lock_message := $(MESSAGE)
 approval_output := $(OUTPUT)
 approval_file := $(FILE)
 approval_confirmed := $(CONFIRM)
@@ -174,6 +178,7 @@ strike: dev ## a sample of the faults that `make faults` has at every point: kil
 faults: dev ## Every fault at every point of every operation, also on real hosts (under 40 minutes); what `make test` samples
 	@$(FAULT_TOOLS)
 	SLIPWAY_FAULTS=all pytest -q -n auto tests/faults
+	SLIPWAY_FAULTS=all pytest -q -n 2 --dist loadfile tests/e2e/test_strikes.py tests/e2e/test_module_strikes.py
 
 molecule: dev ## molecule scenarios on real systemd hosts
 	molecule test --all
@@ -269,6 +274,18 @@ promote: venv ## Let a rollout that is held go on (RUN=; not needed while there 
 
 abort-rollout: venv ## Let it go back everywhere
 	@$(PLAY) playbooks/promote.yml $(call vars,run_id) -e promote_decision=abort
+
+deploy-locks: venv ## Who keeps deployments away, and why
+	@$(PLAY) playbooks/lock.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application)
+
+deploy-lock: venv ## Let nothing be deployed to prod; a rollback works all the same (MESSAGE= HOURS=)
+	@$(call needs,MESSAGE)$(PLAY) playbooks/lock.yml -l '$(or $(LIMIT),prod)' $(call vars,application lock_message lock_hours) -e lock_state=taken
+
+deploy-unlock: venv ## Let deployments go to prod again
+	@$(PLAY) playbooks/lock.yml -l '$(or $(LIMIT),prod)' $(call vars,application) -e lock_state=released
+
+recover: venv ## Settle what interrupted runs left open on hosts
+	@$(PLAY) playbooks/recover.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application)
 
 deploy-status: venv ## The newest five deployments and rollbacks (FORMAT=json)
 	@$(call tell,playbooks/history.yml,$(FORMAT))

@@ -10,13 +10,25 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway.controller import report, runs, story
+from ansible.module_utils.slipway.controller import report, runs, story, wave_verdict
 from ansible.module_utils.slipway.controller.holders import Holders
 
 
 def by_host(hosts, hostvars, name):
     """{host: its variable ``name``, or nothing where it has none}: what a task registered, for the whole play."""
     return {host: hostvars[host].get(name) or {} for host in hosts}
+
+
+def by_stage(hosts, hostvars):
+    """{stage: {host: what its task registered}} of a run: what its waves and its end are judged by.
+
+    The variables of a host are put together once for all stages: that is what costs.
+    """
+    variables = {host: hostvars[host] for host in hosts}
+    return {
+        stage: {host: each.get(f"__release_{stage}") or {} for host, each in variables.items()}
+        for stage in sorted({*report.STAGES, *report.BESIDE, *wave_verdict.STAGES})
+    }
 
 
 def is_stopped(verdicts):
@@ -53,6 +65,7 @@ class FilterModule:
     def filters(self):
         return {
             "slipway_by_host": by_host,
+            "slipway_by_stage": by_stage,
             "slipway_is_stopped": is_stopped,
             "slipway_lock_report": report.lock_report,
             "slipway_not_settled": report.not_settled,

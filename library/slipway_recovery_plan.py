@@ -63,3 +63,13 @@ remedy:
   returned: refusal
   type: str
 """
+
+from ansible.module_utils.slipway._module import run_on_controller_only
+
+
+def main():
+    run_on_controller_only()
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ GATED = (
             "host": "backup bootstrap evidence handler history integrity journal judgement lease log pack readiness release shared status store transaction trust_update unit_file",
             "controller": (
                 "audit bundle checklist checkout deployment descriptor junit manifest_view migrations permission report runs sbom "
-                "policy_draft selection source story trial trust_chain validation verification"
+                "policy_draft rollout wave_verdict gate selection source story trial trust_chain validation verification"
             ),
         }.items()
         for name in names.split()

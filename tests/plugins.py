@@ -51,6 +51,7 @@ def run_class(
     """The same for a class that no file has."""
     task = Task()
     task.action, task.args, task.check_mode, task.async_val = name, options, check, 0
+    task.delegate_to = (task_vars or {}).get("delegate_to")
     context, loader = PlayContext(), DataLoader()
     connection = connection_loader.get("local", context)
     plugin = action(

@@ -81,7 +81,9 @@ class HostAction(ActionBase):  # type: ignore[misc]
     def exchange(self, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Run the module, told what was witnessed last. A host that turns out to be another one is asked again, if it was only asked."""
         witness = Witness(self.state_directory(task_vars))
-        name, application = str(task_vars["inventory_hostname"]), str(arguments["application"])
+        # With delegate_to it is another host that answers, and its history that is judged.
+        name = str(self._task.delegate_to or task_vars["inventory_hostname"])
+        application = str(arguments["application"])
         try:
             memory = witness.recall(name, application)
         except (Refusal, OSError) as error:  # a plan refuses what is not judged; a way back is not held up by it

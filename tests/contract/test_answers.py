@@ -49,6 +49,7 @@ def deployments(site):
     yield site.stage("v2")
     yield site.activate("v2")
     yield site.ask("renew", release_id="v2", confirm_within_seconds=60)
+    yield site.ask("make_ready", release_id="v2")
     yield site.revert("v2", check=True)
     yield site.revert("v2")
     yield site.revert("v2")
@@ -112,6 +113,13 @@ def answers_of(name, site, tmp_path):
         return units_written(site)
     if name in ("slipway_balancer", "slipway_balancer_configuration"):
         return balanced_answers(name, site)
+    if name == "slipway_lock":
+        asked = {"holder": "anna", "message": "frozen"}
+        return [site.ask("lock", state=state, **asked) for state in ("shown", "taken")] + [
+            site.ask("lock", state="taken", **{**asked, "holder": "bert"})
+        ]
+    if name == "slipway_recovery_plan":
+        return [plugins.run(name, application="shop", environment="prod", state_directory=str(tmp_path))]
     if name in ("slipway_approval", "slipway_approval_file", "slipway_approvals_info"):
         return approved(name, tmp_path)
     if name in ("slipway_audit_bundle", "slipway_validation"):

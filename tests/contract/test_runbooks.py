@@ -12,12 +12,14 @@ from test_documents import GENERATE
 
 ALL = [
     "deploy.md",
+    "irreversible-migration.md",
     "lost-controller.md",
     "lost-host.md",
     "lost-key.md",
     "maintenance.md",
     "restore-by-hand.md",
     "rollback.md",
+    "stuck-host.md",
 ]
 WELL = "<!-- given: hello serves -->\n\n```console\n$ one \\\n  two\nsaid …\nprod-1# three\n$ echo $?\n1\n```\n"
 

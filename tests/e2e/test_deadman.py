@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from deployments import Application, Operator, Running, until
+from deployments import Application, Done, Operator, Running, until
 from door import Door
 
-HOST = "prod-1"
+HOST, OTHER = "prod-1", "prod-2"
 UNIT = "e2e-deadman.service"
 STARTS = "/var/tmp/slipway-e2e-deadman-starts"
 # An ordinary service that notes which release it was started with.
@@ -40,7 +42,7 @@ def served(operator: Operator) -> Iterator[Application]:
         HOST,
         f"cat > /etc/systemd/system/{UNIT} <<'END'\n{SERVICE}END\nsystemctl daemon-reload; systemctl enable {UNIT}",
     )
-    shop = operator.application("deadman", [HOST], unit=UNIT, check=None, health=[{"type": "unit"}])
+    shop = operator.application("deadman", [HOST, OTHER], unit=UNIT, check=None, health=[{"type": "unit"}])
     shop.make("one")
     shop.deploy()
     yield shop
@@ -146,3 +148,43 @@ def test_the_units_of_slipway_are_what_systemd_takes_them_for(served: Applicatio
     before = inside(HOST, f"systemctl list-dependencies --plain --after {UNIT}").stdout
     assert "basic.target" in before
     assert "slipway-recover.service" in inside(HOST, "systemctl list-dependencies --plain --after basic.target").stdout
+
+
+def play(
+    shop: Application, playbook: str, *words: str, limit: str = HOST, code: int = 0, by: Operator | None = None
+) -> Done:
+    return (by or shop.operator).start(*shop.words(f"playbooks/{playbook}.yml", limit, words)).end(code)
+
+
+def test_what_a_dead_run_left_open_is_settled_from_the_controller(shop: Application, tmp_path: Path) -> None:
+    with switched(shop, 600) as (run, _door):
+        other = Operator(shop.fleet, tmp_path)
+        refused = play(shop, "recover", code=2, by=other)
+        assert refused.row(HOST).startswith(f"{HOST} unknown locked"), refused.output
+        run.signal(signal.SIGKILL)
+        run.end()
+        done = play(shop, "recover")
+    assert done.row(HOST).startswith(f"{HOST} {shop.oldest} recovered interrupted: {shop.newest}, run "), done.output
+    assert shop.news(HOST) == [(shop.newest, "interrupted")]
+    assert shop.is_settled(HOST)
+    again = play(shop, "recover", "-e", "release_recovery_forced=true", by=other)
+    assert again.row(HOST) == f"{HOST} {shop.oldest} unchanged nothing was open"
+
+
+def test_a_lock_keeps_deployments_away_and_is_taken_on_all_hosts_or_on_none(shop: Application) -> None:
+    words = ("-e", "lock_state=taken", "-e", json.dumps({"lock_message": "frozen until Monday", "lock_hours": 2}))
+    theirs = '{"holder":"bert","id":"0","message":"mine","since":1,"until":null}'
+    inside, place = shop.fleet.inside, f"/var/lib/slipway/{shop.name}/manual-lock.json"
+    inside(OTHER, f"printf %s '{theirs}' > {place}")
+    done = play(shop, "lock", *words, limit=f"{HOST},{OTHER}", code=2)
+    assert done.says("locked_by_hand", "by bert", f"lock_refused: {OTHER}")
+    assert inside(HOST, f"test -e {place}", check=False).returncode == 1, "our own is given back"
+    assert inside(OTHER, f"cat {place}").stdout == theirs, "the loser never frees the winner's"
+
+    assert "frozen until Monday" in play(shop, "lock", *words).row(HOST)
+    refused = shop.deploy(shop.newest, code=2)
+    assert refused.says("locked_by_hand", f"{HOST}: locked by", "frozen until Monday")
+    assert "frozen until Monday" in inside(HOST, f"slipway status {shop.name}").stdout
+    assert play(shop, "lock", "-e", "lock_state=released").row(HOST).startswith(f"{HOST} released")
+    assert play(shop, "lock").row(HOST) == f"{HOST} free - - - -"
+    assert shop.active(HOST) == shop.oldest

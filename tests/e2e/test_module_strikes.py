@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
-from deployments import Application, Operator
+from deployments import Application, Done, Operator
 from faults import strace
 from faults.strace import KILL, Call
 
@@ -29,11 +29,15 @@ FAULTS = (KILL, "EIO", "ENOSPC")
 NOTES = "/run/slipway-strace"
 WRAPPER = "/usr/local/bin/python-under-strace"
 SCRIPT = f"""#!/bin/sh
-# Runs python3 under strace; {NOTES}/inject holds strace's options for the run whose number is in {NOTES}/at.
+# Runs python3 under strace, where {NOTES}/at says nothing else; the run whose number is there gets the options in {NOTES}/inject.
 mkdir -p {NOTES} && number=$(ls {NOTES}/log.* 2>/dev/null | wc -l)
-inject=
-[ "$number" = "$(cat {NOTES}/at 2>/dev/null)" ] && inject=$(cat {NOTES}/inject)
-exec strace -qq -y -s 0 -o {NOTES}/log.$number -e trace=%file,%desc $inject /usr/bin/python3 "$@"
+: > {NOTES}/log.$number
+options='-e trace=%file,%desc'
+if [ -e {NOTES}/at ]; then
+    [ "$number" = "$(cat {NOTES}/at)" ] || exec /usr/bin/python3 "$@"
+    options=$(cat {NOTES}/inject)
+fi
+exec strace -qq -y -s 0 -o {NOTES}/log.$number $options /usr/bin/python3 "$@"
 """
 MODULES = ("inspect", "stage", "activate", "confirm")
 Say = Callable[[str], None]
@@ -50,7 +54,7 @@ class Point:
     @property
     def options(self) -> str:
         how = "signal=KILL" if self.fault == KILL else f"error={self.fault}"
-        return f"-e inject={self.call.name}:{how}:when={self.call.number}"
+        return f"-e trace={self.call.name} -e inject={self.call.name}:{how}:when={self.call.number}"
 
     @property
     def title(self) -> str:
@@ -71,13 +75,12 @@ class Target:
     def prepare(self) -> None:
         self.inside(f"printf %s {shlex.quote(SCRIPT)} > {WRAPPER} && chmod 0755 {WRAPPER}")
 
-    def deploy(self, *words: str) -> int:
-        """Deploy a release of its own under strace; the exit code."""
+    def deploy(self) -> Done:
+        """Deploy a release of its own under strace."""
         self.made += 1
         release_id = self.shop.make(f"{self.host}-{self.made}")
         interpreter = json.dumps({"ansible_python_interpreter": WRAPPER})
-        done = self.shop.deploy(release_id, "-e", interpreter, *words, limit=self.host, code=None)
-        return done.code
+        return self.shop.deploy(release_id, "-e", interpreter, limit=self.host, code=None)
 
     @property
     def newest(self) -> str:
@@ -94,7 +97,8 @@ class Target:
     def points(self) -> list[Point]:
         """Every call of a normal deployment that has to do with this application, and every fault that it can have."""
         self.forget()
-        assert self.deploy() == 0
+        done = self.deploy()
+        assert done.code == 0, done.output
         places = (f"/srv/{self.shop.name}", f"/var/lib/slipway/{self.shop.name}", "slipway-deadman")
         noted = self.noted()
         assert len(noted) == len(MODULES), f"{len(noted)} modules ran"
@@ -111,7 +115,7 @@ class Target:
         before = self.shop.active(self.host)
         self.forget()
         self.inside(f"echo {point.run} > {NOTES}/at; echo '{point.options}' > {NOTES}/inject")
-        code = self.deploy()
+        code = self.deploy().code
         self.require_fired(point)
         active = self.shop.active(self.host)
         assert active in (before, self.newest)
@@ -176,7 +180,8 @@ def test_real_modules_are_killed_and_failed_at_any_call(shop: Application, say: 
                 target.strike(point)
                 if number % NORMAL_EVERY == 0:
                     target.forget()
-                    assert target.deploy() == 0, "a normal deployment afterwards failed"
+                    done = target.deploy()
+                    assert done.code == 0, f"a normal deployment afterwards failed: {done.output}"
             except AssertionError as error:
                 raise AssertionError(f"{target.host}: {point.title}: {error}") from error
             counted[(MODULES[point.run], point.fault)] += 1

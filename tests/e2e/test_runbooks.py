@@ -113,7 +113,17 @@ class Stage:
         self.play("playbooks/release.yml", "-e", f"release_source={source}", "-e", f"release_id=v{version}")
         approve(self.controller.state, "hello", f"v{version}")
 
+    def release_that_migrates(self, version: str) -> None:
+        """Make a release whose migration cannot be taken back, and put it into the catalogue."""
+        descriptor = (self.controller.root / "examples/hello/slipway.yml").read_text(encoding="utf-8")
+        more = "migrations: [{name: drop_names, argv: ['true'], reversible: false}]\n"
+        self.release(version, {"slipway.yml": f"{descriptor}\n{more}"})
+
     # what runbooks take for given
+
+    def serves_migrated(self, version: str, limit: str) -> None:
+        self.release_that_migrates(version)
+        self.play("deploy.yml", "-l", limit, "-e", f"release_id=v{version}")
 
     def serves(self, version: str, limit: str) -> None:
         """Deploy it. What runbooks begin with is deployed once, and then put back as it was."""
@@ -244,6 +254,8 @@ GIVEN: dict[str, Callable[..., None]] = {
     r"hello v(\S+) serves on (\S+)": Stage.serves,
     r"hello v(\S+) serves on (\S+), and replaced (\S+)": Stage.serves_with_a_file,
     r"v(\S+) serves on (\S+) once more": Stage.serves_again,
+    r"hello v(\S+), with an irreversible migration, serves on (\S+)": Stage.serves_migrated,
+    r"v(\S+) of hello, which names the same migration, is in the catalogue": Stage.release_that_migrates,
     r"v(\S+) of hello lies in \.\./hello, with its checklist ticked": Stage.ticked,
     r"v(\S+) of hello gets ill when it serves, and is in the catalogue": Stage.gets_ill,
     r"(\S+) has booted again": Stage.has_booted,

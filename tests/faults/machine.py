@@ -7,6 +7,7 @@ another process finds what it left.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -28,6 +29,12 @@ from faults import calls
 Exchange = Callable[[Site], dict[str, Any]]
 OUTSIDE = "/etc/motd"
 V4 = {**V1, "bin/shop!": b"#!/bin/sh\necho four\n"}
+# Commands that releases bring, at every moment of a host, and a migration that v2 brings.
+COMMAND = {"argv": ["true"], "timeout_seconds": 20}
+MOMENTS = ("before_switch", "after_switch", "before_confirm", "after_confirm", "before_rollback", "after_rollback")
+HOOKS = f"hooks: {json.dumps({moment: [COMMAND] for moment in MOMENTS})}"
+MIGRATION = {**COMMAND, "name": "first", "reversible": True, "back": ["true"]}
+MIGRATIONS = f"migrations: {json.dumps([MIGRATION])}"
 
 
 @dataclass
@@ -125,7 +132,11 @@ class Machine:
         machine = cls(disk, desk)
         site = machine.site
         for release_id, files in (("v1", V1), ("v2", V2), ("v3", V3), ("v4", V4)):
-            site.build(release_id, {**files, "motd": release_id.encode()})
+            site.build(
+                release_id,
+                {**files, "motd": release_id.encode()},
+                more=HOOKS if release_id == "v1" else f"{HOOKS}\n{MIGRATIONS}",
+            )
         site.deploy("v1", "run-1")
         site.stage("v2", run=site.run("run-2"))
         machine.pack = site.pack("v3", site.objects("v3"), run_id="run-3")

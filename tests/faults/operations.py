@@ -30,7 +30,7 @@ def stage(machine: Machine) -> Answer:
 
 
 def activate(machine: Machine) -> Answer:
-    return machine.site.activate("v2", run=run_2(machine), share=10)
+    return machine.site.activate("v2", run=run_2(machine), share=10, migrate=True)
 
 
 def renew(machine: Machine) -> Answer:
@@ -42,7 +42,7 @@ def activate_ill(machine: Machine) -> Answer:
     """v2 is ill: the exchange goes back by itself."""
     machine.site.sicken("v2")
     try:
-        return machine.site.activate("v2", run=run_2(machine))
+        return machine.site.activate("v2", run=run_2(machine), migrate=True)
     finally:
         machine.site.sicken()
 
@@ -70,9 +70,14 @@ def recover(machine: Machine) -> Answer:
     return machine.site.recover(run=machine.site.run("run-9", dead_runs=dead))
 
 
-def expire(machine: Machine) -> Answer:
-    """What the dead-man's timer starts, after the deadline."""
+def wait(machine: Machine) -> Answer:
+    """Nobody confirms until after the deadline."""
     machine.clock.advance(901)
+    return {"changed": False}
+
+
+def expire(machine: Machine) -> Answer:
+    """What the dead-man's timer starts."""
     return _by_itself(recovery.at_deadline, machine)
 
 
@@ -95,7 +100,7 @@ def _by_itself(recovers: Callable[[Places], str], machine: Machine) -> Answer:
 
 
 def activate_v3(machine: Machine) -> Answer:
-    return machine.site.activate("v3", run=machine.site.run("run-3"))
+    return machine.site.activate("v3", run=machine.site.run("run-3"), migrate=True)
 
 
 @dataclass(frozen=True)
@@ -130,8 +135,8 @@ def _is_closed(machine: Machine) -> bool:
     return Journal(machine.site.places.journal).read() is None
 
 
-def _has(release_id: str, status: str) -> Callable[[Machine], bool]:
-    return lambda machine: _is_closed(machine) and machine.site.statuses[-1] == (release_id, status)
+def _has(release_id: str, *statuses: str) -> Callable[[Machine], bool]:
+    return lambda machine: _is_closed(machine) and machine.site.statuses[-1] in [(release_id, one) for one in statuses]
 
 
 OPERATIONS = [
@@ -142,10 +147,10 @@ OPERATIONS = [
     Operation("confirm and prune", (activate, confirm, stage, activate_v3), prune, {"v2", "v3"}, _has("v3", "success")),
     Operation("revert", (activate,), revert, {"v1"}, _has("v2", "rolled_back")),
     Operation("roll back", (activate, confirm), roll_back, {"v1", "v2"}, _has("v1", "success")),
-    Operation("recover", (activate,), recover, {"v1"}, _has("v2", "interrupted")),
+    Operation("recover", (activate,), recover, {"v1"}, _has("v2", "interrupted", "failed")),
     Operation("renew", (activate,), renew, {"v1"}, _is_renewed),
-    Operation("expire", (activate,), expire, {"v1"}, _has("v2", "rolled_back")),
-    Operation("recover at boot", (activate, reboot), boot, {"v1"}, _has("v2", "interrupted"), at_boot=True),
+    Operation("expire", (activate, wait), expire, {"v1"}, _has("v2", "rolled_back", "failed")),
+    Operation("recover at boot", (activate, reboot), boot, {"v1"}, _has("v2", "interrupted", "failed"), at_boot=True),
 ]
 
 

@@ -153,7 +153,7 @@ def require_linear(machine: Machine) -> None:
 def test_of_twenty_deploys_and_rollbacks_at_once_one_at_a_time_wins(machine, tell, seed):
     site = machine.site
     (site.directory / "seconds").write_text(str(machine.clock.now()))
-    site.deploy("v2", "run-2")
+    site.deploy("v2", "run-2", migrate=True)
     before = Known.of(machine)
     machine.use(Clock(machine.clock.now() + 10_000))
     told = at_once([Operator(machine, number, seed).work for number in range(OPERATORS)])

@@ -81,11 +81,11 @@ def test_a_deployment_is_refused_while_the_clock_is_behind_the_history_and_a_rol
     answer = stage(machine)
     assert (answer["reason"], answer["changed"]) == ("clock_set_back", False)
     assert Known.of(machine) == before
-    assert site.activate("v3", run=site.run("run-3"))["reason"] == "clock_set_back"
+    assert site.activate("v3", run=site.run("run-3"), migrate=True)["reason"] == "clock_set_back"
     assert not roll_back(machine).get("failed")
     require_settled(machine, before, {"v1"})
     jump(machine, DAY)
-    site.deploy("v4", "run-4")
+    site.deploy("v4", "run-4", migrate=True)
     require_served(machine, {"v4"})
     tell("deploy and roll back", "clock back", 2)
 

@@ -26,7 +26,7 @@ from faults.operations import BY_NAME, OPERATIONS, RECOVERIES, Operation, boot, 
 from faults.strace import KILL, Call
 from faults.sweep import place_of, points_of
 
-SAMPLE = 2
+SAMPLE = 1
 
 
 @dataclass

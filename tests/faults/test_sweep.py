@@ -58,5 +58,5 @@ def strike(operation: Operation, machine: Machine, fault: str, call: Call, befor
 def require_normal(machine: Machine) -> None:
     """An operator goes on as if nothing had been."""
     before = Known.of(machine)
-    machine.site.deploy("v4", "run-4")
+    machine.site.deploy("v4", "run-4", migrate=True)
     require_settled(machine, before, {"v4"})

@@ -6,6 +6,7 @@ from __future__ import annotations
 import doors
 import plugins
 import pytest
+from ansible.module_utils.slipway.controller.memory import ControllerState
 from ansible.module_utils.slipway.host import handler
 from releases import V1, V2, snapshot
 
@@ -195,6 +196,17 @@ def test_each_exchange_that_reads_or_writes_the_history_is_judged(site, plugin, 
     assert [answer["witness"]["outcome"] for answer in answers] == ["first_seen", "intact", "intact", "intact"]
     for answer in answers:
         assert doors.undocumented("slipway_release", answer) == set()
+
+
+def test_a_history_is_judged_under_the_name_of_the_host_that_answers(site, module, pack, monkeypatch):
+    """A host of one wave renews the dead-man of another: that does not make it the other."""
+    module("staged", pack=pack)
+    module("active")
+    delegated = {**site.variables("prod-2"), "delegate_to": "prod-1"}
+    renewal = site.options("renewed", release_id="v1", confirm_within_seconds=60)
+    answer = plugins.run_with_module("slipway_release", task_vars=delegated, **renewal)
+    assert answer["outcome"] == "renewed"
+    assert [host.name for host in ControllerState(site.directory / "witness").hosts()] == ["prod-1"]
 
 
 def test_a_refusal_of_the_host_stays_what_it_is(site, plugin):

@@ -29,7 +29,7 @@ LIMIT = 16 << 20
 ENTRIES = ("deploy", "rollback")
 OF_HOST = (
     "environment", "run_id", "status", "reason", "previous_release_id", "active_release_id", "smoke_test_passed", "approvals", "authorizations", "window", "backups",
-    "verification",
+    "verification", "migrations",
 )  # fmt: skip
 
 
@@ -159,6 +159,10 @@ def _of_manifest(
             "restore_commands": restore_commands(manifest.application, hosts),
             "verification_steps": [" ".join(step.argv) for step in promotion.verification_steps],
         },
+        "hooks": {
+            moment: [" ".join(step.argv) for step in steps] for moment, steps in sorted(manifest.hooks.steps.items())
+        },
+        "migrations": [{"name": each.name, "reversible": each.reversible} for each in manifest.migrations],
         "monitoring": {
             "heightened_period_hours": promotion.monitoring.heightened_period_hours,
             "heightened_start": window.get("start"),

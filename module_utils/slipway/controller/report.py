@@ -119,7 +119,7 @@ def lock_report(answers: Mapping[str, Mapping[str, Any]]) -> str:
             continue
         held = answer["lock"] or {"holder": "-", "since": "-", "until": "-", "message": "-"}
         rows.append(
-            (name, answer["outcome"], held["holder"], held["since"], held["until"] or "released", held["message"])
+            (name, answer["outcome"], held["holder"], held["since"], held["until"] or "it is released", held["message"])
         )
     return table(("host", "lock", "by", "since", "until", "message"), rows)
 
@@ -152,6 +152,7 @@ STAGES = (
     "return", "hook",
 )  # fmt: skip
 DRAINED = "drained: its balancers give it no requests"
+BESIDE = ("traffic",)  # what counts beside the tasks' own answers
 FROM_OUTSIDE = ("smoke", "soak_smoke")
 NO_EXCHANGE = (*FROM_OUTSIDE, "hook")
 CHANGING = ("activation", "reversion", "ready", "confirmation", "return")

@@ -110,10 +110,13 @@ class Deadman:
             return None
         run = f"run {transaction.run_id} by {transaction.intent['run']['deployed_by']}"
         if not self.is_marked(transaction):
-            return Overdue("interrupted_by_reboot", f"this host was restarted before {run} had confirmed; it went back")
+            return Overdue(
+                reason="interrupted_by_reboot",
+                message=f"this host was restarted before {run} had confirmed; it went back",
+            )
         if self._now() < deadline:
             return None
-        return Overdue("not_confirmed", f"{run} did not confirm in time; this host went back by itself")
+        return Overdue(reason="not_confirmed", message=f"{run} did not confirm in time; this host went back by itself")
 
     def in_time(self, transaction: Transaction, application: Application) -> tuple[Places, Application]:
         """The same places and application with no more patience than there is time: an exchange must not outlive the dead-man."""

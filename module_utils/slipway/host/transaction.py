@@ -480,8 +480,8 @@ class Transactions:
         overdue = self.deadman.overdue(transaction)
         if overdue is None:
             message = f"run {transaction.run_id} did not end; recovery went back"
-            reason = "interrupted_by_reboot" if self.at_boot else "interrupted"
-            return {"status": "interrupted", "reason": reason, "message": message}
+            outcome = {"status": "interrupted", "reason": "interrupted", "message": message}
+            return {**outcome, "reason": "interrupted_by_reboot"} if self.at_boot else outcome
         has_run = (
             overdue.reason == "not_confirmed" and self.has_moved(transaction) and not transaction.intent["rollback"]
         )

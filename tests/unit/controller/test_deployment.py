@@ -272,6 +272,14 @@ def rows_of(judgement):
     return [(host, each.check, each.subject, each.status) for host, each in judgement.rows]
 
 
+def test_a_lock_is_a_reason_not_to_be_ready(site, judged, ready):
+    site.build("v1", V1)
+    site.ask("lock", state="taken", holder="anna", message="frozen until Monday")
+    rows = [(host, each) for host, each in judged({"prod-1": ready()}).rows if each.check == "lock"]
+    ((host, row),) = rows
+    assert (host, row.status, "frozen until Monday" in row.found) == ("prod-1", "FAIL", True)
+
+
 def test_readiness_is_judged_with_the_release_that_would_be_deployed(site, judged, ready):
     site.build("v1", V1)
     site.build("v2", {**V1, "large": os.urandom(3 << 20)})
@@ -483,6 +491,36 @@ def test_a_rollback_is_planned_from_what_the_hosts_say_and_carried_out(deployed,
     assert (again["run"], again["targets"]) == (None, {})
     assert "run run-2 (v2, " in again["message"]
     assert "already taken back on prod-1" in again["message"]
+
+
+def taken(site, holder="anna"):
+    site.ask("lock", state="taken", holder=holder, message="frozen until Monday")
+    return site.witnessed()
+
+
+def test_hosts_that_somebody_has_locked_get_no_deployment_and_all_are_named(site, plan):
+    site.build("v1", V1)
+    free, locked = site.witnessed(), taken(site)
+    found = refusal(plan, {"prod-1": locked, "prod-2": free, "prod-3": locked})
+    since = locked["lock"]["since"]
+    assert found.reason == "locked_by_hand"
+    assert found.found == "; ".join(
+        [
+            f"{host}: locked by anna since {since} until it is released: frozen until Monday"
+            for host in ("prod-1", "prod-3")
+        ]
+        + ["nothing was changed anywhere"]
+    )
+    assert "-l prod-1,prod-3 -e lock_state=released, or leave it out on purpose with -l prod-2." in found.remedy
+    assert ControllerState(site.state).run_ids("shop") == set(), "no run was begun"
+    assert refusal(plan, {"prod-1": locked}).remedy.count("-l ") == 1
+
+
+def test_a_lock_holds_up_no_rollback_and_is_told(deployed, controller):
+    planned = plan_rollback(controller, {"prod-1": taken(deployed)})
+    assert planned["targets"] == {"prod-1": "v1"}
+    assert "prod-1 is locked by anna since" in planned["message"]
+    assert "frozen until Monday. It goes back all the same." in planned["message"]
 
 
 def test_an_interrupted_run_is_planned_to_be_recovered(deployed, controller):

@@ -30,7 +30,9 @@ def record(release_id="v2", *, operation="deploy", previous="v1", **changes):
 @pytest.fixture
 def view(tmp_path):
     """The page of v2, whose manifest has everything."""
-    manifest = ReleaseManifest.parse(signed.manifest_payload(promotion=signed.PROMOTION))
+    manifest = ReleaseManifest.parse(
+        signed.manifest_payload(promotion=signed.PROMOTION, hooks=signed.HOOKS, migrations=signed.MIGRATIONS)
+    )
     return ManifestView(tmp_path / "manifests", replace(manifest, release_id="v2"))
 
 
@@ -51,6 +53,10 @@ def test_before_a_deployment_the_page_says_what_was_signed(view):
     assert found["monitoring"]["alert_thresholds"] == {"hit_ratio_drop": 0.05}
     assert found["metadata"]["tickets"] == ["SHOP-123", "SHOP-124"]
     assert found["rollback_plan"]["verification_steps"] == ["bin/hello --check", "true "]
+    assert found["hooks"] == {"before_rollback": ["bin/hello --drain"], "before_switch": ["bin/hello --warm"]}
+    assert found["migrations"] == [
+        {"name": "0001_add_users", "reversible": True}, {"name": "drop_names", "reversible": False},
+    ]  # fmt: skip
     assert (found["deployment"], found["hosts"], found["rollback_plan"]["restore_commands"]) == (None, {}, [])
 
 

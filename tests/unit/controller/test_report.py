@@ -8,10 +8,15 @@ from ansible.module_utils.slipway.controller.report import (
     Ending,
     ending,
     endings_of,
+    lock_report,
     newest_answers,
     not_rotated,
+    not_settled,
+    open_lines,
+    recovery_report,
     run_report,
     status_table,
+    without_answer,
 )
 
 INSPECTED = {"active": "v1", "changed": False}
@@ -89,7 +94,30 @@ def test_of_several_answers_the_newest_that_speaks_of_the_history_counts():
     assert newest_answers(results) == {"prod-1": second, "prod-2": first}
 
 
+READY = {"outcome": "ready", "active_release_id": "v2"}
+HOOK = {"failed": True, "reason": "hook_failed", "msg": "hook_failed: after_confirm: Tell: no such host"}
+OF_HOOK = {"moment": "after_confirm", "argv": ["bin/tell", "all"], "passed": False, "exit_code": 3}
+LEFT = {"name": "m2", "direction": "back", "passed": False, "exit_code": None}
 ENDINGS = {
+    "had hooks before its confirmation": (
+        {"activation": SWITCHED, "ready": READY, "confirmation": CONFIRMED}, ("confirmed", "v2")
+    ),
+    "was lost before its confirmation": ({"activation": SWITCHED, "ready": LOST}, ("unreachable", "unknown")),
+    "failed before its confirmation": (
+        {"activation": SWITCHED, "reversion": UNCHANGED, "ready": {**REVERTED, "failed": True}}, ("reverted", "v1")
+    ),
+    "failed a task before its switch": (
+        {"inspection": INSPECTED, "reversion": UNCHANGED, "hook": HOOK}, ("untouched", "v1")
+    ),
+    "failed a task after it was kept": (
+        {"activation": SWITCHED, "confirmation": CONFIRMED, "hook": HOOK}, ("unfinished", "v2")
+    ),
+    "failed a hook after it was kept": (
+        {"activation": SWITCHED, "confirmation": {**CONFIRMED, "record": {"hooks": [OF_HOOK]}}}, ("unfinished", "v2")
+    ),
+    "went back without a migration": (
+        {"activation": {**CONFIRMED, "record": {"migrations": [LEFT], "hooks": [OF_HOOK]}}}, ("unfinished", "v2")
+    ),
     "kept": ({"inspection": INSPECTED, "activation": SWITCHED, "contact": {}, "confirmation": CONFIRMED}, ("confirmed", "v2")),
     "had it": ({"inspection": INSPECTED, "activation": UNCHANGED, "confirmation": SKIPPED}, ("unchanged", "v1")),
     "had it twice": ({"inspection": INSPECTED, "activation": UNCHANGED, "return": UNCHANGED}, ("unchanged", "v1")),
@@ -205,3 +233,71 @@ def test_a_host_that_its_balancers_give_no_requests_is_named_so():
     details = {each.host: each.detail for each in endings_of(results)}
     assert details["prod-1"] == "drained: its balancers give it no requests; health_failed: ill"
     assert "drained" not in details["prod-2"] + details["prod-3"]
+
+
+def test_what_a_recovery_found_is_a_line_for_every_host():
+    record = {"status": "interrupted", "release_id": "v2", "message": "run r did not end; recovery went back"}
+    answers = {
+        "prod-1": {"changed": True, "outcome": "recovered", "active_release_id": "v1", "record": record},
+        "prod-2": {"changed": False, "outcome": "unchanged", "active_release_id": None, "record": None},
+        "prod-3": REFUSED,
+        "prod-4": {},
+    }
+    lines = recovery_report(answers).splitlines()
+    assert [" ".join(line.split()) for line in lines] == [
+        "host serves outcome found",
+        "prod-1 v1 recovered interrupted: v2, run r did not end; recovery went back",
+        "prod-2 nothing unchanged nothing was open",
+        "prod-3 unknown locked locked: held by bob",
+        "prod-4 unknown unreachable -",
+    ]
+    assert not_settled(answers) == ["prod-3", "prod-4"]
+    predicted = {"prod-1": {"changed": True, "outcome": "recovered", "active_release_id": "v1", "record": None}}
+    assert recovery_report(predicted, is_check=True).splitlines()[1].endswith("something is open and would be settled")
+
+
+def test_who_has_locked_what_is_a_line_for_every_host():
+    held = {"holder": "anna", "since": "2026-11-21T03:12:56Z", "until": None, "message": "frozen"}
+    answers = {
+        "prod-1": {"outcome": "locked", "lock": held},
+        "prod-2": {"outcome": "free", "lock": None},
+        "prod-3": REFUSED,
+        "prod-4": {},
+    }
+    assert [" ".join(line.split()) for line in lock_report(answers).splitlines()] == [
+        "host lock by since until message",
+        "prod-1 locked anna 2026-11-21T03:12:56Z it is released frozen",
+        "prod-2 free - - - -",
+        "prod-3 locked - - - locked: held by bob",
+        "prod-4 unreachable - - - -",
+    ]
+    assert without_answer(answers) == ["prod-3", "prod-4"]
+
+
+def test_what_is_not_confirmed_yet_is_said_below_the_table():
+    transaction = {
+        "release_id": "v2", "run_id": "r", "deployed_by": "anna", "operation": "deploy", "previous_release_id": None, "seconds_left": 9,
+    }  # fmt: skip
+    assert open_lines({"prod-2": {}, "prod-1": {"active": "v2", "transaction": transaction, "lock": None}}) == [
+        "prod-1: v2 is unconfirmed, deploy r by anna: goes back to nothing by itself in 9 s"
+    ]
+
+
+def test_what_failed_after_the_release_was_kept_is_said_with_what_to_look_at():
+    kept = {"activation": SWITCHED, "confirmation": {**CONFIRMED, "record": {"hooks": [OF_HOOK]}}}
+    found = ending("prod-1", kept)
+    assert found.detail == "hook_failed: after_confirm bin/tell all: exit code 3"
+    text = run_report("deploy", [found], rollback=False)
+    assert "done, but not well (1 unfinished)" in text
+    assert text.endswith("next: ansible-playbook playbooks/status.yml -l prod-1 -e release_status_format=full")
+
+
+def test_who_is_behind_an_irreversible_migration_is_led_to_the_runbook():
+    stuck = {
+        "outcome": "stuck",
+        "active_release_id": "v2",
+        "failed": True,
+        "msg": "migration_irreversible: v2 on prod-1: ill",
+    }
+    text = run_report("deploy", [ending("prod-1", {"activation": stuck})], rollback=False)
+    assert text.endswith("next: see docs/runbooks/irreversible-migration.md: there is no way back")

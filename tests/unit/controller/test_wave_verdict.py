@@ -46,6 +46,10 @@ def test_a_wave_that_is_well_is_followed_by_the_next():
 
 
 FAILURES = {
+    "a hook before its confirmation failed": (
+        {"activation": SWITCHED, "ready": {**WENT_BACK, "msg": "hook_failed: x"}, "reversion": NOTHING_TO_DO}, "failed", "hook_failed: x"
+    ),
+    "it was lost before its confirmation": ({"activation": SWITCHED, "ready": LOST}, "unreachable", "no answer"),
     "it went back by itself": ({"activation": WENT_BACK, "reversion": NOTHING_TO_DO}, "failed", "health_failed: coughing"),
     "it refused": ({"activation": REFUSED, "reversion": NOTHING_TO_DO}, "failed", "locked"),
     "it was lost": ({"activation": LOST}, "unreachable", "no answer"),

@@ -206,6 +206,7 @@ def test_an_applications_things_have_their_places():
         "instances": "/srv/shop/instances",
         "share": "/srv/shop/share",
         "objects": "/srv/shop/.objects",
+        "share": "/srv/shop/share",
         "shared": "/srv/shop/shared",
         "current": "/srv/shop/current",
         "way_back": "/srv/shop/.way-back",

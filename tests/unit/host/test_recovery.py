@@ -166,9 +166,10 @@ def test_an_application_that_cannot_be_settled_does_not_keep_the_others_from_it(
 
 
 def test_at_boot_an_exchange_at_work_is_not_waited_for(open_, clock):
+    restart(open_)
     with exclusive(open_.places.lock, clock), pytest.raises(Refusal, match="busy"):
         recovery.at_boot(open_.places)
-    assert open_.current == "v2"
+    assert (open_.current, clock.slept) == ("v2", [])
 
 
 def test_at_boot_where_nothing_is_open_nothing_changes(two):
@@ -280,5 +281,9 @@ def test_units_that_systemd_could_not_read_are_installed_again(host, systemctl, 
     assert os.readlink(wanted) == "/etc/systemd/system/slipway-recover.service"
     (host.root / recovery.DIRECTORY / "slipway-deadman@.service").write_bytes(b"[Unit]\n")
     assert bootstrap(request, host, check=True)["installed"] == ["units"]
+    systemctl.ends = {"daemon-reload": Finished(1, "no bus")}
+    with pytest.raises(Refusal, match="systemd_not_reloaded"):
+        bootstrap(request, host, check=False)
+    systemctl.ends = {}
     assert bootstrap(request, host, check=False)["installed"] == ["units"]
-    assert systemctl.verbs == ["daemon-reload"] * 3
+    assert systemctl.verbs == ["daemon-reload"] * 4

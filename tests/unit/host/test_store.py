@@ -102,6 +102,38 @@ def test_an_object_that_is_not_what_its_name_says_is_lacking(site, store, damage
     assert store.lacking(site.made("v1")) == {entry.sha256}
 
 
+def test_an_altered_object_is_replaced_and_never_written_over(site, store):
+    """A release that is linked to it keeps the bytes that it has, and whoever reads them meanwhile sees no mixture."""
+    entry = entry_of(site, "v1", "data/same")
+    store.object(entry).write_bytes(b"SAME" * 100)
+    with open(site.release("v1") / "data/same", "rb") as reader:
+        put(site, "v1")
+        assert reader.read() == b"SAME" * 100
+    assert store.object(entry).read_bytes() == V1["data/same"]
+    assert (site.release("v1") / "data/same").read_bytes() == b"SAME" * 100
+
+
+def test_a_second_copy_of_an_object_is_made_aside_too(site, store, monkeypatch):
+    """Where the file system allows no more links, the object that is there is replaced, under what is linked to it."""
+    entry = entry_of(site, "v1", "data/same")
+    linked = os.stat(store.object(entry)).st_ino
+    link, refused = os.link, []
+
+    def refuse_once(source, target, **options):
+        if os.stat(source).st_ino == linked:
+            refused.append(source)
+            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+        return link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", refuse_once)
+    site.build("v2", V2)
+    site.stage("v2")
+    assert refused
+    assert os.stat(site.release("v1") / "data/same").st_ino == linked
+    assert os.stat(store.object(entry)).st_ino != linked
+    assert (site.release("v1") / "data/same").read_bytes() == V1["data/same"]
+
+
 def test_an_altered_object_is_lacking_even_when_another_mode_of_it_is_intact(site):
     site.build("v1", TWICE)
     site.stage("v1")

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters by which playbooks pick what hosts returned."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+
+import repository
+from ansible.module_utils.slipway.controller import report, wave_verdict
+
+SPECIFICATION = importlib.util.spec_from_file_location("slipway_filters", repository.ROOT / "filter_plugins/slipway.py")
+PLUGIN = importlib.util.module_from_spec(SPECIFICATION)
+SPECIFICATION.loader.exec_module(PLUGIN)
+FILTERS = PLUGIN.FilterModule().filters()
+
+
+def test_what_tasks_registered_is_found_by_stage_and_host():
+    hostvars = {"a": {"__release_activation": {"outcome": "switched"}}, "b": {}}
+    results = FILTERS["slipway_by_stage"](["a", "b"], hostvars)
+    assert results["activation"] == {"a": {"outcome": "switched"}, "b": {}}
+    assert set(results) == {*report.STAGES, *wave_verdict.STAGES}
+    assert FILTERS["slipway_by_host"](["a", "b"], hostvars, "__release_activation") == results["activation"]
+
+
+def test_every_stage_that_is_judged_is_registered_or_set_by_a_task():
+    registered = set()
+    for path in (repository.ROOT / "roles/release/tasks").glob("*.yml"):
+        registered |= set(re.findall(r"__release_(\w+)(?:$|:$)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    assert {*report.STAGES, *wave_verdict.STAGES} - registered == set()
+
+
+def test_a_rollout_is_stopped_by_any_verdict_that_says_so():
+    stopped = FILTERS["slipway_is_stopped"]
+    assert stopped({"a": {"decision": "go_on"}, "b": {"decision": "stop"}})
+    assert not stopped({"a": {"decision": "go_on"}, "b": {}})
