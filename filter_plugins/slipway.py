@@ -27,7 +27,7 @@ def by_stage(hosts, hostvars):
     variables = {host: hostvars[host] for host in hosts}
     return {
         stage: {host: each.get(f"__release_{stage}") or {} for host, each in variables.items()}
-        for stage in sorted({*report.STAGES, *wave_verdict.STAGES})
+        for stage in sorted({*report.STAGES, *report.BESIDE, *wave_verdict.STAGES})
     }
 
 

@@ -122,6 +122,7 @@ class Instances:
         self.held = threading.Event()
         self._running = mmap.mmap(-1, len(COLOURS))
         self._servers: dict[str, ThreadingHTTPServer] = {}
+        self.deaf: set[str] = set()  # what runs without listening
         self.starts: list[str] = []
         self.verbs: list[str] = []
 
@@ -134,7 +135,7 @@ class Instances:
         return place.exists() and current.exists() and place.samefile(current)
 
     def set(self, colour: str, *, runs: bool) -> None:
-        if self.real and runs and not self.runs(colour):
+        if self.real and runs and not self.runs(colour) and colour not in self.deaf:
             release = (self.site.places.instances / colour).resolve().name
             handler = partial(Instance, release, self.held)
             server = ThreadingHTTPServer(("127.0.0.1", self.ports[colour]), handler)

@@ -179,3 +179,47 @@ def test_a_unit_of_somebody_else_is_refused_and_stays(hello: Application, unit: 
     done = bootstrap(hello, others={"e2e-own": foreign}, code=2)
     assert done.says("unit_foreign", unit, "Leave `service` out")
     assert hello.fleet.inside(HOST, snapshot).stdout == before
+
+
+RELOADS = """#!/usr/bin/python3
+import pathlib, signal, time
+def read(*_):
+    pathlib.Path("/var/lib/e2e-reload/read").write_text(pathlib.Path("/srv/e2e-reload/current/VERSION").read_text())
+signal.signal(signal.SIGHUP, read)
+read()
+while True:
+    time.sleep(60)
+"""
+RELOADING = """[Service]
+User=e2e
+ExecStart=/srv/e2e-reload/current/bin/reloads
+ExecReload=/bin/kill -HUP $MAINPID
+StateDirectory=e2e-reload
+"""
+
+
+def test_a_unit_that_reloads_takes_a_release_without_a_stop(operator: Operator) -> None:
+    inside = operator.fleet.inside
+    inside(HOST, f"cat > {DIRECTORY}/e2e-reload.service <<'END'\n{RELOADING}END\nsystemctl daemon-reload")
+    heard = ["sh", "-c", 'test "$(cat /var/lib/e2e-reload/read)" = "$(cat /srv/e2e-reload/current/VERSION)"']
+    reload = operator.application(
+        "reload",
+        hosts=[HOST],
+        unit="e2e-reload.service",
+        strategy="reload",
+        check=None,
+        health=[{"type": "unit"}, {"type": "command", "argv": heard}],
+        health_patience={"deadline_seconds": 15},
+    )
+    try:
+        for release_id in ("one", "two"):
+            reload.make(release_id, {"bin/reloads": RELOADS})
+        reload.deploy("one")
+        before = shown(reload, "e2e-reload", "MainPID", "NRestarts")
+        reload.deploy("two")
+        assert inside(HOST, "cat /var/lib/e2e-reload/read").stdout == "two"
+        reload.rollback("-e", "release_id=one")
+        assert inside(HOST, "cat /var/lib/e2e-reload/read").stdout == "one"
+        assert shown(reload, "e2e-reload", "MainPID", "NRestarts") == before
+    finally:
+        inside(HOST, f"systemctl stop e2e-reload.service; rm {DIRECTORY}/e2e-reload.service; systemctl daemon-reload")

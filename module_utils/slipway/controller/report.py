@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -151,6 +151,8 @@ STAGES = (
     "inspection", "activation", "smoke", "soak", "soak_smoke", "reversion", "contact", "ready", "confirmation",
     "return", "hook",
 )  # fmt: skip
+DRAINED = "drained: its balancers give it no requests"
+BESIDE = ("traffic",)  # what counts beside the tasks' own answers
 FROM_OUTSIDE = ("smoke", "soak_smoke")
 NO_EXCHANGE = (*FROM_OUTSIDE, "hook")
 CHANGING = ("activation", "reversion", "ready", "confirmation", "return")
@@ -225,13 +227,18 @@ def newest_answers(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> di
 def endings_of(results: Mapping[str, Mapping[str, Mapping[str, Any]]], unreachable: Sequence[str] = ()) -> list[Ending]:
     """Judge every host of a run; ``results`` maps each stage to what its task registered, by host.
 
-    Its stage ``verdict`` knows when hosts go back by themselves.
+    Its stage ``verdict`` knows when hosts go back by themselves, ``traffic`` which of them their balancers give no requests.
     """
     until = {host: verdict.get("until", {}).get(host, "") for host, verdict in results.get("verdict", {}).items()}
     hosts = sorted({host for by_host in results.values() for host in by_host})
     endings = [
         ending(host, {stage: by_host.get(host, {}) for stage, by_host in results.items()}, until.get(host, ""))
         for host in hosts
+    ]
+    drained = {host for host, traffic in results.get("traffic", {}).items() if traffic.get("state") == "drained"}
+    endings = [
+        replace(each, detail=f"{DRAINED}{each.detail and f'; {each.detail}'}") if each.host in drained else each
+        for each in endings
     ]
     silent = [Ending(host, "unreachable", "as before", "did not answer at the start") for host in sorted(unreachable)]
     return [*endings, *silent]

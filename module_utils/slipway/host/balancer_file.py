@@ -53,7 +53,7 @@ frontend {name}
 
 backend {name}
     balance roundrobin
-    default-server check inter 500ms fall 2 rise 1 weight {weight}
+    default-server check inter 500ms fastinter 100ms fall 2 rise 1 weight {weight}
 """
 
 

@@ -30,16 +30,18 @@ MOST_WEIGHT: Final = 256
 @dataclass(frozen=True)
 class Server:
     """What HAProxy says of a server: the first word of its status (UP, DOWN, DRAIN, MAINT, NOLB, no), what it has of the weights
-    of its backend, and how many requests it is answering or has waiting.
+    of its backend, how many requests it is answering or has waiting, and whether the checks agree on it ("UP 1/2" does not).
     """
 
     status: str
     weight: int
     sessions: int
+    is_certain: bool = True
 
     @property
     def is_up(self) -> bool:
-        return self.status in ("UP", "no")  # "no check": nobody asks whether it is
+        """A server that leaves maintenance is UP 1/2, so taken for well, until it was asked."""
+        return self.is_certain and self.status in ("UP", "no")  # "no check": nobody asks whether it is
 
     def described(self) -> str:
         return f"{self.status}, weight {self.weight}, {self.sessions} open requests"
@@ -58,7 +60,12 @@ class Haproxy:
         answer = self._asked("show stat -1 4 -1").removeprefix("# ")
         rows = list(csv.DictReader(answer.splitlines()))
         found = {
-            row["svname"]: Server(row["status"].split(" ")[0], int(row["weight"]), int(row["scur"]) + int(row["qcur"]))
+            row["svname"]: Server(
+                row["status"].split(" ")[0],
+                int(row["weight"]),
+                int(row["scur"]) + int(row["qcur"]),
+                is_certain="/" not in row["status"],
+            )
             for row in rows
             if row["pxname"] == backend
         }

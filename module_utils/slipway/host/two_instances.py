@@ -25,10 +25,10 @@ from ..application.service import Service
 from ..base.command import Finished
 from ..base.errors import Refusal
 from ..base.files import fsync_directory, point_link, read_link, remove_durable
-from .haproxy import Haproxy
+from .haproxy import Haproxy, Server
 from .places import Places
 
-ADMITTED_SECONDS: Final = 10.0  # HAProxy takes a server that leaves maintenance for well, until a check says otherwise
+ADMITTED_SECONDS: Final = 10.0
 SHARING: Final = Patience(
     interval_seconds=1, retries=2, deadline_seconds=10
 )  # one probe that is not answered is no verdict
@@ -129,16 +129,21 @@ class TwoInstances:
             point_link(self.link(colour), target)
 
     def _moved(self, verdict: Verdict) -> Verdict:
-        """All traffic to the colour ``after``; the one before answers what it has begun, and runs on for a way back."""
-        self._weigh(self.after, WHOLE_WEIGHT, "ready")
-        admitted = self.balancer.awaited(
-            self.application.name, self.after, ADMITTED_SECONDS, lambda server: server.is_up
-        )
+        """All traffic to the colour ``after``, once HAProxy's own check reaches it too.
+
+        The one before answers what it has begun, and runs on for a way back.
+        """
+        admitted = self._admitted(self.after)
         if not admitted.is_up:
             found = f"HAProxy gives {self.service(self.after).unit} no traffic: {admitted.described()}"
             return Verdict("failure", verdict.attempts, found)
         self._weigh(self.before, 0, "drain")
         return verdict
+
+    def _admitted(self, colour: str) -> Server:
+        """Give the colour all that it can get, and wait until HAProxy's own check has reached it."""
+        self._weigh(colour, WHOLE_WEIGHT, "ready")
+        return self.balancer.awaited(self.application.name, colour, ADMITTED_SECONDS, lambda server: server.is_up)
 
     def share(self, percent: int | None) -> Verdict:
         shared = Verdict("success", 1, f"{percent or WHOLE_WEIGHT}% of the traffic")
@@ -212,7 +217,7 @@ class TwoInstances:
             remove_durable(self.link(leaves))
             return
         with suppress(Refusal):  # a HAProxy that starts later finds one instance
-            self._weigh(stays, WHOLE_WEIGHT, "ready")
+            self._admitted(stays)
         self._ended(leaves, drain_seconds=self.pair.drain_seconds)
 
     def _ended(self, colour: str, *, drain_seconds: float) -> Verdict:

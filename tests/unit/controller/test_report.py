@@ -225,6 +225,17 @@ def test_a_host_that_refused_its_switch_is_not_as_asked_and_says_why():
     )
 
 
+def test_a_host_that_its_balancers_give_no_requests_is_named_so():
+    activation = {"outcome": "reverted", "active_release_id": "v1", "failed": True, "msg": "health_failed: ill"}
+    results = {
+        "activation": {"prod-1": activation, "prod-2": {"outcome": "confirmed", "active_release_id": "v2"}},
+        "traffic": {"prod-1": {"state": "drained"}, "prod-2": {"state": "admitted"}, "prod-3": {}},
+    }
+    details = {each.host: each.detail for each in endings_of(results)}
+    assert details["prod-1"] == "drained: its balancers give it no requests; health_failed: ill"
+    assert "drained" not in details["prod-2"] + details["prod-3"]
+
+
 def test_what_a_recovery_found_is_a_line_for_every_host():
     record = {"status": "interrupted", "release_id": "v2", "message": "run r did not end; recovery went back"}
     answers = {

@@ -24,12 +24,13 @@ def reason(call):
     return refused.value.reason
 
 
-def test_a_server_that_leaves_maintenance_is_up_at_once_until_a_check_says_otherwise(api):
+def test_a_server_that_leaves_maintenance_is_taken_for_well_but_not_for_sure_until_it_was_asked(api):
     api.set_state("shop", "blue", "maint")
     assert api.server("shop", "blue").status == "MAINT"
     api.set_state("shop", "blue", "ready")
-    assert api.server("shop", "blue").is_up
-    assert not api.awaited("shop", "blue", 10, lambda server: not server.is_up).is_up
+    server = api.awaited("shop", "blue", 10, lambda server: server.status != "MAINT")
+    assert (server.status, server.is_certain, server.is_up) in (("UP", False, False), ("DOWN", True, False))
+    assert api.awaited("shop", "blue", 10, lambda server: server.status == "DOWN").status == "DOWN"
 
 
 def test_a_server_that_listens_is_up_and_drains(pair, api):

@@ -204,7 +204,6 @@ def test_an_applications_things_have_their_places():
         "base": "/srv/shop",
         "releases": "/srv/shop/releases",
         "instances": "/srv/shop/instances",
-        "share": "/srv/shop/share",
         "objects": "/srv/shop/.objects",
         "shared": "/srv/shop/shared",
         "current": "/srv/shop/current",

@@ -9,6 +9,8 @@ import threading
 import pytest
 from ansible.module_utils.slipway.application.description import Application
 from ansible.module_utils.slipway.base.command import Finished
+from ansible.module_utils.slipway.base.files import point_link
+from ansible.module_utils.slipway.host import two_instances
 from ansible.module_utils.slipway.host.haproxy import Haproxy
 from ansible.module_utils.slipway.host.transaction import Transactions
 from faults import calls
@@ -67,7 +69,21 @@ def test_going_back_before_the_confirmation_starts_nothing(served):
 
 
 def test_a_release_that_is_ill_never_has_traffic(served):
+    """Although it listens for a while, and HAProxy could reach it."""
+    served.site.description["health_patience"] = {"interval_seconds": 0, "retries": 10_000, "deadline_seconds": 2}
+    answers, ended = [], threading.Event()
+
+    def ask_on():
+        while not ended.wait(0.02):
+            answers.append(served.ask())
+
+    client = threading.Thread(target=ask_on)
+    client.start()
     answer = served.site.activate("ill", run=run_2(served))
+    ended.set()
+    client.join()
+    assert len(answers) > 10
+    assert set(answers) == {(200, "v1")}
     assert (answer["reason"], answer["outcome"], answer["healthy"]) == ("health_failed", "reverted", True)
     assert "answered 503" in answer["msg"]
     assert served.rests_on() == "blue"
@@ -145,6 +161,17 @@ def test_a_declared_check_decides_after_both_were_live(served, verdict, ends):
         assert "too slow" in answer["msg"]
         assert served.rests_on() == "blue"
     assert served.ask() == (200, ends)
+
+
+def test_an_instance_that_haproxy_does_not_reach_gets_no_traffic_and_goes_back(served, monkeypatch):
+    """The probes are well, but they do not ask where HAProxy does."""
+    monkeypatch.setattr(two_instances, "ADMITTED_SECONDS", 2.0)
+    served.site.description["health"] = [{"type": "command", "argv": ["test", "{port}", "-gt", "0"]}]
+    served.instances.deaf.add("green")
+    answer = served.site.activate("v2", run=run_2(served))
+    assert "HAProxy gives shop@green.service no traffic: DOWN" in answer["msg"]
+    assert served.rests_on() == "blue"
+    assert served.ask() == (200, "v1")
 
 
 def test_an_instance_that_falls_ill_with_its_share_goes_back(served):
@@ -355,6 +382,7 @@ def test_an_exchange_that_is_killed_anywhere_leaves_one_instance_once_it_is_sett
 def test_settling_at_a_boot_moves_links_and_asks_nobody(stand):
     activate(stand)
     strategy = open_strategy(stand.site)
+    point_link(stand.site.places.current, "releases/v1")
     stand.haproxy.stop()
     strategy.settle(kept=False, boot=True)
     assert stand.links() == {"blue": "v1"}
