@@ -79,6 +79,7 @@ def test_the_way_back_gives_the_traffic_back_before_anything_else_is_done(served
 
 def test_a_release_that_is_ill_never_has_traffic(served):
     """Although it listens for a while, and HAProxy, which knows no more what it was told, could reach it."""
+    served.haproxy.api.set_weight("shop", "green", 100)
     served.haproxy.api.set_state("shop", "green", "ready")
     served.site.description["health_patience"] = {"interval_seconds": 0, "retries": 10_000, "deadline_seconds": 2}
     answers, ended = [], threading.Event()
