@@ -111,7 +111,7 @@ $(error FORMAT: expected table or json, found '$(FORMAT)')
 endif
 endif
 
-FAULT_TOOLS := for tool in strace:strace mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs; do \
+FAULT_TOOLS := for tool in strace:strace haproxy:haproxy mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs; do \
 	PATH=$$PATH:/usr/sbin:/sbin command -v $${tool%:*} >/dev/null || $(PYTHON) -m lab install $${tool\#*:}; done
 
 # $(call needs,names): each of these variables is given.

@@ -111,8 +111,6 @@ def answers_of(name, site, tmp_path):
         ]
     if name == "slipway_unit":
         return units_written(site)
-    if name in ("slipway_balancer", "slipway_balancer_configuration"):
-        return balanced_answers(name, site)
     if name == "slipway_lock":
         asked = {"holder": "anna", "message": "frozen"}
         return [site.ask("lock", state=state, **asked) for state in ("shown", "taken")] + [
@@ -120,6 +118,8 @@ def answers_of(name, site, tmp_path):
         ]
     if name == "slipway_recovery_plan":
         return [plugins.run(name, application="shop", environment="prod", state_directory=str(tmp_path))]
+    if name in ("slipway_balancer", "slipway_balancer_configuration"):
+        return balanced_answers(name, site)
     if name in ("slipway_approval", "slipway_approval_file", "slipway_approvals_info"):
         return approved(name, tmp_path)
     if name in ("slipway_audit_bundle", "slipway_validation"):

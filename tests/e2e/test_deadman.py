@@ -31,7 +31,7 @@ DEAD_MEN = (
     .replace("(", "'('")
     .replace(")", "')'")
 )
-SECONDS = 12
+SECONDS = 15
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,7 @@ def test_what_fails_before_the_confirmation_on_one_host_takes_all_back(story: St
     story.make("three", m1=True)
     story.fail("prod-3", "before_confirm")
     done = shop.deploy(limit="prod", code=2)
-    assert done.says("hook_failed: before_confirm bin/say before_confirm: exit code 1")
+    assert done.says("hook_failed: three on prod-3: before_confirm bin/say before_confirm: exit code 1")
     assert shop.actives(*PROD) == ["one"] * 3
     for host in PROD:
         assert done.row(host).startswith(f"{host} reverted one")

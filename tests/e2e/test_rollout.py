@@ -136,13 +136,18 @@ def test_a_rollout_that_is_held_goes_on_when_it_is_promoted(shop: Application) -
 
 
 def test_a_rollout_that_is_held_goes_back_when_it_is_aborted(shop: Application) -> None:
-    run = start(shop, **LOOK_FIRST)
+    """Held after its second wave: the hosts of both wait as long, those of the first by way of the second's."""
+    run = start(shop, **ONE_BY_ONE, release_pause_after=["2"])
     run_id = await_hold(run)
+    renewed = f'grep -c \'"step":"renewed"\' /var/lib/slipway/{shop.name}/journal.jsonl'
+    assert [shop.fleet.inside(host, renewed).stdout.strip() for host in PROD[:2]] == ["1", "1"]
+    assert shop.actives(*PROD) == [shop.newest, shop.newest, shop.oldest]
     promote(shop, run_id, "-e", "promote_decision=abort")
     done = run.end(2)
     assert done.row("prod-1").startswith(f"prod-1 reverted {shop.oldest}")
-    assert done.row("prod-2").startswith(f"prod-2 untouched {shop.oldest}")
-    assert done.says("rollout: wave 1: aborted: by")
+    assert done.row("prod-2").startswith(f"prod-2 reverted {shop.oldest}")
+    assert done.row("prod-3").startswith(f"prod-3 untouched {shop.oldest}")
+    assert done.says("rollout: wave 2: aborted: by")
     assert shop.actives(*PROD) == [shop.oldest] * 3
 
 

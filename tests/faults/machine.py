@@ -28,6 +28,7 @@ from faults import calls
 
 Exchange = Callable[[Site], dict[str, Any]]
 OUTSIDE = "/etc/motd"
+PARTS = ("root", "systemd")
 V4 = {**V1, "bin/shop!": b"#!/bin/sh\necho four\n"}
 # Commands that releases bring, at every moment of a host, and a migration that v2 brings.
 COMMAND = {"argv": ["true"], "timeout_seconds": 20}
@@ -119,6 +120,7 @@ class Machine:
             "files": [{"source": "motd", "path": OUTSIDE, "owner": self.site.description["user"]}],
         }
         self.outside.write_bytes(b"from before\n")
+        self.template = self.desk / "template"
 
     def use(self, clock: Any) -> None:
         """Let the host go by another clock."""
@@ -140,7 +142,6 @@ class Machine:
         site.deploy("v1", "run-1")
         site.stage("v2", run=site.run("run-2"))
         machine.pack = site.pack("v3", site.objects("v3"), run_id="run-3")
-        machine.template = desk / "template"
         machine.remember()
         return machine
 
@@ -151,11 +152,12 @@ class Machine:
 
     def remember(self) -> None:
         """This is how `start_over` puts the machine back."""
-        calls.copy(self.disk, self.template)
+        for part in PARTS:
+            calls.copy(self.disk / part, self.template / part)
         self._now = (self.clock.time, self.clock.boot)
 
     def start_over(self) -> None:
-        for part in ("root", "systemd"):
+        for part in PARTS:
             calls.copy(self.template / part, self.disk / part)
         self.clock.time, self.clock.boot = self._now
 

@@ -148,7 +148,9 @@ RUNS = {
             "activation": {"prod-1": SWITCHED["prod-1"]},
             "soak": {
                 "prod-1": failed(
-                    "", health={"outcome": "failure", "detail": "http://127.0.0.1:8080/health answered 503"}
+                    "Task failed",
+                    active=NEW,
+                    health={"outcome": "failure", "detail": "http://127.0.0.1:8080/health answered 503"},
                 )
             },
             "reversion": {"prod-1": answered("reverted", OLD)},

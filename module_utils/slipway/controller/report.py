@@ -197,11 +197,11 @@ def _unfinished(done: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 
 def _told(answer: Mapping[str, Any]) -> str:
-    """What went wrong in a task, in words; a look at a host that fails has no message, but says why it is ill."""
-    if answer.get("msg"):
-        return str(answer["msg"]) if answer.get("failed") else ""
+    """What went wrong in a task, in words. A look at a host (it has ``active``) says why that is ill, and Ansible only that it failed."""
     health = answer.get("health") or {}
-    return f"health_failed: {health['detail']}" if health.get("outcome") == "failure" else ""
+    if "active" in answer and health.get("outcome") == "failure":
+        return f"health_failed: {health['detail']}"
+    return str(answer["msg"]) if answer.get("failed") and answer.get("msg") else ""
 
 
 def _record_of(done: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -70,7 +70,8 @@ def test_a_lost_host_is_told_with_the_time_at_which_it_goes_back_by_itself():
 
 
 def test_a_host_that_fell_ill_while_it_soaked_says_why():
-    soak = {"failed": True, "health": {"outcome": "failure", "detail": "coughing"}}
+    ill = {"outcome": "failure", "detail": "coughing"}
+    soak = {**INSPECTED, "failed": True, "msg": "Task failed: Action failed: Unknown error.", "health": ill}
     told = ending("prod-1", {"activation": SWITCHED, "soak": soak, "reversion": {**REVERTED, "msg": "went back"}})
     assert (told.outcome, told.detail) == ("reverted", "health_failed: coughing")
     lost = ending("prod-1", {"activation": SWITCHED, "soak": LOST})

@@ -481,6 +481,17 @@ def test_a_rollback_over_an_irreversible_migration_is_refused_or_accepted_and_re
     assert diary.words == ["before_rollback", "m5-back"]
 
 
+def test_a_rollback_over_an_irreversible_migration_that_is_not_well_goes_forth_again(irreversible, diary):
+    activate(irreversible, "v3")
+    confirm(irreversible, "v3")
+    irreversible.sicken("v2")
+    answer = irreversible.rollback(
+        "v2", run=irreversible.run("run-3"), irreversible_accepted=True, migrate=True
+    )  # fmt: skip
+    assert (answer["reason"], answer["outcome"], irreversible.current) == ("health_failed", "reverted", "v3")
+    assert "m5-back" not in diary.words
+
+
 def test_a_deployment_over_an_irreversible_migration_that_the_release_does_not_know_is_refused(irreversible):
     activate(irreversible, "v3")
     confirm(irreversible, "v3")
