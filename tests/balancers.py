@@ -94,13 +94,15 @@ class RunningHaproxy:
 class Instance(BaseHTTPRequestHandler):
     """Answers with the release that its colour's link said when it started; a path /slow is held until it is let go."""
 
-    def __init__(self, release: str, held: threading.Event, *arguments: Any) -> None:
-        self.release, self.held = release, held
+    def __init__(self, release: str, instances: Instances, *arguments: Any) -> None:
+        self.release, self.instances = release, instances
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
         if self.path == "/slow":
-            self.held.wait(20)
+            self.instances.open += 1
+            self.instances.held.wait(20)
+            self.instances.open -= 1
         body = json.dumps({"release_id": self.release}).encode()
         self.send_response(200 if self.release != "ill" else 503)
         self.send_header("Content-Length", str(len(body)))
@@ -122,6 +124,7 @@ class Instances:
         self.held = threading.Event()
         self._running = mmap.mmap(-1, len(COLOURS))
         self._servers: dict[str, ThreadingHTTPServer] = {}
+        self.open = self.cut = 0  # slow requests, and those of them that an end came upon
         self.deaf: set[str] = set()  # what runs without listening
         self.starts: list[str] = []
         self.verbs: list[str] = []
@@ -137,11 +140,12 @@ class Instances:
     def set(self, colour: str, *, runs: bool) -> None:
         if self.real and runs and not self.runs(colour) and colour not in self.deaf:
             release = (self.site.places.instances / colour).resolve().name
-            handler = partial(Instance, release, self.held)
+            handler = partial(Instance, release, self)
             server = ThreadingHTTPServer(("127.0.0.1", self.ports[colour]), handler)
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
             self._servers[colour] = server
         if self.real and not runs and (server := self._servers.pop(colour, None)):
+            self.cut += self.open
             server.shutdown()
             server.server_close()
         self._running[COLOURS.index(colour)] = int(runs)

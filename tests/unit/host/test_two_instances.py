@@ -68,8 +68,19 @@ def test_going_back_before_the_confirmation_starts_nothing(served):
     assert served.ask() == (200, "v1")
 
 
+def test_the_way_back_gives_the_traffic_back_before_anything_else_is_done(served):
+    served.site.activate("v2", run=run_2(served))
+    strategy = open_strategy(served.site)
+    point_link(served.site.places.current, "releases/v1")
+    assert strategy.run_again().outcome == "success"
+    assert {served.ask() for _ in range(4)} == {(200, "v1")}
+    assert served.running() == ["blue", "green"]
+
+
 def test_a_release_that_is_ill_never_has_traffic(served):
-    """Although it listens for a while, and HAProxy could reach it."""
+    """Although it listens for a while, and HAProxy, which knows no more what it was told, could reach it."""
+    served.haproxy.api.set_weight("shop", "green", 100)
+    served.haproxy.api.set_state("shop", "green", "ready")
     served.site.description["health_patience"] = {"interval_seconds": 0, "retries": 10_000, "deadline_seconds": 2}
     answers, ended = [], threading.Event()
 
@@ -133,6 +144,7 @@ def test_an_open_request_of_the_old_instance_is_answered_before_that_ends(served
     served.site.confirm("v2", run=run_2(served))
     client.join()
     assert answers == [(200, "v1")]
+    assert served.instances.cut == 0
     assert served.rests_on() == "green"
 
 
