@@ -86,8 +86,10 @@ def rotation_report(answers: Mapping[str, Mapping[str, Any]], *, is_check: bool 
 
 
 def not_settled(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The hosts that did not answer a recovery, or refused it; ``answers`` are those of `release.recover`."""
-    return sorted(host for host, answer in answers.items() if "active_release_id" not in answer)
+    """The hosts that did not answer a recovery, refused it, or had no way back; ``answers`` are those of `release.recover`."""
+    return sorted(
+        host for host, answer in answers.items() if "active_release_id" not in answer or answer["outcome"] == "stuck"
+    )
 
 
 def recovery_report(answers: Mapping[str, Mapping[str, Any]], *, is_check: bool = False) -> str:

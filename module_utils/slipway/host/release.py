@@ -856,7 +856,7 @@ def recover(request: Request, host: Host, *, check: bool) -> Answer:
     """Settle what a dead or expired run left open; refused while a live run holds the lease.
 
     request: application, environment, run, forced (bool: also what a run holds that may still live). answer: changed, outcome
-    (``recovered``, ``unchanged``), active_release_id, record (null where none was made), log.
+    (``recovered``, ``stuck``: there was no way back, ``unchanged``), active_release_id, record (null where none was made), log.
     """
     exchange = Exchange.begin(request, host, check=check)
     with exchange.locked():
@@ -865,9 +865,10 @@ def recover(request: Request, host: Host, *, check: bool) -> Answer:
         records = len(exchange.history.records())
         recovered = exchange.recover(forced=bool(request.get("forced")))
         new = [] if exchange.check else exchange.history.records()[records:]
+        is_stuck = bool(new) and new[-1]["status"] == "failed" and new[-1]["active_release_id"] == new[-1]["release_id"]
         return exchange.with_log({
-            "changed": recovered, "outcome": "recovered" if recovered else "unchanged", "active_release_id": exchange.current(),
-            "record": dict(new[-1]) if new else None,
+            "changed": recovered, "outcome": "stuck" if is_stuck else "recovered" if recovered else "unchanged",
+            "active_release_id": exchange.current(), "record": dict(new[-1]) if new else None,
         })  # fmt: skip
 
 

@@ -253,6 +253,8 @@ def test_what_a_recovery_found_is_a_line_for_every_host():
         "prod-4 unknown unreachable -",
     ]
     assert not_settled(answers) == ["prod-3", "prod-4"]
+    stuck = {"changed": True, "outcome": "stuck", "active_release_id": "v2", "record": {**record, "status": "failed"}}
+    assert not_settled({**answers, "prod-1": stuck}) == ["prod-1", "prod-3", "prod-4"]
     predicted = {"prod-1": {"changed": True, "outcome": "recovered", "active_release_id": "v1", "record": None}}
     assert recovery_report(predicted, is_check=True).splitlines()[1].endswith("something is open and would be settled")
 

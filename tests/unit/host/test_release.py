@@ -842,6 +842,16 @@ def test_staging_leaves_the_expired_run_of_another_controller_alone(two, clock, 
     assert answer["diff"]["before_header"] == "shop v2"
 
 
+def test_a_recovery_without_a_way_back_does_not_call_itself_settled(two):
+    run_2(two, "activate")
+    path = two.release("v1") / "config.json"
+    path.chmod(0o644)
+    path.write_bytes(b"{}")
+    answer = run_2(two, "recover")
+    assert (answer["outcome"], answer["changed"], answer["active_release_id"]) == ("stuck", True, "v2")
+    assert answer["record"]["status"] == "failed"
+
+
 def test_recover_settles_and_says_so_once(two):
     run_2(two, "activate")
     first, second = run_2(two, "recover"), run_2(two, "recover")
