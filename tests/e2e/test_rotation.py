@@ -256,7 +256,7 @@ def test_a_controller_that_is_behind_its_hosts_is_refused(trust: Trust, shop: Ap
 def test_a_chain_of_another_root_is_refused(trust: Trust, shop: Application, tmp_path: Path) -> None:
     """Somebody who can run Ansible as root on the controller, and has no root key."""
     stranger = Trust(Operator(trust.operator.fleet, tmp_path))
-    stranger.describe(**{**trust.described, "keys": [*(stranger.key(name, "root") for name in ROOT), stranger.key("builder", "builder")], "revoked_keys": []})  # fmt: skip
+    stranger.describe(**{**trust.described, "keys": [*(stranger.key(name, "root") for name in ROOT), stranger.key("builder", "builder"), stranger.key("lead", "engineering-lead")], "revoked_keys": []})  # fmt: skip
     stranger.play("keys")
     for _ in range(5):
         stranger.play("trust_draft", "-e", "trust_renew=yes")

@@ -19,7 +19,7 @@ def test_what_tasks_registered_is_found_by_stage_and_host():
     hostvars = {"a": {"__release_activation": {"outcome": "switched"}}, "b": {}}
     results = FILTERS["slipway_by_stage"](["a", "b"], hostvars)
     assert results["activation"] == {"a": {"outcome": "switched"}, "b": {}}
-    assert set(results) == {*report.STAGES, *wave_verdict.STAGES}
+    assert set(results) == {*report.STAGES, *report.BESIDE, *wave_verdict.STAGES}
     assert FILTERS["slipway_by_host"](["a", "b"], hostvars, "__release_activation") == results["activation"]
 
 

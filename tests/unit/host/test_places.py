@@ -205,6 +205,7 @@ def test_an_applications_things_have_their_places():
         "releases": "/srv/shop/releases",
         "instances": "/srv/shop/instances",
         "objects": "/srv/shop/.objects",
+        "share": "/srv/shop/share",
         "shared": "/srv/shop/shared",
         "current": "/srv/shop/current",
         "way_back": "/srv/shop/.way-back",

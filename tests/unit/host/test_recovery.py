@@ -120,6 +120,20 @@ def test_at_boot_a_release_stays_where_there_is_no_way_back(open_):
     assert (open_.current, open_.statuses[-1]) == ("v2", ("v2", "failed"))
 
 
+def test_at_boot_what_cannot_be_brought_in_place_where_there_is_no_way_back_is_told(two):
+    place = two.host.root / "opt/conf"
+    place.mkdir(parents=True)
+    two.description["files"] = [
+        {"source": "config.json", "path": "/opt/conf/shop.json", "owner": two.description["user"]}
+    ]
+    two.activate("v2", run=two.run("run-2"))
+    shutil.rmtree(two.release("v1"))
+    shutil.rmtree(place)
+    restart(two)
+    assert "files outside the release were not replaced" in recovery.at_boot(two.places)
+    assert (two.current, two.statuses[-1]) == ("v2", ("v2", "failed"))
+
+
 def test_at_boot_an_outcome_that_was_noted_is_completed(open_):
     with open(open_.places.journal, "ab") as stream:
         stream.write(b'{"confirmed_by":"alice","smoke_test_passed":true,"step":"confirmed"}\n')
