@@ -164,7 +164,7 @@ ACKNOWLEDGED = [
     ("stage", None, [is_staged]),
     ("activate", 'rename shop/current"', [steps(), can_go_back]),
     ("activate", 'rename etc/motd"', [links_to("v2"), steps(), can_go_back]),
-    ("activate", "write shop/journal.jsonl>", [links_to("v2"), has_outside(b"v2")]),
+    ("activate", 'rename etc/motd" then write shop/journal.jsonl>', [links_to("v2"), has_outside(b"v2")]),
     ("activate", "write systemd/shop.service>", [links_to("v2"), has_outside(b"v2"), steps("switched")]),
     ("activate", None, [links_to("v2"), steps("switched", "healthy"), can_go_back]),
     ("confirm", "write shop/history.jsonl>", [steps("confirmed")]),
@@ -180,6 +180,15 @@ ACKNOWLEDGED = [
 ]
 
 
+def moment_of(points: list[Call], where: str) -> Call:
+    """The first call of that name and about that; after ``then``, the first one that follows."""
+    calls = iter(points)
+    for each in where.split(" then "):
+        name, _, about = each.partition(" ")
+        at = next(call for call in calls if call.name == name and about in call.about)
+    return at
+
+
 @pytest.mark.parametrize(
     ("name", "where", "facts"), [pytest.param(*row, id=f"{row[0]}, {row[1] or 'answered'}") for row in ACKNOWLEDGED]
 )
@@ -191,8 +200,7 @@ def test_what_was_acknowledged_before_the_power_failed_is_on_the_disk(name, wher
             answer = operation.exchange(stand.machine)
             assert not answer.get("failed"), answer
         else:
-            call_name, _, part = where.partition(" ")
-            at = next(call for call in points if call.name == call_name and part in call.about)
+            at = moment_of(points, where)
             assert strace.run(lambda: operation.exchange(stand.machine), fault=KILL, at=at).fired
         trial = stand.lose_power()
     with trial.mounted():
