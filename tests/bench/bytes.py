@@ -136,16 +136,17 @@ def small(source: Path, count: int) -> None:
 
 def step_of(name: str, place: Path) -> dict[str, float]:
     """Run one step in a process of its own: {seconds, processor_seconds, peak_mib}."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.bytes", "--step", name, "--place", str(place)],
-        cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    said = process.stdout.read() if process.stdout else ""
-    _pid, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"{name} ended with exit code {process.returncode}")
-    return {**json.loads(said), "peak_mib": usage.ru_maxrss / 1024}
+    argv = [sys.executable, "-m", "tests.bench.bytes", "--step", name, "--place", str(place)]
+    done = subprocess.run(argv, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{name} ended with exit code {done.returncode}")
+    return dict(json.loads(done.stdout))
+
+
+def most_memory() -> float:
+    """The most memory that this process ever had, in MiB; ru_maxrss is its parent's too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def case(title: str, place: Path, fill: Callable[[Path], None]) -> None:
@@ -186,7 +187,11 @@ def main() -> None:
         world = World(options.place)
         began, used = time.monotonic(), time.process_time()
         STEPS[options.step](world)
-        figures = {"seconds": time.monotonic() - began, "processor_seconds": time.process_time() - used}
+        figures = {
+            "seconds": time.monotonic() - began,
+            "processor_seconds": time.process_time() - used,
+            "peak_mib": most_memory(),
+        }
         print(json.dumps(figures))
         return
     options.place.mkdir(parents=True, exist_ok=True)

@@ -272,7 +272,7 @@ def _room(place: Mapping[str, Any], check: str, free: int | None, total: int, wa
     if free is None:
         return None
     least = min(total // SHARE, GIB if check == "disk" else INODES_LEFT)
-    shown = _size if check == "disk" else str
+    shown = size if check == "disk" else str
     found = f"{shown(free)} free, {shown(wanted)} needed" if wanted else f"{shown(free)} free"
     subject = place["path"]
     if free < wanted:
@@ -290,7 +290,7 @@ def _room(place: Mapping[str, Any], check: str, free: int | None, total: int, wa
     return Result(check, subject, PASS, found)
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
     """Bytes as people write them, rounded up: 0 B, 812 KiB, 3.4 GiB."""
     if count < 1024:
         return f"{count} B"

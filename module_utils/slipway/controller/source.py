@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from ..base.errors import Refusal, shown
+from ..base.files import write_sparse
 from ..trust.members import CONTROLLER_CHECKS, MAX_MEMBER_BYTES, Findings, inspect, require_sound
 from ..trust.tree import FILE, SYMLINK, Entry, FileList, survey
 from . import archive, checkout
@@ -197,15 +198,17 @@ def _read_file(
     digest = hashlib.sha256()
     kept: list[bytes] = []
     descriptor = os.open(directory / entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as source, open(copy or os.devnull, "wb") as target:
+    with open(descriptor, "rb", buffering=0) as source, open(copy or os.devnull, "wb", buffering=0) as target:
         left = entry.size + 1  # one more than there should be, to see a file that grows
         while left and (data := source.read(min(left, _CHUNK))):
             left -= len(data)
             digest.update(data)
             bundle.update(data)
-            target.write(data)
+            write_sparse(target.fileno(), data)
             if keep:
                 kept.append(data)
+        if copy:
+            target.truncate(entry.size)  # what ends in zeros ends in a hole
     if left != 1:
         raise _changed(entry.path, f"{entry.size + 1 - left} bytes or more instead of {entry.size}")
     return digest.hexdigest(), b"".join(kept)

@@ -101,35 +101,43 @@ class _BlockWriter:
         self._destination = destination
         self._pool = pool
         self._pending = bytearray()
-        self._waiting: deque[Future[bytes]] = deque()
+        self._waiting: deque[Future[tuple[bytes, bytes]]] = deque()
 
     def write(self, data: bytes) -> None:
-        self._pending += data
-        while len(self._pending) >= BLOCK_BYTES:
-            self._submit(BLOCK_BYTES)
+        """What is small waits for more; a whole block of a large file is one as it is, without being copied."""
+        if len(self._pending) + len(data) > BLOCK_BYTES:
+            self._flush()
+        for start in range(0, len(data), BLOCK_BYTES):
+            piece = data[start : start + BLOCK_BYTES]
+            if len(piece) == BLOCK_BYTES:
+                self._submit(piece)
+            else:
+                self._pending += piece
 
     def end(self) -> None:
-        if self._pending:
-            self._submit(len(self._pending))
+        self._flush()
         while self._waiting:
-            self._destination.write(self._waiting.popleft().result())
+            self._destination.writelines(self._waiting.popleft().result())
         self._destination.write(_LENGTHS.pack(0, 0))
 
-    def _submit(self, size: int) -> None:
-        block = bytes(self._pending[:size])
-        del self._pending[:size]
+    def _flush(self) -> None:
+        if self._pending:
+            self._submit(bytes(self._pending))
+            self._pending.clear()
+
+    def _submit(self, block: bytes) -> None:
         self._waiting.append(self._pool.submit(_framed, block))
         if len(self._waiting) > _THREADS:
-            self._destination.write(self._waiting.popleft().result())
+            self._destination.writelines(self._waiting.popleft().result())
 
 
-def _framed(block: bytes) -> bytes:
-    """A block as it stands in a pack: deflated where a sample says that it pays, and it does."""
+def _framed(block: bytes) -> tuple[bytes, bytes]:
+    """The lengths of a block and what follows them: deflated where a sample says that it pays, and it does."""
     stored = block
     if _is_worth_it(block):
         deflated = zlib.compress(block, _LEVEL)
         stored = deflated if len(deflated) < len(block) else block
-    return _LENGTHS.pack(len(block), len(stored)) + stored
+    return _LENGTHS.pack(len(block), len(stored)), stored
 
 
 def _is_worth_it(block: bytes) -> bool:
