@@ -37,6 +37,7 @@ from .rollout import Pace, Settings
 from .witness import VERIFY, untrusted
 
 Answers = Mapping[str, Mapping[str, Any]]
+SMALL_PACK_BYTES = 8 << 20  # a pack of so many is no matter of room
 STATE_INODES = 16  # of a release's evidence, the journal, and the reserve for going back
 # Reasons for which a release may not run here although it is what it says it is.
 BARRING = frozenset({"below_floor", "manifest_expired", "manifest_revoked", "manifest_too_old"})
@@ -281,8 +282,10 @@ def needs_of(
         else:
             lacking, links_made = missing_objects(catalogue, manifest.application, file_list, here), links
         is_served = answer.get("settled") == manifest.release_id
+        size = sum(sizes[sha256] for sha256 in lacking)
         needs[host] = Needs(
-            bytes=sum(sizes[sha256] for sha256 in lacking),
+            bytes=size,
+            pack_bytes=size if size > SMALL_PACK_BYTES else 0,
             inodes=len(lacking) + links_made,
             state_bytes=0 if is_served else 2 * RESERVE_BYTES + manifest.tree_size,
             state_inodes=0 if is_served else STATE_INODES,
