@@ -271,7 +271,7 @@ def remove_tree(directory: Path) -> None:
                 os.chmod(path, 0o700)
     for current, names, files in os.walk(directory, topdown=False):
         for name in files:
-            os.unlink(Path(current, name))
+            os.unlink(f"{current}/{name}")
         for name in names:
             path = Path(current, name)
             path.unlink() if path.is_symlink() else path.rmdir()
