@@ -147,6 +147,7 @@ def test_an_object_that_is_not_in_the_catalogue_is_named(tmp_path):
     assert (refusal.value.reason, refusal.value.found) == ("catalogue_damaged", "no such file")
 
 
+SOUND = START + member(sha256(bytes(999)), bytes(999))
 HOSTILE = {
     "nothing": b"",
     "noise": b"\xff" * 2048,
@@ -187,15 +188,17 @@ HOSTILE = {
     "half an end": MAGIC + block(START) + END[:4],
     "a block that breaks off": MAGIC + block(START, size=1000, stored=1000),
     "a block of nothing": MAGIC + block(b"", size=10) + block(START) + END,
-    "a block too large": MAGIC + block(START + bytes(BLOCK_BYTES)) + END,
-    "a block that takes more room than it has": MAGIC + block(START + b"x", size=len(START)) + END,
-    "a deflated block that breaks off": MAGIC + deflated(START + bytes(999))[:-5] + END,
-    "a deflated block without its end": MAGIC + block(zlib.compress(START + bytes(999))[:-5], size=len(START) + 999) + END,
-    "a deflated block with more after its end": MAGIC + block(zlib.compress(START + bytes(999)) + b"x", size=len(START) + 999) + END,
-    "a block that inflates to less": MAGIC + deflated(START + bytes(999), size=len(START) + 1000) + END,
-    "a block that inflates to more": MAGIC + deflated(START + bytes(999), size=len(START) + 998) + END,
-    "a block that is not deflated": MAGIC + block(START, size=len(START) + 1) + END,
-    "a deflated block that is damaged": MAGIC + deflated(START + bytes(999)).replace(b"x\xda", b"x\xdb") + END,
+    "a block too large": MAGIC + block(START + member(sha256(bytes(BLOCK_BYTES)), bytes(BLOCK_BYTES))) + END,
+    "a deflated block too large": MAGIC + deflated(START + member(sha256(bytes(BLOCK_BYTES)), bytes(BLOCK_BYTES))) + END,
+    "a block that takes more room than it has": MAGIC + block(SOUND, size=len(SOUND) - 1) + END,
+    "a deflated block that takes more room than it has": MAGIC + deflated(START, size=len(START)) + END,
+    "a deflated block that breaks off": MAGIC + deflated(SOUND)[:-5] + END,
+    "a deflated block without its check sum": MAGIC + block(zlib.compress(SOUND)[:-4], size=len(SOUND)) + END,
+    "a deflated block with more after its end": MAGIC + block(zlib.compress(SOUND) + b"x", size=len(SOUND)) + END,
+    "a block that inflates to less": MAGIC + deflated(SOUND, size=len(SOUND) + 1) + END,
+    "a block that inflates to more": MAGIC + deflated(SOUND, size=len(SOUND) - 1) + END,
+    "a block that is not deflated": MAGIC + block(SOUND, size=len(SOUND) + 1) + END,
+    "a deflated block that is damaged": MAGIC + deflated(SOUND).replace(b"x\xda", b"x\xdb") + END,
 }  # fmt: skip
 
 
@@ -217,6 +220,10 @@ def test_a_block_that_would_fill_the_memory_is_refused_before_it_does():
         assert tracemalloc.get_traced_memory()[1] < 8 * BLOCK_BYTES
     finally:
         tracemalloc.stop()
+
+
+def test_the_block_that_the_hostile_ones_are_made_of_is_sound():
+    assert read(MAGIC + block(SOUND) + END) == read(MAGIC + deflated(SOUND) + END)
 
 
 def test_a_line_may_go_on_in_the_next_block():
