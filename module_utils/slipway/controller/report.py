@@ -188,7 +188,14 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]], until: str = "")
         return Ending(host, "unverified", serves, failure)
     if outcome == "confirmed" and (failure := _unfinished(done)):
         return Ending(host, "unfinished", serves, failure)
-    return Ending(host, "unconfirmed" if outcome == "switched" else outcome, serves, detail)
+    return _not_settled(host, done, serves, detail) if outcome == "switched" else Ending(host, outcome, serves, detail)
+
+
+def _not_settled(host: str, done: Mapping[str, Mapping[str, Any]], serves: str, detail: str) -> Ending:
+    """A host that was switched, and of which nothing more was heard but what it serves: it may be back by itself."""
+    if serves == str(done["activation"]["active_release_id"] or "nothing"):
+        return Ending(host, "unconfirmed", serves, detail)
+    return Ending(host, "reverted", serves, detail or str(done.get("return", {}).get("msg") or ""))
 
 
 def _unfinished(done: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -133,6 +133,7 @@ ENDINGS = {
     "kept but not answering": (
         {"activation": SWITCHED, "smoke": {"failed": True, "msg": "no answer"}, "confirmation": CONFIRMED}, ("unwell", "v2"),
     ),
+    "gone back by itself before the others": ({"inspection": INSPECTED, "activation": SWITCHED, "return": UNCHANGED}, ("reverted", "v1")),
     "switched and not settled": ({"inspection": INSPECTED, "activation": SWITCHED, "confirmation": SKIPPED}, ("unconfirmed", "v2")),
     "not its wave": ({"inspection": INSPECTED, "activation": SKIPPED}, ("untouched", "v1")),
     "refused": ({"inspection": INSPECTED, "activation": {"failed": True, "msg": "locked: …"}}, ("untouched", "v1")),
