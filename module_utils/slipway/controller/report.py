@@ -340,6 +340,8 @@ def _next_command(failed: Sequence[Ending], *, rollback: bool) -> str:
         return f"{STATUS} -l {hosts} -e release_status_format=full"
     if rollback or any(each.outcome == "stuck" for each in failed):
         return f"{STATUS} -l {hosts}"
-    if any(each.detail.startswith(RELEASE_AT_FAULT) for each in failed):
-        return "mend the release, build it again (playbooks/release.yml) and deploy that; the one that failed is marked bad"
+    at_fault = [each for each in failed if each.detail.startswith(RELEASE_AT_FAULT)]
+    if at_fault:
+        bad = "; the one that failed is marked bad" if any(each.outcome != "untouched" for each in at_fault) else ""
+        return f"mend the release, build it again (playbooks/release.yml) and deploy that{bad}"
     return "mend what the table says, then the same command: it settles first what is open"
