@@ -73,7 +73,7 @@ def test_equal_bytes_are_kept_once_for_each_mode(site):
 
 def test_what_is_many_zeros_is_a_hole_on_the_disk(site):
     """Between data, at the end, and in the copy for another mode."""
-    sparse = b"data" + bytes(40 << 20) + b"data" + bytes(20 << 20)
+    sparse = b"d" * (1 << 20) + bytes(40 << 20) + b"data" + bytes((21 << 20) - 4)
     site.build("v1", {"run!": sparse, "text": sparse})
     site.stage("v1")
     verify_tree(site.made("v1"), site.release("v1"), owner=site.host.uid)
