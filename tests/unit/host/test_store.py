@@ -113,6 +113,17 @@ def test_an_object_that_is_not_what_its_name_says_is_lacking(site, store, damage
     assert store.lacking(site.made("v1")) == {entry.sha256}
 
 
+def test_an_object_longer_than_listed_is_refused_before_a_byte_of_it_is_read(site, store):
+    class Bomb:
+        def read(self, size=-1, /):
+            raise AssertionError("read")
+
+    entry = entry_of(site, "v1", "data/same")
+    with pytest.raises(Refusal) as caught:
+        store.put(Object(entry.sha256, 1 << 50, Bomb()), [entry], 1_795_000_000)
+    assert (caught.value.reason, caught.value.found) == ("object_altered", f"{1 << 50} bytes")
+
+
 def test_an_altered_object_is_replaced_and_never_written_over(site, store):
     """A release that is linked to it keeps the bytes that it has, and whoever reads them meanwhile sees no mixture."""
     entry = entry_of(site, "v1", "data/same")
