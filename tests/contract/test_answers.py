@@ -13,6 +13,7 @@ import proofs
 import pytest
 import repository
 import signed
+import stores
 from ansible.module_utils.slipway.controller import deployment, resident, rollout
 from ansible.module_utils.slipway.controller.memory import Process
 from ansible.module_utils.slipway.host import bootstrap, handler
@@ -43,6 +44,7 @@ def deployments(site):
     yield site.stage("v1", resident=resident.build())
     yield site.activate("v1", check=True)
     yield site.activate("v1")
+    yield from pulled(site)
     yield site.confirm("v1", check=True)
     yield site.confirm("v1")
     yield site.confirm("v1")
@@ -66,6 +68,15 @@ def deployments(site):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(handler, "Host", lambda: site.host)
         yield plugins.run_with_module("slipway_release", task_vars=site.variables(), **site.options("recovered"))
+
+
+def pulled(site):
+    """Staging from a store whose first mirror has nothing."""
+    site.build("v0", {"bin/shop": b"zero"})
+    mirrors = [stores.Mirror(site.directory / "nothing"), stores.Mirror(site.catalogue.root)]
+    yield site.stage("v0", objects=(), source=[mirror.url for mirror in mirrors])
+    for mirror in mirrors:
+        mirror.close()
 
 
 def controller(site):

@@ -24,6 +24,7 @@ from pathlib import Path
 from ..base.errors import Refusal
 from ..base.files import COPY_BYTES, fsync_directory, read_link, remove_tree, sha256_of, sync_file_system
 from ..trust.tree import EXECUTABLE_MODE, PLAIN_MODE, Entry, FileList
+from .incoming import Incoming
 from .pack import Object
 from .places import Places
 
@@ -107,6 +108,17 @@ class Store:
             raise
         for other in others:
             self._copy(path, other)
+
+    def adopt(self, path: Path, entries: Iterable[Entry], created: int) -> None:
+        """Take a file on this file system whose bytes were verified as an object, under every mode that the list has for it."""
+        first, *others = sorted(entries, key=lambda entry: entry.mode)
+        final = self.object(first)
+        final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.chmod(path, first.mode)
+        os.utime(path, (created, created))
+        os.rename(path, final)
+        for other in others:
+            self._copy(final, other)
 
     def _copy(self, source: Path, entry: Entry) -> None:
         """A second object with the same bytes: for another mode, or where the file system allows no more links."""
@@ -201,7 +213,7 @@ class Store:
         return [path.name for path in left]
 
     def prune(self, doomed: Iterable[str]) -> None:
-        """Remove releases, then every object that no release links any more."""
+        """Remove releases, then every object that no release links any more, and what a fetch left that did not end."""
         for release_id in doomed:
             if release_id == self.current():
                 raise ValueError(f"{release_id} is active")
@@ -212,6 +224,7 @@ class Store:
                     for path in directory.iterdir():
                         if path.stat(follow_symlinks=False).st_nlink == 1:
                             path.unlink()
+        Incoming(self.places).clear()
 
 
 def expendable(
