@@ -78,12 +78,7 @@ class Settings:
                 shown = "wave_failures_max" if name == "failures_max" else name
                 mistakes.append(f"release_{shown}: expected a whole number from {least} to {most}, found {value}")
         if mistakes:
-            raise Refusal(
-                "rollout_invalid",
-                expected="a rollout that can be carried out",
-                found="; ".join(mistakes),
-                remedy="Correct it in group_vars, or in what -e gives (docs/howto/roll-out-in-waves.md).",
-            )
+            raise _invalid("; ".join(mistakes))
         percentage = int(share.rstrip("%")) if share else 100
         return cls(
             waves=waves,
@@ -95,6 +90,15 @@ class Settings:
             pause_seconds=int(values.get("pause_seconds", cls.pause_seconds)),
             confirm_within_seconds=int(values.get("confirm_within_seconds", 0)),
         )
+
+
+def _invalid(mistakes: str) -> Refusal:
+    return Refusal(
+        "rollout_invalid",
+        expected="a rollout that can be carried out",
+        found=mistakes,
+        remedy="Correct it in group_vars, or in what -e gives (docs/howto/roll-out-in-waves.md).",
+    )
 
 
 def require_waves(waves: Sequence[str]) -> None:
@@ -112,7 +116,8 @@ def require_waves(waves: Sequence[str]) -> None:
 class Pace:
     """What one host may need at most: for its switch with the judgement of its health, for being asked again, and from outside.
 
-    ``forks`` hosts are worked on at once; migrations run once, in the first wave.
+    ``forks`` hosts are worked on at once; migrations run once, in the first wave. ``sharing_seconds``, of the switch, are those in
+    which two instances share the traffic; after the outcome the one that leaves may need ``drain_seconds``.
     """
 
     switch_seconds: int
@@ -120,6 +125,8 @@ class Pace:
     smoke_seconds: int
     forks: int = 20
     migrations_seconds: int = 0
+    sharing_seconds: int = 0
+    drain_seconds: int = 0
 
     @classmethod
     def of(
@@ -138,12 +145,16 @@ class Pace:
         restart = {"none": 0, "reload": START_SECONDS}.get(application.strategy, START_SECONDS + (stop or STOP_SECONDS))
         once = sum(probe.timeout_seconds for probe in application.health)
         health = _patience(application.health, application.health_patience)
+        pair = application.blue_green
+        sharing = pair.sharing_seconds if pair else 0
         return cls(
-            switch_seconds=exchange + restart + health + hooks_seconds,
+            switch_seconds=exchange + restart + health + sharing + hooks_seconds,
             health_seconds=EXCHANGE_SECONDS + once,
             smoke_seconds=_patience(application.smoke, application.smoke_patience),
             forks=max(1, forks),
             migrations_seconds=min(migrations_seconds, MOST_MIGRATIONS_SECONDS),
+            sharing_seconds=sharing,
+            drain_seconds=pair.drain_seconds + (stop or STOP_SECONDS) if pair else 0,
         )
 
     def rounds(self, hosts: int) -> int:
@@ -250,8 +261,14 @@ def plan(settings: Settings, pace: Pace, answers: Mapping[str, Mapping[str, Any]
     """Divide the hosts, in the order of their names as the play takes them, into waves.
 
     The capacity floor makes waves smaller than asked where it has to. Refusals: ``capacity_too_low`` when not even one host can
-    leave the service, ``rollout_too_long`` when hosts would have to wait longer than they do.
+    leave the service, ``rollout_too_long`` when hosts would have to wait longer than they do, ``rollout_invalid`` when they would
+    go back while two instances still share the traffic.
     """
+    if settings.confirm_within_seconds and settings.confirm_within_seconds <= pace.sharing_seconds:
+        raise _invalid(
+            f"release_confirm_within_seconds: expected more than the {pace.sharing_seconds} s that blue_green.share_seconds and its "
+            f"verdict may take, or 0 to have it computed, found {settings.confirm_within_seconds}"
+        )
     hosts = sorted(answers)
     healthy = {name for name in hosts if is_in_service(answers[name])}
     floor = _count(settings.healthy_min, len(hosts), round_up=True)
@@ -274,7 +291,9 @@ def plan(settings: Settings, pace: Pace, answers: Mapping[str, Mapping[str, Any]
         note = "Nothing is served yet: release_healthy_min has nothing to keep."
     rollout = Rollout(
         waves=waves,
-        settle_seconds=2 * EXCHANGE_SECONDS * pace.rounds(len(hosts)) + pace.health_seconds + WAVE_SECONDS,
+        settle_seconds=(2 * EXCHANGE_SECONDS + pace.drain_seconds) * pace.rounds(len(hosts))
+        + pace.health_seconds
+        + WAVE_SECONDS,
         failures_max=settings.failures_max,
         floor=0 if serves_nothing else floor,
         healthy=tuple(sorted(healthy)),

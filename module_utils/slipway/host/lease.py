@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..base import canonical
 from ..base.clock import Clock, timestamp
@@ -23,6 +24,8 @@ from ..base.files import full_disk_is_a_refusal, open_regular, read_if_there, re
 EXCLUSIVE_WAIT_SECONDS = 20.0
 POLL_SECONDS = 0.05
 LEASE_LIMIT = 64 * 1024
+PROC: Final = Path("/proc")
+STOPPED: Final = ("T", "t")  # by a signal, by a debugger
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,39 @@ def exclusive(path: Path, clock: Clock, wait_seconds: float = EXCLUSIVE_WAIT_SEC
         yield
     finally:
         os.close(descriptor)
+
+
+def end_frozen(path: Path, *, proc: Path = PROC) -> int | None:
+    """Kill the exchange that holds the lock and was stopped by a signal, as only that can free it; its process id, None where there is none.
+
+    One that runs is left alone, however long it takes. A process is the holder when the kernel says so of its open file, as
+    ``proc``/<pid>/fdinfo/<n> has it (proc_pid_fdinfo(5)).
+    """
+    for name in (name for name in os.listdir(proc) if name.isdecimal()):
+        with suppress(OSError):
+            # Of this very process from here on, whoever gets its number when it ends.
+            process = os.pidfd_open(int(name))
+            try:
+                if _is_stopped(proc / name) and _holds(proc / name, path):
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+                    return int(name)
+            finally:
+                os.close(process)
+    return None
+
+
+def _is_stopped(process: Path) -> bool:
+    state = (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(") ")[2][:1]
+    return state in STOPPED
+
+
+def _holds(process: Path, path: Path) -> bool:
+    """Whether one of its open files is this one, with an flock on it."""
+    return any(
+        (process / "fd" / each).samefile(path) and "FLOCK" in (process / "fdinfo" / each).read_text(encoding="utf-8")
+        for each in os.listdir(process / "fd")
+        if (process / "fd" / each).exists()
+    )
 
 
 def _who_is_at_work(lease_path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 from ..base.errors import Refusal
 from ..base.files import fsync_directory, point_link, read_if_there, read_link, remove_durable, write_durable
 from .history import Record
-from .lease import Run, exclusive, locked
+from .lease import Run, end_frozen, exclusive, locked
 from .places import Host, Places
 from .transaction import Transactions
 
@@ -111,16 +111,27 @@ def at_deadline(places: Places) -> str:
     """Go back from what nobody confirmed in time; says what was found.
 
     Where the deadline has moved, or the timer came early, another timer is armed. Refusal ``busy`` where an exchange does not end:
-    whoever calls this calls it again.
+    whoever calls this calls it again. An exchange that somebody stopped (SIGSTOP) would hold the lock for ever: it is killed, which
+    the journal survives.
     """
     places.require_bootstrapped()
-    with exclusive(places.lock, places.host.clock):
-        transactions = Transactions(places)
-        transaction, deadman = transactions.journal.read(), transactions.deadman
-        if transaction is not None and not deadman.overdue(transaction) and (left := deadman.seconds_left(transaction)):
-            deadman.keep_only(deadman.rearm(transaction))
-            return f"{left} s left to confirm {transaction.intent['release_id']}"
-        return _told(_settle(transactions))
+    transactions = Transactions(places)
+    deadman = transactions.deadman
+    try:
+        with exclusive(places.lock, places.host.clock):
+            transaction = transactions.journal.read()
+            if (
+                transaction is not None
+                and not deadman.overdue(transaction)
+                and (left := deadman.seconds_left(transaction))
+            ):
+                deadman.keep_only(deadman.rearm(transaction))
+                return f"{left} s left to confirm {transaction.intent['release_id']}"
+            return _told(_settle(transactions))
+    except Refusal as refusal:
+        if refusal.reason == "busy" and deadman.overdue(transactions.journal.read()):
+            end_frozen(places.lock)
+        raise
 
 
 def by_hand(places: Places, *, forced: bool) -> str:

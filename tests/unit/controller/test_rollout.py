@@ -204,3 +204,31 @@ def test_the_pace_follows_from_what_the_application_declares():
         Application.parse("model", {}), size=100 << 20, files=2000, hooks_seconds=40, migrations_seconds=10**9, forks=0
     )
     assert files == Pace(30 + 7 + 40, 30, 0, forks=1, migrations_seconds=86400)
+
+
+PAIR = {
+    "unit": "shop@.service", "strategy": "blue_green",
+    "blue_green": {"port": 8080, "instance_ports": {"blue": 18080, "green": 18081}, "drain_seconds": 40},
+}  # fmt: skip
+SHARED = {**PAIR, "blue_green": {**PAIR["blue_green"], "share": 25, "share_seconds": 600}}
+
+
+def test_the_pace_of_two_instances_has_the_time_in_which_they_share_and_the_drain():
+    pair, shared = (Pace.of(Application.parse("shop", described)) for described in (PAIR, SHARED))
+    assert (pair.sharing_seconds, pair.drain_seconds) == (0, 40 + 90)
+    assert (shared.sharing_seconds, shared.switch_seconds) == (600, pair.switch_seconds + 600)
+
+
+def test_a_drain_is_in_the_time_for_the_end():
+    settings = Settings.parse({"waves": ["100%"]})
+    quick, draining = (plan(settings, Pace(100, 10, 20, 4, drain_seconds=each), fleet(5)) for each in (0, 130))
+    assert draining.settle_seconds == quick.settle_seconds + 2 * 130  # two rounds of four hosts at once
+    assert draining.confirm_within(1) == quick.confirm_within(1) + 2 * 130
+
+
+def test_a_host_does_not_go_back_while_two_instances_still_share_the_traffic():
+    pace, settings = Pace(700, 10, 20, 4, sharing_seconds=600), {"waves": ["1"], "confirm_within_seconds": 600}
+    with pytest.raises(Refusal, match="more than the 600 s that") as raised:
+        plan(Settings.parse(settings), pace, fleet(1))
+    assert raised.value.reason == "rollout_invalid"
+    assert plan(Settings.parse({**settings, "confirm_within_seconds": 601}), pace, fleet(1)).confirm_within(1) == 601

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 from ansible.module_utils.slipway import __main__ as command
@@ -242,6 +245,46 @@ def test_while_an_exchange_is_at_work_the_dead_man_is_asked_to_come_again(open_,
     assert (code, err.partition(":")[0], open_.current) == (1, "busy", "v2")
     assert slipway("expire", "shop")[0] == 0
     assert open_.current == "v1"
+
+
+@pytest.fixture
+def another_exchange(open_):
+    """Another process that holds the lock."""
+    program = (
+        "import fcntl, signal, sys; lock = open(sys.argv[1]); fcntl.flock(lock, fcntl.LOCK_EX); "
+        "print('held', flush=True); signal.pause()"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", program, open_.places.lock], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    yield holder
+    holder.kill()
+    holder.communicate()
+
+
+def stop(process):
+    process.send_signal(signal.SIGSTOP)
+    assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+
+
+def test_an_exchange_that_was_frozen_does_not_keep_the_host_from_going_back(open_, slipway, clock, another_exchange):
+    stop(another_exchange)
+    clock.boot += 60
+    assert slipway("expire", "shop")[0] == 1
+    assert another_exchange.wait(10) == -signal.SIGKILL
+    assert slipway("expire", "shop")[0] == 0
+    assert open_.current == "v1"
+
+
+def test_an_exchange_that_runs_is_left_alone(open_, slipway, clock, another_exchange):
+    clock.boot += 60
+    assert slipway("expire", "shop")[0] == 1
+    assert another_exchange.poll() is None
+
+
+def test_before_the_deadline_no_exchange_is_ended(open_, slipway, another_exchange):
+    stop(another_exchange)
+    assert slipway("expire", "shop")[0] == 1
+    assert another_exchange.poll() is None
 
 
 def test_where_the_timer_cannot_be_set_again_it_is_asked_to_come_again(open_, slipway, systemctl):
