@@ -120,6 +120,8 @@ def answers_of(name, site, tmp_path):
             site.ask("rotate_policy", policies=[signed.policy_envelope().decode()]),
             site.ask("rotate_policy", policies=[]),
         ]
+    if name == "slipway_artifact_store":
+        return published(site, tmp_path)
     if name == "slipway_unit":
         return units_written(site)
     if name == "slipway_lock":
@@ -157,6 +159,14 @@ def bootstrapped(site):
     }
     answers = [bootstrap.bootstrap(request, site.host, check=check) for check in (True, False)]
     return [*answers, site.ask("bootstrap", **{**request, "environment": "staging"})]
+
+
+def published(site, tmp_path):
+    about = {"path": str(tmp_path / "store"), "application": "shop", "catalogue": str(site.catalogue.root)}
+    return [
+        plugins.run_with_module("slipway_artifact_store", task_vars=site.variables(), **{**about, **changes})
+        for changes in ({}, {"application": "Shop"})
+    ]
 
 
 def units_written(site):

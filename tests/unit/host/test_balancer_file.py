@@ -114,9 +114,7 @@ def test_the_port_of_an_instance_that_runs_stays(haproxy, check):
     instances.mkdir(parents=True)
     (instances / "green").symlink_to("../releases/v7")
     moved = {"blog": BLOG, "shop": {**SHOP, "blue_green": balanced([8080, 18080, 18091])}}
-    with pytest.raises(
-        Refusal, match="of shop to stay 18081 while that instance runs v7"
-    ) as raised:
+    with pytest.raises(Refusal, match="of shop to stay 18081 while that instance runs v7") as raised:
         write(haproxy, moved, check=check)
     assert (raised.value.reason, path(haproxy).read_bytes()) == ("instance_port_in_use", told)
     idle = {"blog": BLOG, "shop": {**SHOP, "blue_green": balanced([8080, 18090, 18081])}}
