@@ -22,7 +22,12 @@ def unpublished(
     """
     release_ids = [requested] if requested else catalogue.release_ids(application)
     if not release_ids:
-        catalogue.manifest(application, "none")  # says which applications have releases
+        raise Refusal(
+            "release_unknown",
+            expected=f"a release of {application} in {catalogue.root}",
+            found=f"none; applications there: {', '.join(catalogue.applications()) or 'none'}",
+            remedy="Make a release first: ansible-playbook playbooks/release.yml.",
+        )
     todo = []
     for release_id in release_ids:
         envelope = catalogue.manifest_bytes(application, release_id)
