@@ -49,6 +49,8 @@ class ActionModule(HostAction):
             catalogue.file_list_bytes(application, manifest.tree_digest), digest=manifest.tree_digest
         )
         objects = deployment.missing_objects(catalogue, application, file_list, present)
+        if arguments.get("source"):
+            objects = set()  # the host fetches them
         for _attempt in range(ATTEMPTS):
             shipment = deployment.Shipment(
                 release_id, arguments["run"]["run_id"], frozenset(objects), with_objects=not self._task.check_mode
