@@ -15,6 +15,8 @@ from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.base.frame import REQUEST_LIMIT
 from ansible.module_utils.slipway.controller import deployment, permission
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.controller.progress import Board, Progress
+from ansible.utils.display import Display
 
 ATTEMPTS = 2
 ATTACHMENT_LIMIT = REQUEST_LIMIT - (1 << 20)  # what is longer travels as a file; the rest is for the request itself
@@ -38,7 +40,8 @@ class ActionModule(WitnessedAction):
             if arguments.get("state") in ("staged", "active") and arguments.get("catalogue"):
                 arguments |= self._signed(arguments)
             if arguments.get("state") == "staged":
-                result.update(self._stage(arguments, task_vars))
+                with self._progress(arguments, task_vars) as self.progress:
+                    result.update(self._stage(arguments, task_vars))
             else:
                 result.update(self.exchange(_of_host(arguments), task_vars))
         except Refusal as refusal:
@@ -63,7 +66,14 @@ class ActionModule(WitnessedAction):
             )
             needed = package is not None or not known or bool(objects)
             path = (
-                deployment.make_pack(self.state_directory(task_vars), catalogue, application, shipment, package)
+                deployment.make_pack(
+                    self.state_directory(task_vars),
+                    catalogue,
+                    application,
+                    shipment,
+                    package,
+                    packing=self.progress.packing,
+                )
                 if needed
                 else None
             )
@@ -76,6 +86,14 @@ class ActionModule(WitnessedAction):
             expected=f"every object of {release_id} to arrive",
             found=f"{len(objects)} still missing, the first is {min(objects)}",
             remedy="Run the same command again; if it comes again, look at the host's disk.",
+        )
+
+    def _progress(self, arguments, task_vars):
+        """Lines go to standard error: what programs read of Ansible's output stays as it is."""
+        board = Board(deployment.packs_of(self.state_directory(task_vars), arguments["run"]["run_id"]) / "progress")
+        hosts = task_vars.get("ansible_play_hosts") or [task_vars["inventory_hostname"]]
+        return Progress(
+            board, task_vars["inventory_hostname"], len(hosts), lambda line: Display().display(line, stderr=True)
         )
 
     def _signed(self, arguments):
@@ -97,7 +115,9 @@ class ActionModule(WitnessedAction):
                 return answer
         self._make_tmp_path()
         there = self._connection._shell.join_path(self._connection._shell.tmpdir, "release.pack")
+        self.progress.sending(path)
         self._transfer_file(str(path), there)
+        self.progress.working()
         try:
             return self.ask({**arguments, "pack": there}, task_vars)
         finally:

@@ -9,7 +9,7 @@ import pytest
 from ansible.module_utils.slipway.application.preflight import Needs, Result, judge
 from ansible.module_utils.slipway.base.clock import seconds_of
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.controller.report import Watch, endings_of, rotation_report, run_report
+from ansible.module_utils.slipway.controller.report import Watch, endings_of, lock_report, rotation_report, run_report
 from ansible.module_utils.slipway.controller.rollout import Pace, Settings, plan, require_waves
 from ansible.module_utils.slipway.controller.runs import newest_runs, runs_table
 from ansible.module_utils.slipway.controller.selection import (
@@ -18,6 +18,7 @@ from ansible.module_utils.slipway.controller.selection import (
     choose_rollback,
     require_reachable,
     require_trusted_histories,
+    require_unlocked,
 )
 from ansible.module_utils.slipway.controller.story import story, what_is_served
 from ansible.module_utils.slipway.controller.verification import Verification
@@ -438,6 +439,10 @@ def test_warnings_of_a_run_that_goes_on_are_said_like_this(golden):
     golden("preflight_warnings", "\n".join(judgement().warnings()))
 
 
+LOCK = {
+    "id": "41f0", "holder": "bob", "message": "audit until Friday", "since": "2026-11-21T04:06:55Z", "until": "2026-11-23T04:06:55Z",
+}  # fmt: skip
+
 REFUSALS = {
     "hosts_that_are_not_ready": lambda: judgement().require_ready(),
     "a_release_that_is_not_there": deployment(FLEET, "v9.9.9"),
@@ -469,6 +474,7 @@ REFUSALS = {
         {"waves": ["1"], "healthy_min": "most", "canary_share": "0%", "pause_after": ["carny"], "soak_seconds": -1}
     ),
     "waves_that_are_none": lambda: require_waves(["1", "half"]),
+    "a_host_that_is_locked": lambda: require_unlocked({"prod-1": host(), "prod-2": {**host(), "lock": LOCK}}),
 }
 
 
@@ -504,9 +510,19 @@ def test_a_fleet_is_verified_like_this(golden):
     golden("verification_intact", Verification({"prod-1": answers["prod-1"]}).report())
 
 
+def test_locks_are_shown_like_this(golden):
+    locks = {
+        "prod-1": {"outcome": "free", "lock": None},
+        "prod-2": {"outcome": "locked", "lock": LOCK},
+        "prod-3": {"outcome": "taken", "lock": {**LOCK, "until": None, "message": "the disk is being replaced"}},
+        "prod-4": LOST,
+    }
+    golden("locks", lock_report(locks))
+
+
 def test_every_golden_file_is_somebody_s():
     known = {f"report_{name}" for name in RUNS} | {f"plan_{name}" for name in PLANS}
     known |= {"preflight", "preflight_warnings", "rotation", "rotation_in_check_mode", "runs", "status", "story"}
-    known |= {"verification", "verification_intact"}
+    known |= {"verification", "verification_intact", "locks"}
     known |= {f"refusal_{name}" for name in REFUSALS}
     assert {path.stem for path in Path(__file__).parent.glob("*.txt")} == known

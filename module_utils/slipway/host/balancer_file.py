@@ -6,6 +6,7 @@ A file and a unit of our own: a HAProxy that serves anything else on the host is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +14,8 @@ from typing import Any, Final
 from ..application.blue_green import COLOURS, WHOLE_WEIGHT, BlueGreen
 from ..application.description import Application
 from ..base.errors import Refusal
-from ..base.files import read_if_there, remove_temporary, temporary_name, write_durable
-from .places import Host
+from ..base.files import read_if_there, read_link, remove_temporary, temporary_name, write_durable
+from .places import Host, Places
 
 UNIT: Final = "slipway-haproxy.service"
 PROGRAM: Final = "/usr/sbin/haproxy"
@@ -56,13 +57,16 @@ backend {name}
     default-server check inter 500ms fastinter 100ms fall 2 rise 1 weight {weight}
 """
 
+SERVER: Final = re.compile(rf"^    server ({'|'.join(COLOURS)}) 127\.0\.0\.1:([0-9]+)$", re.MULTILINE)
+
 
 def write(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, Any]:
     """Write HAProxy's configuration, where it differs from what is there, once HAProxy itself has nothing against it.
 
     request: applications {name: description}, all of the host's; timeout_seconds (how long a request or its answer may stand still).
     answer: changed, path, applications (those behind it), diff. HAProxy is neither started nor reloaded.
-    Refusals: ``balancer_file_foreign``, ``balancer_file_invalid``, ``balancer_ports_taken``, those of a description.
+    Refusals: ``balancer_file_foreign``, ``balancer_file_invalid``, ``balancer_ports_taken``, ``instance_port_in_use``, those of a
+    description.
     """
     served = {
         application.name: application.blue_green
@@ -80,6 +84,7 @@ def write(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, A
             found="another first line",
             remedy="Move that file away: a HAProxy of your own has its configuration elsewhere.",
         )
+    _require_running_instances_where_they_are(before, served, host)
     if before != after and not check:
         remove_temporary(path.parent, path.name)
         _require_valid(after, path, host)
@@ -101,6 +106,22 @@ def render(served: Mapping[str, BlueGreen], host: Host, timeout_seconds: int) ->
         text += PROXIES.format(name=name, port=pair.port, weight=WHOLE_WEIGHT)
         text += "".join(f"    server {colour} 127.0.0.1:{pair.instance_ports[colour]}\n" for colour in COLOURS)
     return text
+
+
+def _require_running_instances_where_they_are(before: str, served: Mapping[str, BlueGreen], host: Host) -> None:
+    """A server whose port changes under a running instance would lose it, and with it all of the traffic."""
+    for name, pair in served.items():
+        backend = before.partition(f"\nbackend {name}\n")[2].partition("\n\n")[0]
+        told = {match[1]: int(match[2]) for match in SERVER.finditer(backend)}
+        for colour, port in told.items():
+            link = read_link(Places(host, name).instances / colour)
+            if link is not None and pair.instance_ports[colour] != port:
+                raise Refusal(
+                    "instance_port_in_use",
+                    expected=f"blue_green.instance_ports.{colour} of {name} to stay {port} while that instance runs {Path(link).name}",
+                    found=str(pair.instance_ports[colour]),
+                    remedy="Change the port of the other instance first and deploy, which leaves this one; then change this one.",
+                )
 
 
 def _require_different_ports(served: Mapping[str, BlueGreen]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from ansible.module_utils.slipway.base.command import Finished, run
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.host import balancer_file
+from ansible.module_utils.slipway.host.places import Places
 from balancers import balanced
 
 SHOP = {"unit": "shop@.service", "strategy": "blue_green", "blue_green": balanced([8080, 18080, 18081])}
@@ -103,6 +104,23 @@ def test_a_file_of_somebody_else_stays(haproxy):
         write(haproxy, {"shop": SHOP})
     assert refused.value.reason == "balancer_file_foreign"
     assert path(haproxy).read_text() == "global\n"
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_the_port_of_an_instance_that_runs_stays(haproxy, check):
+    write(haproxy, {"blog": BLOG, "shop": SHOP})
+    told = path(haproxy).read_bytes()
+    instances = Places(haproxy, "shop").instances
+    instances.mkdir(parents=True)
+    (instances / "green").symlink_to("../releases/v7")
+    moved = {"blog": BLOG, "shop": {**SHOP, "blue_green": balanced([8080, 18080, 18091])}}
+    with pytest.raises(Refusal, match="of shop to stay 18081 while that instance runs v7") as raised:
+        write(haproxy, moved, check=check)
+    assert (raised.value.reason, path(haproxy).read_bytes()) == ("instance_port_in_use", told)
+    idle = {"blog": BLOG, "shop": {**SHOP, "blue_green": balanced([8080, 18090, 18081])}}
+    assert write(haproxy, idle)["changed"]
+    (instances / "green").rename(instances / "blue")
+    assert write(haproxy, {"blog": BLOG, "shop": {**SHOP, "blue_green": balanced([8088, 18090, 18091])}})["changed"]
 
 
 def test_two_applications_share_no_port(haproxy):

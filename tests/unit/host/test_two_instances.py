@@ -175,6 +175,12 @@ def test_a_declared_check_decides_after_both_were_live(served, verdict, ends):
     assert served.ask() == (200, ends)
 
 
+def test_without_a_declared_check_the_probes_alone_decide_while_both_are_live(served):
+    served.site.description["blue_green"] = {**served.pair, "share": 50, "share_seconds": 1}
+    assert served.site.activate("v2", run=run_2(served))["outcome"] == "switched"
+    assert {served.ask() for _ in range(4)} == {(200, "v2")}
+
+
 def test_an_instance_that_haproxy_does_not_reach_gets_no_traffic_and_goes_back(served, monkeypatch):
     """The probes are well, but they do not ask where HAProxy does."""
     monkeypatch.setattr(two_instances, "ADMITTED_SECONDS", 2.0)
@@ -250,6 +256,22 @@ def test_an_instance_before_that_died_meanwhile_is_started_again(served):
     answer = served.site.revert("v2", run=run_2(served))
     assert answer["healthy"] is True
     assert served.rests_on() == "blue"
+
+
+def test_an_instance_before_that_cannot_be_started_again_is_told(served):
+    served.site.activate("v2", run=run_2(served))
+    served.instances.set("blue", runs=False)
+    run = served.site.host.run
+
+    def broken(argv, **options):
+        return Finished(1, "no such luck") if argv[2:3] == ("start",) else run(argv, **options)
+
+    object.__setattr__(served.site.host, "run", broken)
+    answer = served.site.revert("v2", run=run_2(served))
+    object.__setattr__(served.site.host, "run", run)
+    assert (answer["outcome"], answer["healthy"]) == ("reverted", False)
+    assert "no such luck" in answer["msg"]
+    assert served.links() == {"blue": "v1"}
 
 
 def test_where_there_is_no_way_back_the_new_release_has_the_traffic_however_it_is(served):
@@ -416,6 +438,17 @@ def test_a_deployment_asks_for_both_units_all_ports_and_the_balancer(served):
         str(port) for port in (served.port, *served.pair["instance_ports"].values())
     }
     assert results(served, "balancer") == {"blue": "PASS", "green": "PASS"}
+
+
+def test_the_probes_ask_the_instance_that_is_active(served):
+    served.site.deploy("v2", "run-2")
+    rows = [
+        row
+        for row in served.site.inspect(preflight=True, health=True)["preflight"]["results"]
+        if row["check"] == "health"
+    ]
+    assert {row["status"] for row in rows} == {"PASS"}
+    assert any(str(served.pair["instance_ports"]["green"]) in row["subject"] for row in rows)
 
 
 def test_a_balancer_that_does_not_know_the_instances_keeps_a_deployment_from_beginning(served):
