@@ -312,80 +312,13 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.options import MODULES
 
-OPERATIONS = {
-    "staged": "stage",
-    "active": "activate",
-    "renewed": "renew",
-    "ready": "make_ready",
-    "confirmed": "confirm",
-    "reverted": "revert",
-    "recovered": "recover",
-}
-
-ARGUMENT_SPEC = {
-    "state": {"type": "str", "required": True, "choices": list(OPERATIONS)},
-    "application": {"type": "str", "required": True},
-    "description": {"type": "dict", "required": True},
-    "environment": {"type": "str", "required": True},
-    "run": {"type": "dict", "required": True},
-    "release_id": {"type": "str"},
-    "catalogue": {"type": "path"},
-    "present": {"type": "list", "elements": "dict", "default": []},
-    "resident_digest": {"type": "str"},
-    "pack": {"type": "path"},
-    "source": {"type": "list", "elements": "str", "default": []},
-    "source_ca": {"type": "str", "default": ""},
-    "source_credentials": {"type": "dict", "default": {}, "no_log": True},
-    "source_rate_limit": {"type": "int", "default": 0},
-    "approvals": {"type": "list", "elements": "str", "default": []},
-    "authorizations": {"type": "list", "elements": "str", "default": []},
-    "expected_current": {"type": "str"},
-    "rollback": {"type": "bool", "default": False},
-    "keep": {"type": "bool", "default": False},
-    "confirm_within_seconds": {"type": "int", "default": 900},
-    "forced": {"type": "bool", "default": False},
-    "takes_back": {"type": "str"},
-    "retry": {"type": "bool", "default": False},
-    "share": {"type": "int"},
-    "migrate": {"type": "bool", "default": False},
-    "migrated": {"type": "bool", "default": False},
-    "irreversible_accepted": {"type": "bool", "default": False},
-    "smoke_test_passed": {"type": "bool"},
-    "keep_count": {"type": "int", "default": 5},
-    "reason": {"type": "str", "default": "taken_back"},
-    "message": {"type": "str", "default": "taken back by its own run"},
-    "witnessed": {"type": "dict"},
-}
-REQUIRED_IF = [("state", state, ("release_id",)) for state in OPERATIONS if state != "recovered"]
-REQUEST_KEYS = (
-    "environment", "run", "release_id", "pack", "rollback", "keep", "confirm_within_seconds", "forced", "takes_back", "retry", "share",
-    "migrate", "migrated", "irreversible_accepted",
-    "smoke_test_passed", "keep_count", "reason", "message", "approvals", "authorizations", "witnessed", "source", "source_ca", "source_credentials",
-    "source_rate_limit",
-)  # fmt: skip
-
-
-def request_of(params, check):
-    """The domain's request for the module's parameters."""
-    request = {key: params[key] for key in REQUEST_KEYS}
-    request["operation"] = OPERATIONS[params["state"]]
-    request["application"] = {"name": params["application"], "description": params["description"]}
-    request["check"] = check
-    if params["state"] == "renewed" and params["share"] is None:
-        del request["share"]
-    if params["expected_current"] is not None:
-        request["expected_current"] = params["expected_current"] or None
-    return request
+MODULE = MODULES["slipway_release"]
 
 
 def main():
-    run_module(
-        argument_spec=ARGUMENT_SPEC,
-        required_if=REQUIRED_IF,
-        handler=lambda params, check: handle(request_of(params, check)),
-    )
+    run_module(argument_spec=MODULE.argument_spec, handler=MODULE.answer, required_if=MODULE.required_if)
 
 
 if __name__ == "__main__":

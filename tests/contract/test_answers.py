@@ -17,10 +17,11 @@ import stores
 from ansible.module_utils.slipway.controller import deployment, resident, rollout
 from ansible.module_utils.slipway.controller.memory import Process
 from ansible.module_utils.slipway.host import bootstrap, handler
+from ansible.module_utils.slipway.host.options import MODULES
 from balancers import Pair
 from offices import Office
 from releases import ONCE
-from test_modules import CONTROLLER_ONLY, ON_HOSTS
+from test_modules import CONTROLLER_ONLY, WITH_A_SPEC
 
 ASKED = {"environment": None, "bytes": True, "witnessed": {}}
 # For people, or of Ansible itself.
@@ -67,7 +68,7 @@ def deployments(site):
     yield site.rollback("v3", run=site.run("run-4"), retry=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(handler, "Host", lambda: site.host)
-        yield plugins.run_with_module("slipway_release", task_vars=site.variables(), **site.options("recovered"))
+        yield plugins.run_on_host("slipway_release", task_vars=site.variables(), **site.options("recovered"))
 
 
 def pulled(site):
@@ -104,12 +105,12 @@ def answers_of(name, site, tmp_path):
         ]
     if name == "slipway_integrity_info":
         site.deploy("v1")
-        return [doors.load(name).verify({**ASKED, "applications": ["shop"]}, check=False)]
+        return [MODULES[name].answer({**ASKED, "applications": ["shop"]}, check=False)]
     if name == "slipway_proof_info":
         site.deploy("v1")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(handler, "Host", lambda: site.host)
-            return [plugins.run_with_module(name, task_vars=site.variables(), application="shop", run_id="run-1")]
+            return [plugins.run_on_host(name, task_vars=site.variables(), application="shop", run_id="run-1")]
     if name == "slipway_history_info":
         site.deploy("v1")
         return [site.ask("history", limit=2)]
@@ -317,7 +318,7 @@ def planned(name, site, tmp_path):
     return [ask(**planned, catalogue=str(site.catalogue.root), answers={"prod-1": site.witnessed()})]
 
 
-@pytest.mark.parametrize("name", [*ON_HOSTS, *CONTROLLER_ONLY])
+@pytest.mark.parametrize("name", [*WITH_A_SPEC, *CONTROLLER_ONLY])
 def test_return_names_what_is_returned(name, site, tmp_path):
     documented = doors.documented_returns(name)
     # What a refusal says is the same for all, so that an answer need not have been one.

@@ -184,7 +184,7 @@ def plugin(site, monkeypatch):
 
     def run(state, check=False, **options):
         given = site.options(state, release_id="v1", **options)
-        return plugins.run_with_module("slipway_release", check=check, task_vars=site.variables(), **given)
+        return plugins.run_on_host("slipway_release", check=check, task_vars=site.variables(), **given)
 
     return run
 
@@ -206,9 +206,9 @@ def test_a_history_is_judged_under_the_name_of_the_host_that_answers(site, modul
     """A host of one wave renews the dead-man of another: that does not make it the other."""
     module("staged", pack=pack)
     module("active")
-    delegated = {**site.variables("prod-2"), "delegate_to": "prod-1"}
+    delegated = {**site.variables("prod-2"), "delegate_to": "prod-1", "ansible_delegated_vars": {"prod-1": {}}}
     renewal = site.options("renewed", release_id="v1", confirm_within_seconds=60)
-    answer = plugins.run_with_module("slipway_release", task_vars=delegated, **renewal)
+    answer = plugins.run_on_host("slipway_release", task_vars=delegated, **renewal)
     assert answer["outcome"] == "renewed"
     assert [host.name for host in ControllerState(site.directory / "witness").hosts()] == ["prod-1"]
 

@@ -628,5 +628,4 @@ def sweep_packs(state: Path, dead_runs: Sequence[str]) -> None:
 
 def outdated_resident(digest_on_host: str | None) -> bytes | None:
     """The resident package when the host has another one, or none."""
-    package = resident.build()
-    return None if resident.digest(package) == digest_on_host else package
+    return None if resident.own_digest() == digest_on_host else resident.build()

@@ -21,7 +21,7 @@ from ..application.rollback_plan import failed_steps
 from ..base.clock import require_sane_clock
 from ..base.errors import Refusal, shown
 from ..base.fields import require_release_id
-from ..base.files import full_disk_is_a_refusal, write_durable
+from ..base.files import full_disk_is_a_refusal
 from ..trust import members
 from ..trust.promotion import Step
 from . import shared
@@ -39,6 +39,7 @@ from .lease import Lease, Run, exclusive, locked
 from .lock import require_unlocked
 from .log import witnessed_size
 from .pack import Pack
+from .package import install
 from .places import Host, Identity, Places, require_environment
 from .store import Store, expendable
 from .transaction import Intent, Transactions, settled, status_of_failure
@@ -466,7 +467,7 @@ def _refresh_resident(exchange: Exchange, pack: Pack | None) -> bool:
         path = exchange.host.resident
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         with full_disk_is_a_refusal(path.parent, what="keep the resident package"):
-            write_durable(path, pack.resident, mode=0o755)
+            install(exchange.host, pack.resident)
     return True
 
 
