@@ -14,6 +14,8 @@ from ansible.module_utils.slipway._action import HostAction
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import deployment, permission
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.controller.progress import Board, Progress
+from ansible.utils.display import Display
 
 ATTEMPTS = 2
 
@@ -28,7 +30,8 @@ class ActionModule(HostAction):
             if arguments.get("state") in ("staged", "active") and arguments.get("catalogue"):
                 arguments |= self._signed(arguments)
             if arguments.get("state") == "staged":
-                result.update(self._stage(arguments, task_vars))
+                with self._progress(arguments, task_vars) as self.progress:
+                    result.update(self._stage(arguments, task_vars))
             else:
                 result.update(self.exchange(arguments, task_vars))
         except Refusal as refusal:
@@ -54,7 +57,14 @@ class ActionModule(HostAction):
             )
             needed = package is not None or not known or bool(objects)
             path = (
-                deployment.make_pack(self.state_directory(task_vars), catalogue, application, shipment, package)
+                deployment.make_pack(
+                    self.state_directory(task_vars),
+                    catalogue,
+                    application,
+                    shipment,
+                    package,
+                    packing=self.progress.packing,
+                )
                 if needed
                 else None
             )
@@ -67,6 +77,14 @@ class ActionModule(HostAction):
             expected=f"every object of {release_id} to arrive",
             found=f"{len(objects)} still missing, the first is {min(objects)}",
             remedy="Run the same command again; if it comes again, look at the host's disk.",
+        )
+
+    def _progress(self, arguments, task_vars):
+        """Lines go to standard error: what programs read of Ansible's output stays as it is."""
+        board = Board(deployment.packs_of(self.state_directory(task_vars), arguments["run"]["run_id"]) / "progress")
+        hosts = task_vars.get("ansible_play_hosts") or [task_vars["inventory_hostname"]]
+        return Progress(
+            board, task_vars["inventory_hostname"], len(hosts), lambda line: Display().display(line, stderr=True)
         )
 
     def _signed(self, arguments):
@@ -83,7 +101,9 @@ class ActionModule(HostAction):
         arguments = dict(arguments)
         if path is not None:
             arguments["pack"] = self._connection._shell.join_path(self._connection._shell.tmpdir, "release.pack")
+            self.progress.sending(path)
             self._transfer_file(str(path), arguments["pack"])
+            self.progress.working()
         try:
             return self._execute_module(module_args=arguments, task_vars=task_vars)
         finally:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,16 @@ MAKE = {
     "ext4": (32, ["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0"], ["-o", "loop,noauto_da_alloc,commit=300"]),
     "xfs": (320, ["mkfs.xfs", "-q", "-f"], ["-o", "loop"]),
 }
+
+
+RELEASED_SECONDS = 120
+
+
+def backing_files() -> Iterator[str]:
+    """The file behind each loop device that there is now."""
+    for told in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with suppress(OSError):
+            yield told.read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,14 @@ class Disk:
             yield
         finally:
             shell.run(["umount", str(self.place)], root=True)
+            self._await_release()
+
+    def _await_release(self) -> None:
+        """A container that was being started has every mount for a moment: until it lets go, the disk is not whole."""
+        deadline = time.monotonic() + RELEASED_SECONDS
+        while any(str(self.image) in told for told in backing_files()):
+            assert time.monotonic() < deadline, f"{self.image} is still mounted somewhere after {RELEASED_SECONDS} s"
+            time.sleep(0.02)
 
     def copy_to(self, other: Path) -> Disk:
         """The same disk in another file; call it while it is not mounted."""

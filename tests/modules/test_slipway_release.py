@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import time
+
 import doors
 import plugins
 import pytest
 import stores
 from ansible.module_utils.slipway.controller.memory import ControllerState
+from ansible.module_utils.slipway.controller.progress import INTERVAL_SECONDS
 from ansible.module_utils.slipway.host import handler
 from releases import V1, V2, snapshot
 
@@ -234,6 +237,23 @@ def test_staging_sends_what_the_host_lacks(site, plugin, check):
     assert (site.places.releases / "v1").exists() is not check
     again = plugin("staged", check=check, catalogue=str(site.catalogue.root), present=site.inspect()["releases"])
     assert again["objects"] == (len(site.objects("v1")) if check else 0)
+
+
+def test_long_work_is_told_where_no_program_reads(site, monkeypatch, capfd):
+    """On standard error: a callback that prints JSON on standard output stays whole."""
+    monkeypatch.setattr(handler, "Host", lambda: site.host)
+    site.build("v1", V1)
+
+    class Slow(plugins.load("slipway_release").ActionModule):
+        def _stage(self, arguments, task_vars):
+            self.progress.tick(time.time() + INTERVAL_SECONDS + 1)
+            return {"changed": False}
+
+    given = site.options("staged", release_id="v1", catalogue=str(site.catalogue.root))
+    variables = {**site.variables(), "ansible_play_hosts": ["prod-1", "prod-2", "prod-3"]}
+    plugins.run_class(Slow, "slipway_release", task_vars=variables, **given)
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "staging: 0 of 3 hosts done; 1 at unpacking, verifying and checking\n")
 
 
 def test_a_release_that_is_not_in_the_catalogue_is_refused_before_anything_is_sent(site, plugin):

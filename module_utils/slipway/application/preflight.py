@@ -32,6 +32,7 @@ GIB: Final = 1 << 30
 SHARE: Final = 10  # of a file system, one part in so many is to stay free
 INODES_LEFT: Final = 10_000
 NAMED_WARNINGS: Final = 5
+ARRIVAL: Final = "arrival"  # the purpose of the place where packs arrive
 
 
 @dataclass(frozen=True)
@@ -154,12 +155,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a release needs on one host: room for the files that the host lacks, room for what is kept about it, and the
-    schema that its database must have, which its own migrations bring where it ``migrates``.
+    """What a release needs on one host: room for the files that the host lacks, for the pack that brings them while it is there, for
+    what is kept about it, and the schema that its database must have, which its own migrations bring where it ``migrates``.
     """
 
     bytes: int = 0
     inodes: int = 0
+    pack_bytes: int = 0
     state_bytes: int = 0
     state_inodes: int = 0
     schema: SchemaRevisions | None = None
@@ -248,10 +250,16 @@ def judge(answers: Mapping[str, Mapping[str, Any]], needs: Mapping[str, Needs]) 
 
 
 def room_results(places: Sequence[Mapping[str, Any]], needed: Needs | None) -> list[Result]:
-    """Whether there is room, and whether enough stays: places on one file system share what is free there."""
+    """Whether there is room, and whether enough stays: places on one file system share what is free there.
+
+    Where packs arrive has a row only if it is a file system of its own.
+    """
     wanted = [_wanted(place, needed) for place in places]
+    kept = {place["device"] for place in places if place["purpose"] != ARRIVAL}
     results = []
     for place in places:
+        if place["purpose"] == ARRIVAL and place["device"] in kept:
+            continue
         same = [want for other, want in zip(places, wanted, strict=True) if other["device"] == place["device"]]
         results += [
             _room(place, "disk", place["bytes_free"], place["bytes_total"], sum(want[0] for want in same)),
@@ -264,6 +272,8 @@ def _wanted(place: Mapping[str, Any], needed: Needs | None) -> tuple[int, int]:
     needed = needed or Needs()
     if place["purpose"] == "releases":
         return needed.bytes, needed.inodes
+    if place["purpose"] == ARRIVAL:
+        return needed.pack_bytes, 0
     return needed.state_bytes, needed.state_inodes
 
 
@@ -272,7 +282,7 @@ def _room(place: Mapping[str, Any], check: str, free: int | None, total: int, wa
     if free is None:
         return None
     least = min(total // SHARE, GIB if check == "disk" else INODES_LEFT)
-    shown = _size if check == "disk" else str
+    shown = size if check == "disk" else str
     found = f"{shown(free)} free, {shown(wanted)} needed" if wanted else f"{shown(free)} free"
     subject = place["path"]
     if free < wanted:
@@ -290,7 +300,7 @@ def _room(place: Mapping[str, Any], check: str, free: int | None, total: int, wa
     return Result(check, subject, PASS, found)
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
     """Bytes as people write them, rounded up: 0 B, 812 KiB, 3.4 GiB."""
     if count < 1024:
         return f"{count} B"

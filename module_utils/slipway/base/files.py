@@ -21,6 +21,7 @@ from pathlib import Path
 from .errors import Refusal
 
 COPY_BYTES = 1 << 20
+HOLE_BYTES = 1 << 16
 # What open(2) says, with the flags below, of names that are no regular files.
 NOT_REGULAR = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket", errno.EISDIR: "a directory"}
 
@@ -85,6 +86,14 @@ def write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def write_sparse(descriptor: int, data: bytes) -> None:
+    """Write ``data``, or leave a hole where it is many zeros; whoever has written all gives the file its size (ftruncate)."""
+    if len(data) >= HOLE_BYTES and data == bytes(len(data)):
+        os.lseek(descriptor, len(data), os.SEEK_CUR)
+    else:
+        write_all(descriptor, data)
 
 
 def remove_durable(path: Path) -> None:
@@ -235,6 +244,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sha256_of_open(descriptor: int, size: int) -> str:
+    """The same of a file that should have ``size`` bytes: one more is read at most, so that one that grows meanwhile shows and one
+    without end ends.
+    """
+    data = os.read(descriptor, min(size + 1, COPY_BYTES))
+    digest = hashlib.sha256(data)
+    left = size + 1 - len(data)
+    while data and left and size >= COPY_BYTES:
+        data = os.read(descriptor, min(left, COPY_BYTES))
+        digest.update(data)
+        left -= len(data)
+    return digest.hexdigest()
+
+
 def remove_tree(directory: Path) -> None:
     """Remove a directory of ours, read-only subdirectories included; links are removed, never followed."""
     if directory.is_symlink():
@@ -248,7 +271,7 @@ def remove_tree(directory: Path) -> None:
                 os.chmod(path, 0o700)
     for current, names, files in os.walk(directory, topdown=False):
         for name in files:
-            os.unlink(Path(current, name))
+            os.unlink(f"{current}/{name}")
         for name in names:
             path = Path(current, name)
             path.unlink() if path.is_symlink() else path.rmdir()

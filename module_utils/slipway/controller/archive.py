@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -22,13 +21,13 @@ from pathlib import Path
 from typing import IO, Final, NoReturn, cast
 
 from ..base.errors import Refusal, shown
+from ..base.files import COPY_BYTES, write_sparse
 from ..trust.tree import DIRECTORY, FILE, MAX_TARGET_BYTES, PLAIN_MODE, SYMLINK, normal_mode, require_path
 
 SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".zip")
 MAX_MEMBERS: Final = 1_000_000
 MAX_BYTES: Final = 16 << 30
 _MAX_PADDING: Final = 1 << 20
-_CHUNK: Final = 1 << 20
 _ENCRYPTED: Final = 0x1
 _UNIX: Final = 3
 
@@ -119,8 +118,10 @@ class _Unpacked:
 
     def write(self, path: str, mode: int, stream: IO[bytes]) -> None:
         """Write one file; `stream` ends with it, and the standard library refuses one that is cut."""
-        with open(self._directory / path, "xb") as target:
-            shutil.copyfileobj(stream, target, _CHUNK)
+        with open(self._directory / path, "xb", buffering=0) as target:
+            while data := stream.read(COPY_BYTES):
+                write_sparse(target.fileno(), data)
+            target.truncate(target.tell())  # what ends in zeros ends in a hole
         os.chmod(self._directory / path, normal_mode(path, FILE, mode))
 
     def link(self, path: str, target: str) -> None:

@@ -81,7 +81,7 @@ class Catalogue:
 
     def object_path(self, application: str, sha256: str) -> Path:
         """Where the content with this digest is, or would be."""
-        return self._base(application) / "objects" / sha256[:2] / sha256
+        return Path(f"{self._base(application)}/objects/{sha256[:2]}/{sha256}")
 
     def manifest_path(self, application: str, release_id: str) -> Path:
         """Where the release's manifest is, or would be."""
@@ -138,11 +138,11 @@ class Catalogue:
         path = self.manifest_path(application, manifest.release_id)
         base = self._base(application)
         with full_disk_is_a_refusal(base, what=f"keep the release {manifest.release_id}"):
+            for start in {sha256[:2] for sha256 in objects}:
+                (base / "objects" / start).mkdir(parents=True, exist_ok=True)
             for sha256, content in objects.items():
-                place = self.object_path(application, sha256)
-                place.parent.mkdir(parents=True, exist_ok=True)
                 os.chmod(content, 0o444)
-                os.rename(content, place)
+                os.rename(content, f"{base}/objects/{sha256[:2]}/{sha256}")
             tree.parent.mkdir(exist_ok=True)
             path.parent.mkdir(exist_ok=True)
             sync_file_system(base)

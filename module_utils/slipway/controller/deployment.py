@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..application import preflight
 from ..application.description import Application
 from ..application.preflight import Judgement, Needs, Result
 from ..base.errors import Refusal
-from ..base.files import read_regular
+from ..base.files import full_disk_is_a_refusal, read_regular
 from ..host import pack
 from ..host.history import Record
 from ..host.places import POLICY_LIMIT
@@ -37,6 +37,7 @@ from .rollout import Pace, Settings
 from .witness import VERIFY, untrusted
 
 Answers = Mapping[str, Mapping[str, Any]]
+SMALL_PACK_BYTES = 8 << 20  # a pack of so many is no matter of room
 STATE_INODES = 16  # of a release's evidence, the journal, and the reserve for going back
 # Reasons for which a release may not run here although it is what it says it is.
 BARRING = frozenset({"below_floor", "manifest_expired", "manifest_revoked", "manifest_too_old"})
@@ -134,7 +135,7 @@ def end_run(state: Path, run: Mapping[str, Any], outcome: str, reached: Iterable
     for host in reached:
         recorded = host.record.get("run_id") == run_id
         memory.note_host_of_run(run_id, host_id=host.id, outcome=host.outcome, recorded=recorded, now=now)
-    shutil.rmtree(state / "packs" / run["run_id"], ignore_errors=True)
+    shutil.rmtree(packs_of(state, run["run_id"]), ignore_errors=True)
 
 
 def write_views(
@@ -281,8 +282,10 @@ def needs_of(
         else:
             lacking, links_made = missing_objects(catalogue, manifest.application, file_list, here), links
         is_served = answer.get("settled") == manifest.release_id
+        size = sum(sizes[sha256] for sha256 in lacking)
         needs[host] = Needs(
-            bytes=sum(sizes[sha256] for sha256 in lacking),
+            bytes=size,
+            pack_bytes=size if size > SMALL_PACK_BYTES else 0,
             inodes=len(lacking) + links_made,
             state_bytes=0 if is_served else 2 * RESERVE_BYTES + manifest.tree_size,
             state_inodes=0 if is_served else STATE_INODES,
@@ -547,8 +550,24 @@ class Shipment:
     with_objects: bool = True
 
 
-def make_pack(state: Path, catalogue: Catalogue, application: str, shipment: Shipment, package: bytes | None) -> Path:
-    """The pack for a shipment; hosts in the same state share one, made by whoever comes first."""
+def packs_of(state: Path, run_id: str) -> Path:
+    """Where the packs of a run are until it ends."""
+    return state / "packs" / run_id
+
+
+def make_pack(
+    state: Path,
+    catalogue: Catalogue,
+    application: str,
+    shipment: Shipment,
+    package: bytes | None,
+    *,
+    packing: Callable[[int], pack.Moved] = lambda _total: pack.unheard,
+) -> Path:
+    """The pack for a shipment; hosts in the same state share one, made by whoever comes first.
+
+    ``packing`` is told how many bytes of objects there will be when one is begun, and returns what hears of each some.
+    """
     manifest = catalogue.manifest_bytes(application, shipment.release_id)
     objects = sorted(shipment.objects) if shipment.with_objects else []
     key = hashlib.sha256(
@@ -556,24 +575,36 @@ def make_pack(state: Path, catalogue: Catalogue, application: str, shipment: Shi
             [manifest, resident.digest(package).encode() if package else b"", *(name.encode() for name in objects)]
         )
     )
-    directory = state / "packs" / shipment.run_id
+    directory = packs_of(state, shipment.run_id)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / f"{key.hexdigest()[:32]}.pack"
     with _one_at_a_time(path.with_suffix(".lock")):
         if path.exists():
             return path
         file_list = catalogue.file_list_bytes(application, verify.parse_manifest(manifest).tree_digest)
+        paths = [catalogue.object_path(application, sha256) for sha256 in objects]
         partial = path.with_suffix(".partial")
-        with open(partial, "wb") as stream:
-            pack.write(
-                stream,
-                manifest=manifest,
-                file_list=file_list,
-                resident=package,
-                objects=((sha256, catalogue.object_path(application, sha256)) for sha256 in objects),
-            )
-        os.rename(partial, path)
+        with full_disk_is_a_refusal(directory, what="pack what hosts lack"), _removed_on_failure(partial):
+            with open(partial, "wb") as stream:
+                pack.write(
+                    stream,
+                    manifest=manifest,
+                    file_list=file_list,
+                    resident=package,
+                    objects=zip(objects, paths, strict=True),
+                    moved=packing(sum(each.stat().st_size for each in paths if each.exists())),
+                )
+            os.rename(partial, path)
     return path
+
+
+@contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -586,7 +617,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
 def sweep_packs(state: Path, dead_runs: Sequence[str]) -> None:
     """Remove what runs that are over have packed."""
     for run_id in dead_runs:
-        shutil.rmtree(state / "packs" / run_id, ignore_errors=True)
+        shutil.rmtree(packs_of(state, run_id), ignore_errors=True)
 
 
 def outdated_resident(digest_on_host: str | None) -> bytes | None:

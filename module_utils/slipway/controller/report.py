@@ -188,7 +188,14 @@ def ending(host: str, results: Mapping[str, Mapping[str, Any]], until: str = "")
         return Ending(host, "unverified", serves, failure)
     if outcome == "confirmed" and (failure := _unfinished(done)):
         return Ending(host, "unfinished", serves, failure)
-    return Ending(host, "unconfirmed" if outcome == "switched" else outcome, serves, detail)
+    return _not_settled(host, done, serves, detail) if outcome == "switched" else Ending(host, outcome, serves, detail)
+
+
+def _not_settled(host: str, done: Mapping[str, Mapping[str, Any]], serves: str, detail: str) -> Ending:
+    """A host that was switched, and of which nothing more was heard but what it serves: it may be back by itself."""
+    if serves == str(done["activation"]["active_release_id"] or "nothing"):
+        return Ending(host, "unconfirmed", serves, detail)
+    return Ending(host, "reverted", serves, detail or str(done.get("return", {}).get("msg") or ""))
 
 
 def _unfinished(done: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -333,6 +340,8 @@ def _next_command(failed: Sequence[Ending], *, rollback: bool) -> str:
         return f"{STATUS} -l {hosts} -e release_status_format=full"
     if rollback or any(each.outcome == "stuck" for each in failed):
         return f"{STATUS} -l {hosts}"
-    if any(each.detail.startswith(RELEASE_AT_FAULT) for each in failed):
-        return "mend the release, build it again (playbooks/release.yml) and deploy that; the one that failed is marked bad"
+    at_fault = [each for each in failed if each.detail.startswith(RELEASE_AT_FAULT)]
+    if at_fault:
+        bad = "; the one that failed is marked bad" if any(each.outcome != "untouched" for each in at_fault) else ""
+        return f"mend the release, build it again (playbooks/release.yml) and deploy that{bad}"
     return "mend what the table says, then the same command: it settles first what is open"

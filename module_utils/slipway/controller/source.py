@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from ..base.errors import Refusal, shown
+from ..base.files import write_sparse
 from ..trust.members import CONTROLLER_CHECKS, MAX_MEMBER_BYTES, Findings, inspect, require_sound
 from ..trust.tree import FILE, SYMLINK, Entry, FileList, survey
 from . import archive, checkout
@@ -26,6 +27,7 @@ from .descriptor import DESCRIPTOR, Descriptor, read_descriptor
 
 _CHUNK: Final = 1 << 20
 _TAR_BLOCK: Final = 512
+_ON_DISK: Final = "/var/tmp"  # noqa: S108 - what is made there has a name of its own
 
 
 @contextmanager
@@ -37,7 +39,7 @@ def opened(source: Path, *, max_bytes: int = archive.MAX_BYTES) -> Iterator[tupl
     if source.is_dir():
         yield source, read_descriptor(source)
     elif source.is_file() and archive.is_archive(source):
-        with tempfile.TemporaryDirectory(prefix="slipway-") as unpacked:
+        with tempfile.TemporaryDirectory(prefix="slipway-", dir=_place_for_much()) as unpacked:
             archive.unpack(source, Path(unpacked), max_bytes=max_bytes)
             yield Path(unpacked), read_descriptor(Path(unpacked))
     else:
@@ -47,6 +49,11 @@ def opened(source: Path, *, max_bytes: int = archive.MAX_BYTES) -> Iterator[tupl
             found="another file" if source.exists() else "nothing",
             remedy="Give the path of what is to be released (release_source).",
         )
+
+
+def _place_for_much() -> str | None:
+    """A temporary directory on a disk: /tmp may be memory (Debian 13), and an archive of a model would fill that."""
+    return None if "TMPDIR" in os.environ or not os.access(_ON_DISK, os.W_OK) else _ON_DISK
 
 
 @dataclass(frozen=True)
@@ -196,16 +203,18 @@ def _read_file(
         )
     digest = hashlib.sha256()
     kept: list[bytes] = []
-    descriptor = os.open(directory / entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as source, open(copy or os.devnull, "wb") as target:
+    descriptor = os.open(f"{directory}/{entry.path}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as source, open(copy or os.devnull, "wb", buffering=0) as target:
         left = entry.size + 1  # one more than there should be, to see a file that grows
         while left and (data := source.read(min(left, _CHUNK))):
             left -= len(data)
             digest.update(data)
             bundle.update(data)
-            target.write(data)
+            write_sparse(target.fileno(), data)
             if keep:
                 kept.append(data)
+        if copy:
+            target.truncate(entry.size)  # what ends in zeros ends in a hole
     if left != 1:
         raise _changed(entry.path, f"{entry.size + 1 - left} bytes or more instead of {entry.size}")
     return digest.hexdigest(), b"".join(kept)
@@ -213,7 +222,7 @@ def _read_file(
 
 def _stamps(directory: Path, entries: Sequence[Entry]) -> list[tuple[int, ...]]:
     """What a change to a file leaves behind, whoever makes it."""
-    statuses = (os.lstat(directory / entry.path) for entry in entries)
+    statuses = (os.lstat(f"{directory}/{entry.path}") for entry in entries)
     return [(s.st_ino, s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in statuses]
 
 

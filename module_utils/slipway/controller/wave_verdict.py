@@ -85,7 +85,7 @@ def judge(rollout: Rollout, results: Results, *, wave: int, now: int, check: boo
         host: outcome
         for each in begun
         for host in each.hosts
-        if (outcome := host_outcome(by_host[host], _renewed(host, by_host))) is not None
+        if (outcome := host_outcome(by_host[host], _renewed(host, by_host), check=check)) is not None
     }
     begun = [each for each in begun if any(host in found for host in each.hosts)]
     until = _until(rollout, by_host, found, now)
@@ -122,11 +122,13 @@ def _hosts(rollout: Rollout) -> Iterable[str]:
     return (host for wave in rollout.waves for host in wave.hosts)
 
 
-def host_outcome(stages: Mapping[str, Mapping[str, Any]], renewal: Mapping[str, Any]) -> Found | None:
+def host_outcome(
+    stages: Mapping[str, Mapping[str, Any]], renewal: Mapping[str, Any], *, check: bool = False
+) -> Found | None:
     """What became of a host by what its tasks returned; None while its wave has not come.
 
     ``renewal`` is what its dead-man's renewal returned. A later finding replaces an earlier one: who could not tell before the
-    soak may be well after it.
+    soak may be well after it. In check mode a host that would be switched still serves what it did.
     """
     done = {stage: answer for stage, answer in stages.items() if answer and not answer.get("skipped")}
     activation, reversion = done.get("activation", {}), done.get("reversion", {})
@@ -136,7 +138,7 @@ def host_outcome(stages: Mapping[str, Mapping[str, Any]], renewal: Mapping[str, 
     exchanges = [*(done.get(stage, {}) for stage in ("activation", "soak", "contact", "ready")), renewal]
     if any(answer.get("unreachable") for answer in exchanges):
         return Found("unreachable", "no answer", is_open)
-    if failure := _failure(done, renewal):
+    if failure := _failure(done, renewal) or ("" if check else _left(done)):
         return Found("failed", failure, is_open)
     if activation.get("outcome") == "unchanged":
         return Found("unchanged")
@@ -160,6 +162,21 @@ def _failure(done: Mapping[str, Mapping[str, Any]], renewal: Mapping[str, Any]) 
     if (healths := _healths(done)) and healths[-1]["outcome"] == "failure":
         return f"health_failed: {healths[-1]['detail']}"
     return str(done["reversion"].get("msg") or "went back") if "reversion" in done else ""
+
+
+def _left(done: Mapping[str, Mapping[str, Any]]) -> str:
+    """Whether a host that was switched serves another release by now: it was restarted, or nobody confirmed in time. The old one may be well."""
+    switched_to = done.get("activation", {}).get("release_id")
+    for answer in (done.get(stage, {}) for stage in ("soak", "contact")):
+        serves = answer["active"] if "active" in answer else str(answer.get("stdout", "")).strip().rpartition("/")[2]
+        if (
+            switched_to
+            and not answer.get("failed")
+            and ("active" in answer or "stdout" in answer)
+            and serves != switched_to
+        ):
+            return f"went back by itself: {serves or 'nothing'} is active"
+    return ""
 
 
 def _doubt(done: Mapping[str, Mapping[str, Any]]) -> str:

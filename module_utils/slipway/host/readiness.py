@@ -27,7 +27,7 @@ from ..application.configuration import Finding, Value
 from ..application.database import Answer, Database
 from ..application.description import Application
 from ..application.health import Undecided
-from ..application.preflight import FAIL, PASS, WARN, Result
+from ..application.preflight import ARRIVAL, FAIL, PASS, WARN, Result
 from ..application.settings import Credentials, EnvironmentFile, Unit, below, gather, read_files
 from ..base.clock import seconds_of
 from ..base.command import PATH
@@ -154,9 +154,11 @@ class Readiness:
         return _account(self.application.user)
 
     def room(self) -> list[dict[str, Any]]:
-        """What is free where releases and history are kept; ``inodes_free`` is null where they are made as needed."""
+        """What is free where releases and history are kept and where packs arrive; ``inodes_free`` is null where they are made as needed."""
         places = []
-        for purpose, path in (("releases", self.places.base), ("history", self.places.state)):
+        for purpose, path in (
+            ("releases", self.places.base), ("history", self.places.state), (ARRIVAL, self._arrival()),
+        ):  # fmt: skip
             there = os.statvfs(path)
             places.append(
                 {
@@ -172,8 +174,14 @@ class Readiness:
             )
         return places
 
+    def _arrival(self) -> Path:
+        """Where Ansible puts what it sends: the home of whoever logged in, or what is there of the way to it."""
+        account = _account(os.environ.get("SUDO_USER", "")) or pwd.getpwuid(os.geteuid())
+        home = self.host.root / account.pw_dir.lstrip("/")
+        return next(place for place in (home, *home.parents) if place.is_dir())
+
     def _named(self, path: Path) -> str:
-        return f"/{path.relative_to(self.host.root)}"
+        return "/" if path == self.host.root else f"/{path.relative_to(self.host.root)}"
 
     # the unit
 

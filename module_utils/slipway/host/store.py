@@ -13,17 +13,27 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import posixpath
 import secrets
-import shutil
 import stat
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from ..base.errors import Refusal
-from ..base.files import COPY_BYTES, fsync_directory, read_link, remove_tree, sha256_of, sync_file_system
-from ..trust.tree import EXECUTABLE_MODE, PLAIN_MODE, Entry, FileList
+from ..base.files import (
+    COPY_BYTES,
+    fsync_directory,
+    read_link,
+    remove_tree,
+    sha256_of_open,
+    sync_file_system,
+    write_sparse,
+)
+from ..trust.tree import EXECUTABLE_MODE, PLAIN_MODE, READERS, Entry, FileList, batches
 from .incoming import Incoming
 from .pack import Object
 from .places import Places
@@ -68,64 +78,89 @@ class Store:
         return sorted(path.name for path in self.places.releases.iterdir() if not path.name.startswith("."))
 
     def object(self, entry: Entry) -> Path:
-        return self.places.objects / entry.sha256[:2] / f"{entry.sha256}.{entry.mode:04o}"
+        return Path(self._name(entry))
+
+    @cached_property
+    def _objects(self) -> str:
+        return os.fspath(self.places.objects)
+
+    def _name(self, entry: Entry) -> str:
+        """An object's path; a release has a hundred thousand of them, too many for Path."""
+        return f"{self._objects}/{entry.sha256[:2]}/{entry.sha256}.{entry.mode:04o}"
+
+    def _temporary_name(self) -> str:
+        return f"{self._objects}/{STAGING}{secrets.token_hex(8)}"
 
     def lacking(self, file_list: FileList) -> set[str]:
         """The SHA-256 of every file whose bytes are not here, or are here but altered. Reads each object once.
 
         Bytes that are here under another mode only are not lacking: ``build`` copies them.
         """
-        wanted = {self.object(entry): entry for entry in file_list.files}
-        with ThreadPoolExecutor() as pool:
-            states = list(pool.map(lambda item: _is_intact(*item), wanted.items()))
-        altered = {entry.sha256 for entry, intact in zip(wanted.values(), states, strict=True) if intact is False}
-        here = {entry.sha256 for entry, intact in zip(wanted.values(), states, strict=True) if intact}
-        unseen = {entry.sha256: entry for entry in wanted.values() if entry.sha256 not in altered | here}
+        wanted = {(entry.sha256, entry.mode): entry for entry in file_list.files}.values()
+        with ThreadPoolExecutor(READERS) as pool:
+            states = list(chain.from_iterable(pool.map(self._states, batches(wanted))))
+        altered = {entry.sha256 for entry, intact in zip(wanted, states, strict=True) if intact is False}
+        here = {entry.sha256 for entry, intact in zip(wanted, states, strict=True) if intact}
+        seen = altered | here
+        unseen = {entry.sha256: entry for entry in wanted if entry.sha256 not in seen}
         return altered | {sha256 for sha256, entry in unseen.items() if self._under_another_mode(entry) is None}
+
+    def _states(self, entries: Iterable[Entry]) -> list[bool | None]:
+        return [_is_intact(self._name(entry), entry) for entry in entries]
 
     def put(self, incoming: Object, entries: Iterable[Entry], created: int) -> None:
         """Store an object under every mode that the list has for it; refused unless its bytes have its name."""
         first, *others = sorted(entries, key=lambda entry: entry.mode)
         if incoming.size != first.size:
             raise _altered(first, f"{incoming.size} bytes")  # before a byte of it fills the disk
-        path = self.object(first)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = self.places.objects / f"{STAGING}{secrets.token_hex(8)}"
+        temporary = self._temporary_name()
         digest, size = hashlib.sha256(), 0
         try:
-            with open(temporary, "xb") as stream:
+            with open(temporary, "xb", buffering=0) as stream:
                 while chunk := incoming.stream.read(COPY_BYTES):
                     size += len(chunk)
                     digest.update(chunk)
-                    stream.write(chunk)
-            if digest.hexdigest() != first.sha256 or size != first.size:
-                raise _altered(first, f"{size} bytes with sha256 {digest.hexdigest()}")
-            os.chmod(temporary, first.mode)
-            os.utime(temporary, (created, created))
-            os.rename(temporary, path)
+                    write_sparse(stream.fileno(), chunk)
+                if digest.hexdigest() != first.sha256 or size != first.size:
+                    raise _altered(first, f"{size} bytes with sha256 {digest.hexdigest()}")
+                self._finish(stream.fileno(), first, created)
+            self._rename(temporary, first)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            Path(temporary).unlink(missing_ok=True)
             raise
         for other in others:
-            self._copy(path, other)
+            self._copy(self.object(first), other)
+
+    def _finish(self, descriptor: int, entry: Entry, created: int) -> None:
+        os.ftruncate(descriptor, entry.size)  # what ends in zeros ends in a hole
+        os.fchmod(descriptor, entry.mode)
+        os.utime(descriptor, (created, created))
+
+    def _rename(self, temporary: str, entry: Entry) -> None:
+        path = self._name(entry)
+        try:
+            os.rename(temporary, path)
+        except FileNotFoundError:
+            os.makedirs(posixpath.dirname(path), mode=0o700, exist_ok=True)
+            os.rename(temporary, path)
 
     def adopt(self, path: Path, entries: Iterable[Entry], created: int) -> None:
         """Take a file on this file system whose bytes were verified as an object, under every mode that the list has for it."""
         first, *others = sorted(entries, key=lambda entry: entry.mode)
-        final = self.object(first)
-        final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chmod(path, first.mode)
         os.utime(path, (created, created))
-        os.rename(path, final)
+        self._rename(str(path), first)
         for other in others:
-            self._copy(final, other)
+            self._copy(self.object(first), other)
 
     def _copy(self, source: Path, entry: Entry) -> None:
         """A second object with the same bytes: for another mode, or where the file system allows no more links."""
-        temporary = self.places.objects / f"{STAGING}{secrets.token_hex(8)}"
-        shutil.copy2(source, temporary)
-        os.chmod(temporary, entry.mode)
-        os.rename(temporary, self.object(entry))
+        temporary = self._temporary_name()
+        with open(source, "rb", buffering=0) as original, open(temporary, "xb", buffering=0) as stream:
+            while chunk := original.read(COPY_BYTES):
+                write_sparse(stream.fileno(), chunk)
+            self._finish(stream.fileno(), entry, int(os.fstat(original.fileno()).st_mtime))
+        os.rename(temporary, self._name(entry))
 
     def build(self, release_id: str, file_list: FileList, links: Mapping[str, str], created: int) -> None:
         """Make the release from objects that are here and intact.
@@ -151,11 +186,12 @@ class Store:
 
     def _lay_out(self, staging: Path, file_list: FileList, links: Mapping[str, str], created: int) -> None:
         directories = [staging]
+        base = os.fspath(staging)
         for entry in file_list.entries:
-            path = staging / entry.path
+            path = f"{base}/{entry.path}"
             if entry.type == "dir":
-                path.mkdir()
-                directories.append(path)
+                os.mkdir(path)
+                directories.append(Path(path))
             elif entry.type == "symlink":
                 os.symlink(entry.target, path)
             else:
@@ -170,8 +206,8 @@ class Store:
             os.chmod(directory, DIRECTORY_MODE)
             os.utime(directory, (created, created))
 
-    def _link(self, entry: Entry, path: Path) -> None:
-        source = self.object(entry)
+    def _link(self, entry: Entry, path: str) -> None:
+        source = self._name(entry)
         try:
             os.link(source, path)
         except FileNotFoundError:
@@ -183,7 +219,7 @@ class Store:
         except OSError as error:
             if error.errno != errno.EMLINK:
                 raise
-            self._copy(source, entry)
+            self._copy(Path(source), entry)
             os.link(source, path)
 
     def read(self, entry: Entry) -> bytes:
@@ -194,7 +230,7 @@ class Store:
     def _under_another_mode(self, entry: Entry) -> Path | None:
         """An intact object with the same bytes, whatever its mode."""
         others = (entry._replace(mode=mode) for mode in (PLAIN_MODE, EXECUTABLE_MODE) if mode != entry.mode)
-        return next((self.object(other) for other in others if _is_intact(self.object(other), other)), None)
+        return next((self.object(other) for other in others if _is_intact(self._name(other), other)), None)
 
     def _discard(self, release: Path) -> None:
         """Take a release's name away before its files, so that it is never seen half removed."""
@@ -221,9 +257,10 @@ class Store:
         if self.places.objects.is_dir():
             for directory in self.places.objects.iterdir():
                 if directory.is_dir():
-                    for path in directory.iterdir():
-                        if path.stat(follow_symlinks=False).st_nlink == 1:
-                            path.unlink()
+                    with os.scandir(directory) as objects:
+                        unused = [each.path for each in objects if each.stat(follow_symlinks=False).st_nlink == 1]
+                    for path in unused:
+                        os.unlink(path)
         Incoming(self.places).clear()
 
 
@@ -250,7 +287,7 @@ def _altered(entry: Entry, found: str) -> Refusal:
     )
 
 
-def _is_intact(path: Path, entry: Entry) -> bool | None:
+def _is_intact(path: str, entry: Entry) -> bool | None:
     """Whether an object is what its name says, None when it is not there."""
     try:
         status = os.lstat(path)
@@ -258,4 +295,8 @@ def _is_intact(path: Path, entry: Entry) -> bool | None:
         return None
     if status.st_mode != stat.S_IFREG | entry.mode or status.st_size != entry.size:
         return False
-    return sha256_of(path) == entry.sha256
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return sha256_of_open(descriptor, entry.size) == entry.sha256
+    finally:
+        os.close(descriptor)

@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from ..base import canonical
 from ..base.errors import Refusal, shown
 from ..base.fields import SHA256
+from ..base.files import sha256_of_open
 
 FORMAT: Final = 1
 FILE: Final = "file"
@@ -404,10 +405,10 @@ def _hashed(directory: Path, entry: Entry) -> Entry:
 
 _Expected = dict[str, dict[str, Entry]]  # the entries of each directory, by name
 
+READERS: Final = min(4, os.cpu_count() or 1)  # threads that read and hash
 _BATCH_FILES: Final = 64
 _BATCH_BYTES: Final = 4 << 20
 _OPEN_DIRECTORIES: Final = 64
-_CHUNK: Final = 1 << 20
 
 
 def differences(
@@ -430,7 +431,7 @@ def differences(
         code = "file_owner" if status.st_uid != owner else _mode_code(status.st_mode)
         found.append(Difference(".", f"owner {status.st_uid}, mode {status.st_mode & 0o7777:04o}", code))
     found.extend(_privilege_differences(".", root))
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         _Comparison(expected, owner, pool, found).run(root)
     return sorted(found)
 
@@ -482,7 +483,7 @@ class _Comparison:
     def _walk(self, path: str, descriptor: int) -> None:
         """Compare one directory and all below it; the descriptor stays open until the pool has read its files."""
         files, subdirectories = self._names(path, descriptor)
-        futures = [self._pool.submit(_compare_files, batch, descriptor, self._owner) for batch in _batches(files)]
+        futures = [self._pool.submit(_compare_files, batch, descriptor, self._owner) for batch in batches(files)]
         for entry in subdirectories:
             below = self._open(entry, descriptor)
             if below is not None:
@@ -543,7 +544,8 @@ def _compare_name(entry: Entry, name: str, parent: int, owner: int) -> list[Diff
     return found
 
 
-def _batches(files: list[Entry]) -> Iterator[list[Entry]]:
+def batches(files: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The files in groups that are worth a thread's attention each."""
     batch: list[Entry] = []
     size = 0
     for entry in files:
@@ -581,21 +583,9 @@ def _compare_file(entry: Entry, descriptor: int, owner: int) -> list[Difference]
     found.extend(_privilege_differences(entry.path, descriptor))
     if status.st_size != entry.size:
         found.append(Difference(entry.path, f"{status.st_size} bytes, not {entry.size}", "file_size"))
-    elif _digest(descriptor, entry.size) != entry.sha256:
+    elif sha256_of_open(descriptor, entry.size) != entry.sha256:
         found.append(Difference(entry.path, "other content", "file_content"))
     return found
-
-
-def _digest(descriptor: int, size: int) -> str:
-    """Hash up to one byte more than `size`, so that a file that grows meanwhile shows and one without end ends."""
-    data = os.read(descriptor, min(size + 1, _CHUNK))
-    digest = hashlib.sha256(data)
-    left = size + 1 - len(data)
-    while data and left and size >= _CHUNK:
-        data = os.read(descriptor, min(left, _CHUNK))
-        digest.update(data)
-        left -= len(data)
-    return digest.hexdigest()
 
 
 def _status_differences(entry: Entry, status: os.stat_result, owner: int) -> list[Difference]:

@@ -174,6 +174,19 @@ def test_places_on_one_file_system_share_what_is_free():
     assert {row[2] for row in rows(apart, needed) if row[0] == "disk"} == {WARN}
 
 
+def test_a_pack_takes_room_beside_what_it_brings_while_it_is_there():
+    needed = Needs(bytes=3 * MIB, pack_bytes=3 * MIB)
+    at_home = place("arrival", free=5 * MIB)
+    assert [row[2:] for row in rows([place(free=5 * MIB), at_home], needed) if row[0] == "disk"] == [
+        (FAIL, "5 MiB free, 6 MiB needed")
+    ]
+    apart = [place(free=5 * MIB), {**at_home, "device": 2, "path": "/home/operator"}]
+    assert [row for row in rows(apart, needed) if row[0] == "disk"] == [
+        ("disk", "/srv/shop", WARN, "5 MiB free, 3 MiB needed, so less than 1.0 GiB would stay free"),
+        ("disk", "/home/operator", WARN, "5 MiB free, 3 MiB needed, so less than 1.0 GiB would stay free"),
+    ]
+
+
 def test_without_a_release_only_what_is_free_is_told():
     assert rows([place(free=812 * 1024 + 1, total=2 * MIB, inodes=5)])[0] == ("disk", "/srv/shop", PASS, "813 KiB free")
     assert rows([place(free=100, total=2000)])[0][2:] == (WARN, "100 B free, so less than 200 B would stay free")

@@ -178,6 +178,7 @@ REFUSED: Final[Mapping[str, Mapping[str, str]]] = {
         "a name that goes on after its end": "archive_name",
         "a duplicate member of an archive": "archive_duplicate",
         "a duplicate member of a pack": "pack_invalid",
+        "a decompression bomb in a pack": "pack_invalid",
         "a manifest that is a fifo": "manifest_not_regular",
         "a world-writable trust directory": "trust_directory_writable",
     },

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 from contextlib import contextmanager
@@ -16,8 +17,8 @@ from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.host import pack
 from ansible.module_utils.slipway.trust import rotation
 from attacks import MANIFEST, NOW, judge
+from packs import member, packed
 from releases import V1, V2, V3, snapshot
-from test_file_lines import END, member
 
 UID = 12345
 
@@ -48,7 +49,10 @@ def repacked(site, release_id, change):
 
 
 def test_a_mirror_cannot_bring_other_bytes(two):
-    forged = repacked(two, "v3", lambda data: data.replace(V3["bin/shop!"], V3["bin/shop!"].upper()))
+    manifest, sound = two.catalogue.manifest_path("shop", "v3").read_bytes(), V3["bin/shop!"]
+    documents = member(pack.MANIFEST, manifest) + member(pack.FILE_LIST, two.made("v3").encode())
+    other = member(hashlib.sha256(sound).hexdigest(), sound.upper())
+    forged = repacked(two, "v3", lambda _: packed(documents, other))
     refused(two.ask("stage", release_id="v3", pack=forged), "object_altered")
     assert two.store.release_ids() == ["v1", "v2"]
 
@@ -61,7 +65,7 @@ def test_a_mirror_cannot_bring_another_manifest_or_list(two):
         member(pack.MANIFEST, signed.sign(MANIFEST, signed.OTHER_KEY)) + member(pack.FILE_LIST, listed),
         member(pack.MANIFEST, manifest) + member(pack.FILE_LIST, two.made("v1").encode()),
     ):
-        forged = repacked(two, "v3", lambda _, forged=documents: forged + END)
+        forged = repacked(two, "v3", lambda _, forged=documents: packed(forged))
         refused(two.ask("stage", release_id="v3", pack=forged), "signature_unknown", "file_list_altered")
 
 
@@ -75,7 +79,7 @@ def test_a_mirror_cannot_fill_the_disk(two):
     stranger, inflated = member("0" * 64, bytes(1 << 22)), member(wanted[0], bytes(1 << 22))
     for extra, expected in ((stranger, None), (inflated, "object_altered")):
         answer = two.ask(
-            "stage", release_id="v3", pack=repacked(two, "v3", lambda _, more=extra: documents + more + END)
+            "stage", release_id="v3", pack=repacked(two, "v3", lambda _, more=extra: packed(documents, more))
         )
         assert answer.get("reason") == expected
         assert not answer["changed"]
@@ -158,7 +162,7 @@ def test_no_request_switches_verification_off(two, name):
     objects = b"".join(
         member(sha256, two.catalogue.object_path("shop", sha256).read_bytes()) for sha256 in sorted(two.objects("v3"))
     )
-    forged = repacked(two, "v3", lambda _: documents + objects + END)
+    forged = repacked(two, "v3", lambda _: packed(documents, objects))
     answer = two.ask("stage", release_id="v3", pack=forged, **{name: SOFTENING[name]})
     assert answer.get("failed"), answer
     assert two.store.release_ids() == ["v1", "v2"]

@@ -11,6 +11,7 @@ import socket
 import stat
 import tarfile
 
+import packs
 import pytest
 import signed
 from ansible.module_utils.slipway.controller import archive
@@ -157,8 +158,13 @@ def two_names():
 
 def packed_twice(_):
     name = hashlib.sha256(b"x").hexdigest()
-    documents = member(pack.MANIFEST, b"{m}") + member(pack.FILE_LIST, b"[f]")
-    list(pack.Pack(io.BytesIO(documents + member(name, b"x") * 2 + END)).objects())
+    list(pack.Pack(io.BytesIO(packs.packed(packs.START, packs.member(name, b"x") * 2))).objects())
+
+
+def inflating(_):
+    """A block of a few bytes that says a little and would become more than any disk holds."""
+    bomb = packs.deflated(packs.START + bytes(1 << 28), size=1 << 20)
+    list(pack.Pack(io.BytesIO(pack.MAGIC + bomb + packs.END)).objects())
 
 
 BY_BYTES = {
@@ -217,6 +223,7 @@ BY_BYTES = {
     "a name that goes on after its end": unpacked(two_names()),
     "a duplicate member of an archive": unpacked(member("a", b"1") + member("a", b"2") + END),
     "a duplicate member of a pack": packed_twice,
+    "a decompression bomb in a pack": inflating,
 }
 
 

@@ -9,6 +9,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import packs
 import pytest
 import signed
 from ansible.module_utils.slipway.base import canonical
@@ -79,7 +80,12 @@ def zipped():
 
 
 CHECKPOINT = Checkpoint(checkpoint.origin_of(signed.HOST_ID, "shop"), 7, b"r" * 32).sign(signed.OTHER_KEY)
-PACK = member(pack.MANIFEST, b"{m}") + member(pack.FILE_LIST, b"[f]") + member(hashlib.sha256(b"x").hexdigest(), b"x")
+PACK = (
+    pack.MAGIC
+    + packs.block(packs.START)
+    + packs.deflated(packs.member(hashlib.sha256(bytes(900)).hexdigest(), bytes(900)))
+    + packs.END
+)
 TAR = member("a", type=b"5", mode=0o755) + member("a/b", b"x" * 600) + member("l", type=b"2", linkname="a/b") + END
 
 # Each parser with a document that it accepts, from which the fuzzer begins.
@@ -100,7 +106,7 @@ PARSERS = {
     "signed checkpoint": (lambda data: checkpoint.verify(data, key=PublicKey.of(signed.OTHER_KEY)), CHECKPOINT),
     "text of a checkpoint": (lambda data: Checkpoint.parse(data.decode("utf-8", "replace")), Note.parse(CHECKPOINT).text.encode()),
     "history": (read_history, history()),
-    "pack": (read_pack, PACK + END),
+    "pack": (read_pack, PACK),
     "tar": (read_archive("a.tar"), TAR),
     "zip": (read_archive("a.zip"), zipped()),
 }  # fmt: skip

@@ -133,6 +133,7 @@ ENDINGS = {
     "kept but not answering": (
         {"activation": SWITCHED, "smoke": {"failed": True, "msg": "no answer"}, "confirmation": CONFIRMED}, ("unwell", "v2"),
     ),
+    "gone back by itself before the others": ({"inspection": INSPECTED, "activation": SWITCHED, "return": UNCHANGED}, ("reverted", "v1")),
     "switched and not settled": ({"inspection": INSPECTED, "activation": SWITCHED, "confirmation": SKIPPED}, ("unconfirmed", "v2")),
     "not its wave": ({"inspection": INSPECTED, "activation": SKIPPED}, ("untouched", "v1")),
     "refused": ({"inspection": INSPECTED, "activation": {"failed": True, "msg": "locked: …"}}, ("untouched", "v1")),
@@ -183,6 +184,7 @@ def test_all_hosts_of_a_run_are_judged_and_those_that_never_answered_are_added()
 
 WELL = Ending("prod-1", "confirmed", "v2")
 BACK = Ending("prod-2", "reverted", "v1", "health_failed: no answer")
+NOT_SWITCHED = Ending("prod-2", "untouched", "v1", "hook_failed: x. Nothing was switched.")
 STUCK = Ending("prod-3", "stuck", "v2")
 GONE = Ending("prod-4", "unreachable", "unknown")
 
@@ -204,6 +206,7 @@ def test_a_report_names_every_host_and_why():
         ([WELL], {"rollback": True}, "done", "ansible-playbook playbooks/status.yml"),
         ([WELL], {"check": True}, "check mode: nothing was changed", "the same command without --check"),
         ([WELL, STUCK], {}, "not done (1 confirmed, 1 stuck)", "ansible-playbook playbooks/status.yml -l prod-3"),
+        ([NOT_SWITCHED], {}, "not done (1 untouched)", "mend the release, build it again (playbooks/release.yml) and deploy that"),
         ([BACK, WELL], {"rollback": True}, "not done (1 confirmed, 1 reverted)", "ansible-playbook playbooks/status.yml -l prod-2"),
         (
             [BACK, GONE, STUCK], {}, "not done (1 reverted, 1 stuck, 1 unreachable)",

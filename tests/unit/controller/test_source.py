@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import hashlib
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
 
 import pytest
 import signed
@@ -62,3 +66,31 @@ def test_the_bundle_digest_depends_on_every_fact_of_an_entry(tmp_path):
     others = [entry._replace(path="b"), entry._replace(mode=0o755), entry._replace(type="symlink", target="x")]
     digests = {digest(entry, b"1"), digest(entry, b"2"), *(digest(other, b"1") for other in others)}
     assert len(digests) == 5
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_an_archive_is_unpacked_on_a_disk_unless_a_place_is_given(tmp_path, monkeypatch, given):
+    monkeypatch.setenv("TMPDIR", str(tmp_path)) if given else monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as package:
+        package.writestr("slipway.yml", "application: hello\n")
+    with source.opened(tmp_path / "a.zip") as (directory, _descriptor):
+        assert directory.parent == (tmp_path if given else Path("/var/tmp"))
+
+
+def test_what_is_many_zeros_is_a_hole_in_the_catalogue_too(tmp_path):
+    data = b"data" + bytes(40 << 20)
+    signed.write_tree(tmp_path / "hello", {"slipway.yml": b"application: hello\n", "model.bin": data})
+    with tarfile.open(tmp_path / "hello.tar", "w") as package:
+        package.add(tmp_path / "hello", arcname=".")
+    for name in ("hello", "hello.tar"):
+        (tmp_path / "workspace").mkdir()
+        with source.opened(tmp_path / name) as (place, descriptor):
+            content = source.read(place, descriptor, tmp_path / "workspace")
+            (entry,) = content.file_list.files
+            if name == "hello.tar":
+                assert (place / entry.path).stat().st_blocks * 512 < 4 << 20
+        copy = content.objects[entry.sha256]
+        assert (copy.read_bytes() == data, copy.stat().st_blocks * 512 < 4 << 20) == (True, True)
+        copy.unlink()
+        (tmp_path / "workspace").rmdir()

@@ -97,6 +97,35 @@ def test_failures_are_counted_for_each_wave():
     assert judged(3, {"failures_max": 1}, activation={**activation, "d": REFUSED}).decision == "stop"
 
 
+V2 = {**SWITCHED, "release_id": "v2"}
+BACK_BY_ITSELF = {
+    "restarted in the soak": ({"soak": {"active": "v1", "health": WELL}}, 1, "went back by itself: v1 is active"),
+    "restarted before the end of a rollout that soaks": ({"contact": {"active": None, "health": NOT_ASKED}}, 0, "nothing is active"),
+    "restarted before the end": ({"contact": {"rc": 0, "stdout": "releases/v1\r\n"}}, 0, "v1 is active"),
+    "nothing is left of a first deployment": ({"contact": {"rc": 0, "stdout": ""}}, 0, "nothing is active"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BACK_BY_ITSELF)
+def test_a_host_that_went_back_by_itself_and_is_well_ends_the_rollout_all_the_same(name):
+    stages, wave, detail = BACK_BY_ITSELF[name]
+    told = {stage: {"a": answer} for stage, answer in stages.items()}
+    activation = {"a": V2} if wave == 1 else dict.fromkeys(NAMES, V2)
+    verdict = judged(wave, {"soak_seconds": 60}, activation=activation, **told)
+    assert (verdict.decision, verdict.message) == ("stop", "wave 1: a failed; 0 tolerated")
+    assert detail in verdict.found["a"].detail
+
+
+@pytest.mark.parametrize("contact", [{"active": "v2", "health": WELL}, {"rc": 0, "stdout": "releases/v2\r\n"}])
+def test_a_host_that_still_serves_the_release_is_kept(contact):
+    assert judged(0, activation=dict.fromkeys(NAMES, V2), contact=dict.fromkeys(NAMES, contact)).keep == NAMES
+
+
+def test_in_check_mode_hosts_may_serve_what_they_did():
+    contact = {"active": "v1", "health": WELL}
+    assert judged(0, check=True, activation=dict.fromkeys(NAMES, V2), contact={"a": contact}).decision == "go_on"
+
+
 def test_a_canary_that_fails_as_a_whole_is_not_tolerated():
     assert judged(1, {"failures_max": 3}, activation={"a": WENT_BACK}).decision == "stop"
     assert judged(1, {"failures_max": 3, "waves": ["2"]}, activation={**switched("b"), "a": LOST}).decision == "go_on"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import socket
 import sqlite3
 import sys
@@ -132,15 +133,23 @@ def test_a_host_that_cannot_verify_signatures_is_not_ready(shop, monkeypatch):
     assert "playbooks/bootstrap.yml" in rows["library"]["remedy"]
 
 
-def test_room_is_told_for_releases_and_for_history(shop):
+def test_room_is_told_for_releases_for_history_and_for_packs(shop, monkeypatch):
+    monkeypatch.setenv("SUDO_USER", "nobody")
     room = shop.inspect(preflight=True)["preflight"]["room"]
     assert [(place["purpose"], place["path"]) for place in room] == [
-        ("releases", "/srv/shop"), ("history", "/var/lib/slipway/shop"),
+        ("releases", "/srv/shop"), ("history", "/var/lib/slipway/shop"), ("arrival", "/"),
     ]  # fmt: skip
     there = os.statvfs(shop.places.base)
     assert (room[0]["bytes_total"], room[0]["inodes_total"]) == (there.f_blocks * there.f_frsize, there.f_files)
     assert room[0]["device"] == room[1]["device"] != 0
     assert 0 < room[0]["bytes_free"] <= room[0]["bytes_total"]
+
+
+def test_packs_arrive_in_the_home_of_whoever_logged_in(shop, monkeypatch):
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    (shop.host.root / home.lstrip("/")).mkdir(parents=True)
+    assert shop.inspect(preflight=True)["preflight"]["room"][2]["path"] == home
 
 
 def test_a_file_system_that_makes_inodes_as_it_needs_them_has_no_limit_of_them(shop, monkeypatch):

@@ -17,6 +17,7 @@ from ansible.module_utils.slipway.base.command import Finished
 from ansible.module_utils.slipway.base.files import remove_tree
 from ansible.module_utils.slipway.host import fetch, lease, pack, release, store
 from ansible.module_utils.slipway.trust import dsse
+from packs import member, packed
 from releases import UNIT, V1, V2, V3, Site, snapshot
 from stores import Mirror
 
@@ -410,14 +411,15 @@ def test_a_shared_path_that_a_release_brings_itself_is_refused(site):
     refused(site, site.stage("v1"), "shared_path_taken", before)
 
 
-def test_bytes_that_have_not_the_name_of_their_object_are_refused(site, monkeypatch):
+def test_bytes_that_have_not_the_name_of_their_object_are_refused(site):
     site.build("v1", V1)
-    pack = site.pack("v1", site.objects("v1"))
-    with open(pack, "r+b") as stream:
-        data = stream.read()
-        stream.seek(data.index(V1["bin/shop!"]))
-        stream.write(b"#!/bin/sh\necho ONE\n")
-    answer = site.ask("stage", release_id="v1", pack=pack)
+    documents = member(pack.MANIFEST, site.catalogue.manifest_path("shop", "v1").read_bytes()) + member(
+        pack.FILE_LIST, site.made("v1").encode()
+    )
+    name = next(entry.sha256 for entry in site.made("v1").files if entry.path == "bin/shop")
+    forged = site.directory / "forged.pack"
+    forged.write_bytes(packed(documents, member(name, b"#!/bin/sh\necho ONE\n")))
+    answer = site.ask("stage", release_id="v1", pack=str(forged))
     assert (answer["reason"], answer["changed"]) == ("object_altered", False)
     assert (site.store.release_ids(), site.is_settled()) == ([], True)
 

@@ -71,6 +71,17 @@ def test_equal_bytes_are_kept_once_for_each_mode(site):
     verify_tree(site.made("v1"), site.release("v1"), owner=site.host.uid)
 
 
+def test_what_is_many_zeros_is_a_hole_on_the_disk(site):
+    """Between data, at the end, and in the copy for another mode."""
+    sparse = b"data" + bytes(40 << 20) + b"data" + bytes(20 << 20)
+    site.build("v1", {"run!": sparse, "text": sparse})
+    site.stage("v1")
+    verify_tree(site.made("v1"), site.release("v1"), owner=site.host.uid)
+    for name in ("run", "text"):
+        status = (site.release("v1") / name).stat()
+        assert (status.st_size, status.st_blocks * 512 < 8 << 20) == (len(sparse), True)
+
+
 def test_releases_share_the_files_that_they_have_in_common(site):
     for release_id, files in (("v1", V1), ("v2", V2)):
         site.build(release_id, files)
