@@ -28,10 +28,10 @@ from typing import Final
 
 from ..base.clock import Clock
 from ..base.errors import Refusal, shown
-from ..base.files import COPY_BYTES, write_all
+from ..base.files import COPY_BYTES, HOLE_BYTES, write_sparse
 from .artifact_source import Address, Source
 
-CHUNK: Final = 64 << 10
+CHUNK: Final = HOLE_BYTES
 _AGENT: Final = "slipway"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -294,15 +294,16 @@ class Part:
 
     def start_over(self) -> None:
         """Forget what is there."""
-        if os.lseek(self._descriptor, 0, os.SEEK_END):
-            os.ftruncate(self._descriptor, 0)
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
         self.held, self.began_at, self._digest = 0, 0, hashlib.sha256()
 
     def add(self, data: bytes) -> None:
-        write_all(self._descriptor, data)
+        write_sparse(self._descriptor, data)
         self._digest.update(data)
         self.held += len(data)
+        if self.held == self.size:
+            os.ftruncate(self._descriptor, self.size)  # what ends in zeros ends in a hole
 
     def is_whole(self) -> bool:
         """Whether all bytes are there, and are those that the name promises."""

@@ -397,11 +397,27 @@ def test_an_object_is_never_in_memory_as_a_whole(bring, docroot, mirror, monkeyp
 # the disk
 
 
+def test_holes_stay_holes(bring, docroot, mirror):
+    data = b"begin" + bytes(40 * fetch.CHUNK)
+    bring(docroot(data), mirror)
+    path = bring.into / named(data)
+    assert path.read_bytes() == data
+    assert path.stat().st_blocks * 512 < len(data) // 2
+
+
+def test_a_cut_in_a_hole_is_gone_on_with(bring, docroot, mirror):
+    data = bytes(40 * fetch.CHUNK) + b"end"
+    mirror.behaviours = [stores.cut_after(20 * fetch.CHUNK)]
+    bring(docroot(data), mirror)
+    assert arrived(bring) == {named(data): data}
+    assert len(mirror.asked) == 2
+
+
 def test_an_error_of_the_disk_is_one_and_no_mirrors(bring, docroot, mirror, monkeypatch):
     def full(_descriptor, _data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fetch, "write_all", full)
+    monkeypatch.setattr(fetch, "write_sparse", full)
     with pytest.raises(OSError, match="No space left"):
         bring(docroot(b"one", b"two"), mirror)
 

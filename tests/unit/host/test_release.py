@@ -1492,7 +1492,7 @@ def test_a_disk_that_is_full_keeps_no_parts(site, mirror, monkeypatch):
     def full(_descriptor, _data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(fetch, "write_all", full)
+    monkeypatch.setattr(fetch, "write_sparse", full)
     assert pull(site, "v1", mirror)["reason"] == "disk_full"
     assert not site.places.incoming.exists()
 
