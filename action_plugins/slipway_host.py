@@ -18,7 +18,9 @@ from ansible.module_utils.slipway.controller.witness import Witness
 
 
 class ActionModule(HostAction):
-    """See library/slipway_host.py."""
+    """See library/slipway_host.py: there is no resident package to ask yet, so the module runs."""
+
+    name = "slipway_host"
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module of the same name on the host, and judges its histories by what this controller keeps."""
+"""Asks the host, and judges its histories by what this controller keeps."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway._action import HostAction, deployer, documented_spec
+from ansible.module_utils.slipway._action import WitnessedAction, deployer
 from ansible.module_utils.slipway.controller.witness import Witness
 
 
-class ActionModule(HostAction):
+class ActionModule(WitnessedAction):
     """See library/slipway_integrity_info.py."""
+
+    name = "slipway_integrity_info"
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        spec = documented_spec("slipway_integrity_info")
-        _validation, arguments = self.validate_argument_spec(argument_spec=spec)
+        _validation, arguments = self._validated(self._task.args)
         witness, name = Witness(self.state_directory(task_vars)), task_vars["inventory_hostname"]
         memories = {each: witness.recall(name, each) for each in arguments["applications"]}
         answer = self._verified(arguments, memories, task_vars)
@@ -39,4 +40,4 @@ class ActionModule(HostAction):
         witnessed = {
             each: {**memory.witnessed(), "sizes": memory.sizes()} for each, memory in memories.items() if memory.newest
         }
-        return self._execute_module(module_args={**arguments, "witnessed": witnessed}, task_vars=task_vars)
+        return self.ask({**arguments, "witnessed": witnessed}, task_vars)

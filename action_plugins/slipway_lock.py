@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module of the same name on the host, and says who takes the lock."""
+"""Asks the host, and says who takes the lock."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from ansible.module_utils.slipway._action import HostAction, deployer
 class ActionModule(HostAction):
     """See library/slipway_lock.py."""
 
+    name = "slipway_lock"
+
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         arguments = {**self._task.args, "holder": deployer(task_vars)}
-        result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+        result.update(self.ask(arguments, task_vars))
         return result

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module of the same name on the host, and judges on the controller the history that comes with its answer."""
+"""Asks the host, and judges on the controller the history that comes with its answer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway._action import HostAction
+from ansible.module_utils.slipway._action import WitnessedAction
 
 
-class ActionModule(HostAction):
+class ActionModule(WitnessedAction):
     """See library/slipway_proof_info.py."""
+
+    name = "slipway_proof_info"
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sends what a host lacks, with what people signed for the release, then runs the module of the same name there."""
+"""Sends what a host lacks, with what people signed for the release, and asks the host to stage, switch, keep or go back."""
 
 from __future__ import annotations
 
@@ -10,18 +10,28 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway._action import HostAction
+from ansible.module_utils.slipway._action import WitnessedAction
 from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.base.frame import REQUEST_LIMIT
 from ansible.module_utils.slipway.controller import deployment, permission
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.progress import Board, Progress
 from ansible.utils.display import Display
 
 ATTEMPTS = 2
+ATTACHMENT_LIMIT = REQUEST_LIMIT - (1 << 20)  # what is longer travels as a file; the rest is for the request itself
+HERE_ONLY = ("catalogue", "present", "resident_digest")  # options that this plugin reads, and no host
 
 
-class ActionModule(HostAction):
+def _of_host(arguments):
+    """The options that a host needs."""
+    return {option: value for option, value in arguments.items() if option not in HERE_ONLY}
+
+
+class ActionModule(WitnessedAction):
     """For ``staged``, pack and send; for ``active`` too, add what was signed for the release."""
+
+    name = "slipway_release"
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -33,7 +43,7 @@ class ActionModule(HostAction):
                 with self._progress(arguments, task_vars) as self.progress:
                     result.update(self._stage(arguments, task_vars))
             else:
-                result.update(self.exchange(arguments, task_vars))
+                result.update(self.exchange(_of_host(arguments), task_vars))
         except Refusal as refusal:
             result.update(failed=True, changed=False, msg=str(refusal), **refusal.as_dict())
         return result
@@ -44,11 +54,14 @@ class ActionModule(HostAction):
         present, release_id = arguments.get("present") or [], arguments["release_id"]
         manifest = catalogue.manifest(application, release_id)
         package = deployment.outdated_resident(arguments.get("resident_digest"))
+        self.has_resident = package is None
         known = any(release["manifest_digest"] == manifest.digest for release in present)
         file_list = deployment.FileList.parse(
             catalogue.file_list_bytes(application, manifest.tree_digest), digest=manifest.tree_digest
         )
         objects = deployment.missing_objects(catalogue, application, file_list, present)
+        if arguments.get("source"):
+            objects = set()  # the host fetches them
         for _attempt in range(ATTEMPTS):
             shipment = deployment.Shipment(
                 release_id, arguments["run"]["run_id"], frozenset(objects), with_objects=not self._task.check_mode
@@ -66,7 +79,7 @@ class ActionModule(HostAction):
                 if needed
                 else None
             )
-            answer = self._exchange(arguments, path, task_vars)
+            answer = self._exchange(_of_host(arguments), path, task_vars)
             objects = set(answer.get("missing") or ())
             if not objects:
                 return answer
@@ -95,14 +108,19 @@ class ActionModule(HostAction):
         )
 
     def _exchange(self, arguments, path, task_vars):
+        """A pack travels within the request, or as a file where it is too long for that or the module has to run."""
+        if path is None:
+            return self.ask(arguments, task_vars)
+        if path.stat().st_size <= ATTACHMENT_LIMIT:
+            answer = self.ask_resident(arguments, task_vars, ("pack", path.read_bytes()))
+            if answer is not None:
+                return answer
         self._make_tmp_path()
-        arguments = dict(arguments)
-        if path is not None:
-            arguments["pack"] = self._connection._shell.join_path(self._connection._shell.tmpdir, "release.pack")
-            self.progress.sending(path)
-            self._transfer_file(str(path), arguments["pack"])
-            self.progress.working()
+        there = self._connection._shell.join_path(self._connection._shell.tmpdir, "release.pack")
+        self.progress.sending(path)
+        self._transfer_file(str(path), there)
+        self.progress.working()
         try:
-            return self._execute_module(module_args=arguments, task_vars=task_vars)
+            return self.ask({**arguments, "pack": there}, task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)

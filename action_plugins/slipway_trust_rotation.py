@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads the chain of trust policies that the controller keeps, then runs the module of the same name on the host."""
+"""Reads the chain of trust policies that the controller keeps, then asks the host to go through it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import ansible.module_utils
-from ansible.plugins.action import ActionBase
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
+from ansible.module_utils.slipway._action import HostAction
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller.trust_chain import TrustChain
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """See library/slipway_trust_rotation.py."""
+
+    name = "slipway_trust_rotation"
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -25,5 +27,5 @@ class ActionModule(ActionBase):
             result.update(failed=True, changed=False, msg=str(refusal), **refusal.as_dict())
             return result
         arguments = {**self._task.args, "policies": [envelope.decode() for envelope in chain]}
-        result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+        result.update(self.ask(arguments, task_vars))
         return result

@@ -212,39 +212,13 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.options import MODULES
 
-ARGUMENT_SPEC = {
-    "application": {"type": "str", "required": True},
-    "description": {"type": "dict", "required": True},
-    "environment": {"type": "str"},
-    "health": {"type": "bool", "default": False},
-    "manifest": {"type": "bool", "default": False},
-    "verify": {"type": "bool", "default": False},
-    "preflight": {"type": "bool", "default": False},
-    "plan": {"type": "bool", "default": False},
-    "witnessed": {"type": "dict"},
-}
-
-
-def request_of(params, check):
-    """The domain's request for the module's parameters."""
-    return {
-        "operation": "inspect",
-        "application": {"name": params["application"], "description": params["description"]},
-        "environment": params["environment"],
-        "health": params["health"],
-        "manifest": params["manifest"],
-        "verify": params["verify"],
-        "preflight": params["preflight"],
-        "plan": params["plan"],
-        "witnessed": params["witnessed"],
-        "check": check,
-    }
+MODULE = MODULES["slipway_application_info"]
 
 
 def main():
-    run_module(argument_spec=ARGUMENT_SPEC, handler=lambda params, check: handle(request_of(params, check)))
+    run_module(argument_spec=MODULE.argument_spec, handler=MODULE.answer, required_if=MODULE.required_if)
 
 
 if __name__ == "__main__":

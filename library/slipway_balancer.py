@@ -92,25 +92,13 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.options import MODULES
 
-ARGUMENT_SPEC = {
-    "backend": {"type": "str", "required": True},
-    "server": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["drained", "ready"], "required": True},
-    "weight": {"type": "int"},
-    "drain_seconds": {"type": "int", "default": 30},
-    "socket": {"type": "path", "default": "/run/haproxy/admin.sock"},
-}
-
-
-def request_of(params, check):
-    """The domain's request for the module's parameters."""
-    return {"operation": "balance", "check": check, **{name: params[name] for name in ARGUMENT_SPEC}}
+MODULE = MODULES["slipway_balancer"]
 
 
 def main():
-    run_module(argument_spec=ARGUMENT_SPEC, handler=lambda params, check: handle(request_of(params, check)))
+    run_module(argument_spec=MODULE.argument_spec, handler=MODULE.answer, required_if=MODULE.required_if)
 
 
 if __name__ == "__main__":

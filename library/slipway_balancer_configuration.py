@@ -64,21 +64,13 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.options import MODULES
 
-ARGUMENT_SPEC = {
-    "applications": {"type": "dict", "required": True},
-    "timeout_seconds": {"type": "int", "required": True},
-}
-
-
-def request_of(params, check):
-    """The domain's request for the module's parameters."""
-    return {"operation": "write_balancer", "check": check, **{name: params[name] for name in ARGUMENT_SPEC}}
+MODULE = MODULES["slipway_balancer_configuration"]
 
 
 def main():
-    run_module(argument_spec=ARGUMENT_SPEC, handler=lambda params, check: handle(request_of(params, check)))
+    run_module(argument_spec=MODULE.argument_spec, handler=MODULE.answer, required_if=MODULE.required_if)
 
 
 if __name__ == "__main__":

@@ -76,21 +76,13 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.options import MODULES
 
-ARGUMENT_SPEC = {
-    "name": {"type": "str", "required": True},
-    "environment": {"type": "str", "required": True},
-    "trust_policy": {"type": "str", "required": True},
-    "resident": {"type": "path"},
-}
+MODULE = MODULES["slipway_host"]
 
 
 def main():
-    run_module(
-        argument_spec=ARGUMENT_SPEC,
-        handler=lambda params, check: handle({**params, "operation": "bootstrap", "check": check}),
-    )
+    run_module(argument_spec=MODULE.argument_spec, handler=MODULE.answer, required_if=MODULE.required_if)
 
 
 if __name__ == "__main__":

@@ -86,40 +86,13 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.options import MODULES
 
-ARGUMENT_SPEC = {
-    "applications": {"type": "list", "elements": "str", "required": True},
-    "environment": {"type": "str"},
-    "bytes": {"type": "bool", "default": True},
-    "accept": {"type": "bool", "default": False},
-    "witnessed": {"type": "dict", "default": {}},
-}
-
-
-def request_of(params, application, check):
-    """The domain's request for one of the applications."""
-    witnessed = params["witnessed"].get(application) or {}
-    return {
-        "operation": "verify",
-        "application": {"name": application},
-        "environment": params["environment"],
-        "bytes": params["bytes"],
-        "witnessed": {"size": witnessed["size"]} if witnessed else None,
-        "sizes": witnessed.get("sizes") or [],
-        "check": check,
-    }
-
-
-def verify(params, check):
-    """All of them in one module run."""
-    answers = {name: handle(request_of(params, name, check)) for name in params["applications"]}
-    hosts = [answer["host"] for answer in answers.values() if "host" in answer]
-    return {"changed": False, "host": hosts[0] if hosts else None, "applications": answers}
+MODULE = MODULES["slipway_integrity_info"]
 
 
 def main():
-    run_module(argument_spec=ARGUMENT_SPEC, handler=verify)
+    run_module(argument_spec=MODULE.argument_spec, handler=MODULE.answer, required_if=MODULE.required_if)
 
 
 if __name__ == "__main__":

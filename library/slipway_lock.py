@@ -83,34 +83,13 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.options import MODULES
 
-ARGUMENT_SPEC = {
-    "state": {"type": "str", "choices": ["shown", "taken", "released"], "default": "shown"},
-    "application": {"type": "str", "required": True},
-    "environment": {"type": "str", "required": True},
-    "message": {"type": "str"},
-    "hours": {"type": "float"},
-    "id": {"type": "str"},
-    "holder": {"type": "str"},
-}
-REQUIRED_IF = [("state", "taken", ("message",))]
-
-
-def request_of(params, check):
-    """The domain's request for the module's parameters."""
-    keys = ("state", "environment", "message", "hours", "id", "holder")
-    return {
-        "operation": "lock", "application": {"name": params["application"]}, "check": check, **{key: params[key] for key in keys},
-    }  # fmt: skip
+MODULE = MODULES["slipway_lock"]
 
 
 def main():
-    run_module(
-        argument_spec=ARGUMENT_SPEC,
-        required_if=REQUIRED_IF,
-        handler=lambda params, check: handle(request_of(params, check)),
-    )
+    run_module(argument_spec=MODULE.argument_spec, handler=MODULE.answer, required_if=MODULE.required_if)
 
 
 if __name__ == "__main__":

@@ -94,30 +94,13 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.options import MODULES
 
-ARGUMENT_SPEC = {
-    "application": {"type": "str", "required": True},
-    "run_id": {"type": "str", "required": True},
-    "sizes": {"type": "list", "elements": "int", "default": []},
-    "witnessed": {"type": "dict"},
-}
-
-
-def request_of(params, check):
-    """The domain's request for the module's parameters."""
-    return {
-        "operation": "proof",
-        "application": {"name": params["application"]},
-        "run_id": params["run_id"],
-        "sizes": params["sizes"],
-        "witnessed": params["witnessed"],
-        "check": check,
-    }
+MODULE = MODULES["slipway_proof_info"]
 
 
 def main():
-    run_module(argument_spec=ARGUMENT_SPEC, handler=lambda params, check: handle(request_of(params, check)))
+    run_module(argument_spec=MODULE.argument_spec, handler=MODULE.answer, required_if=MODULE.required_if)
 
 
 if __name__ == "__main__":

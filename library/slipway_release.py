@@ -65,6 +65,26 @@ options:
   pack:
     description: Path on the host of the pack that the action plugin sent (C(staged)). Not for playbooks.
     type: path
+  source:
+    description:
+      - Addresses of an artifact store and its mirrors, in the order in which they are tried (C(staged)). With one, the host itself fetches
+        the objects that it lacks, and no object travels from the controller.
+      - C(https://) or C(http://), without user, password or query. What comes is verified by its digest either way.
+    type: list
+    elements: str
+    default: []
+  source_ca:
+    description: Certificates (PEM text) of the authorities that the stores are verified by, instead of those that the host trusts.
+    type: str
+    default: ""
+  source_credentials:
+    description: What the stores ask for, as {token}, {username, password} or {header, value}; only sent over C(https://).
+    type: dict
+    default: {}
+  source_rate_limit:
+    description: How many bytes a second the host fetches at most, from 16384; 0 for no limit.
+    type: int
+    default: 0
   approvals:
     description: Approvals of the release, as signed envelopes. The action plugin sets them (C(staged), C(active)). Not for playbooks.
     type: list
@@ -150,6 +170,7 @@ EXAMPLES = r"""
     run: "{{ plan.run }}"
     release_id: v1.2.3
     catalogue: .slipway/catalogue
+    source: [https://store.example/slipway, https://other.example/slipway]
 
 - name: Switch to it, restart and ask for its health
   slipway_release:
@@ -223,6 +244,17 @@ bytes:
   description: How many bytes the host lacked.
   returned: staged
   type: int
+fetched:
+  description: >-
+    What the host fetched from the store, as {objects, bytes, resumed_bytes, left}; resumed_bytes were left by an earlier fetch, left says for
+    each mirror that was left for another one why. Null where it fetched nothing.
+  returned: staged
+  type: dict
+warnings:
+  description: Mirrors that were left for another one.
+  returned: staged, when there were such
+  type: list
+  elements: str
 missing:
   description: SHA-256 of objects that are still missing; empty when the release is whole.
   returned: staged
@@ -280,75 +312,13 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.options import MODULES
 
-OPERATIONS = {
-    "staged": "stage",
-    "active": "activate",
-    "renewed": "renew",
-    "ready": "make_ready",
-    "confirmed": "confirm",
-    "reverted": "revert",
-    "recovered": "recover",
-}
-
-ARGUMENT_SPEC = {
-    "state": {"type": "str", "required": True, "choices": list(OPERATIONS)},
-    "application": {"type": "str", "required": True},
-    "description": {"type": "dict", "required": True},
-    "environment": {"type": "str", "required": True},
-    "run": {"type": "dict", "required": True},
-    "release_id": {"type": "str"},
-    "catalogue": {"type": "path"},
-    "present": {"type": "list", "elements": "dict", "default": []},
-    "resident_digest": {"type": "str"},
-    "pack": {"type": "path"},
-    "approvals": {"type": "list", "elements": "str", "default": []},
-    "authorizations": {"type": "list", "elements": "str", "default": []},
-    "expected_current": {"type": "str"},
-    "rollback": {"type": "bool", "default": False},
-    "keep": {"type": "bool", "default": False},
-    "confirm_within_seconds": {"type": "int", "default": 900},
-    "forced": {"type": "bool", "default": False},
-    "takes_back": {"type": "str"},
-    "retry": {"type": "bool", "default": False},
-    "share": {"type": "int"},
-    "migrate": {"type": "bool", "default": False},
-    "migrated": {"type": "bool", "default": False},
-    "irreversible_accepted": {"type": "bool", "default": False},
-    "smoke_test_passed": {"type": "bool"},
-    "keep_count": {"type": "int", "default": 5},
-    "reason": {"type": "str", "default": "taken_back"},
-    "message": {"type": "str", "default": "taken back by its own run"},
-    "witnessed": {"type": "dict"},
-}
-REQUIRED_IF = [("state", state, ("release_id",)) for state in OPERATIONS if state != "recovered"]
-REQUEST_KEYS = (
-    "environment", "run", "release_id", "pack", "rollback", "keep", "confirm_within_seconds", "forced", "takes_back", "retry", "share",
-    "migrate", "migrated", "irreversible_accepted",
-    "smoke_test_passed", "keep_count", "reason", "message", "approvals", "authorizations", "witnessed",
-)  # fmt: skip
-
-
-def request_of(params, check):
-    """The domain's request for the module's parameters."""
-    request = {key: params[key] for key in REQUEST_KEYS}
-    request["operation"] = OPERATIONS[params["state"]]
-    request["application"] = {"name": params["application"], "description": params["description"]}
-    request["check"] = check
-    if params["state"] == "renewed" and params["share"] is None:
-        del request["share"]
-    if params["expected_current"] is not None:
-        request["expected_current"] = params["expected_current"] or None
-    return request
+MODULE = MODULES["slipway_release"]
 
 
 def main():
-    run_module(
-        argument_spec=ARGUMENT_SPEC,
-        required_if=REQUIRED_IF,
-        handler=lambda params, check: handle(request_of(params, check)),
-    )
+    run_module(argument_spec=MODULE.argument_spec, handler=MODULE.answer, required_if=MODULE.required_if)
 
 
 if __name__ == "__main__":

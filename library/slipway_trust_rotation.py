@@ -82,21 +82,13 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.options import MODULES
 
-ARGUMENT_SPEC = {
-    "trust_policy": {"type": "path", "required": True},
-    "policies": {"type": "list", "elements": "str"},
-}
+MODULE = MODULES["slipway_trust_rotation"]
 
 
 def main():
-    run_module(
-        argument_spec=ARGUMENT_SPEC,
-        handler=lambda params, check: handle(
-            {"operation": "rotate_policy", "policies": params["policies"] or [], "check": check}
-        ),
-    )
+    run_module(argument_spec=MODULE.argument_spec, handler=MODULE.answer, required_if=MODULE.required_if)
 
 
 if __name__ == "__main__":

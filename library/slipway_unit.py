@@ -99,30 +99,13 @@ remedy:
 """
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.host.handler import handle
+from ansible.module_utils.slipway.host.options import MODULES
 
-ARGUMENT_SPEC = {
-    "application": {"type": "str", "required": True},
-    "description": {"type": "dict", "required": True},
-    "memory_max": {"type": "str", "required": True},
-    "cpu_quota": {"type": "str", "required": True},
-    "tasks_max": {"type": "int", "required": True},
-    "stop_timeout_seconds": {"type": "int", "required": True},
-}
-
-
-def request_of(params, check):
-    """The domain's request for the module's parameters."""
-    return {
-        "operation": "write_unit",
-        "application": {"name": params["application"], "description": params["description"]},
-        "limits": {name: params[name] for name in ("memory_max", "cpu_quota", "tasks_max", "stop_timeout_seconds")},
-        "check": check,
-    }
+MODULE = MODULES["slipway_unit"]
 
 
 def main():
-    run_module(argument_spec=ARGUMENT_SPEC, handler=lambda params, check: handle(request_of(params, check)))
+    run_module(argument_spec=MODULE.argument_spec, handler=MODULE.answer, required_if=MODULE.required_if)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def run(name: str, /, *, check: bool = False, **parameters: Any) -> dict[str, An
     """Return what the module answers; `failed` is in it when it failed, and its exit code agrees."""
     given = {key: str(value) if isinstance(value, Path) else value for key, value in parameters.items()}
     answer = io.StringIO()
-    arguments = {**given, "_ansible_check_mode": check}
+    arguments = {**given, "_ansible_check_mode": check, "_ansible_module_name": name}
     with patch_module_args(arguments), contextlib.redirect_stdout(answer), pytest.raises(SystemExit) as ended:
         load(name).main()
     result = json.loads(answer.getvalue())

@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import doors
+from ansible.module_utils.slipway._action import HostAction
+from ansible.module_utils.slipway.controller import resident
+from ansible.module_utils.slipway.host import exchange
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.plugins.loader import connection_loader
 from ansible.template import Templar
 
+RESIDENT, MODULE = "resident", "module"
 PLUGINS = Path(__file__).resolve().parent.parent / "action_plugins"
 
 
@@ -33,16 +38,53 @@ def run(
     return run_class(load(name).ActionModule, name, check=check, task_vars=task_vars, **options)
 
 
-def run_with_module(
-    name: str, /, *, check: bool = False, task_vars: dict[str, Any] | None = None, **options: Any
+def run_on_host(
+    name: str,
+    /,
+    *,
+    check: bool = False,
+    task_vars: dict[str, Any] | None = None,
+    door: str = RESIDENT,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Return what a plugin answers that has the module of its name run on a host: in this process, with its real answer."""
+    """Return what a plugin answers that asks a host, in this process: by its real resident package, or by the real module."""
+    return run_class(at_door(load(name).ActionModule, door), name, check=check, task_vars=task_vars, **options)
 
-    class Action(load(name).ActionModule):
-        def _execute_module(self, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-            return doors.run(name, check=self._task.check_mode, **module_args)
 
-    return run_class(Action, name, check=check, task_vars=task_vars, **options)
+def ask(
+    name: str, /, *, door: str, check: bool = False, attachment: tuple[str, bytes] | None = None, **options: Any
+) -> dict[str, Any]:
+    """Return what a host answers to a module's options that came through the door, before anybody judges it."""
+
+    class Asking(HostAction):
+        def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+            if attachment:
+                return self.ask_resident(self._task.args, task_vars, attachment)
+            return self.ask(self._task.args, task_vars)
+
+    Asking.name = name
+    return run_class(at_door(Asking, door), name, check=check, **options)
+
+
+def at_door(action: type, door: str) -> type:
+    """The action with this process as its host."""
+
+    class Action(action):
+        has_resident = door == RESIDENT
+
+        def _low_level_execute_command(self, cmd: str, **options: Any) -> Any:
+            if not cmd.endswith(" exchange"):
+                return super()._low_level_execute_command(cmd, **options)
+            printed = io.StringIO()
+            code = exchange.exchange(io.BytesIO(options["in_data"]), printed, resident.own_digest())
+            return {"rc": code, "stdout": printed.getvalue(), "stderr": ""}
+
+        def _execute_module(
+            self, *, module_args: dict[str, Any], task_vars: dict[str, Any], module_name: str = ""
+        ) -> dict[str, Any]:
+            return doors.run(module_name or self.name, check=self._task.check_mode, **module_args)
+
+    return Action
 
 
 def run_class(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import getpass
 import os
+import secrets
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -13,16 +14,36 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible import constants
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
+from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
+from ansible.vars.clean import remove_internal_keys
 
+from .base import frame
 from .base.errors import Refusal
+from .controller import resident
 from .controller.deployment import Controller
 from .controller.memory import Process
 from .controller.witness import Memory, Verdict, Witness, host_of
+from .host.options import MODULES
 
 LIBRARY = Path(__file__).resolve().parents[2] / "library"
+RESIDENT = "/usr/lib/slipway/slipway.pyz"
+INTERPRETER = "/usr/bin/python3"
+NEVER_STARTED = (
+    2,
+    127,
+)  # an interpreter without the file, or a package without this verb; a shell without the interpreter
+UNANSWERED_SHOWN = 600
 SPEC_KEYS = ("type", "elements", "required", "default", "choices")
+
+display = Display()
+resident.own_digest()  # once, where the plugin is loaded: workers are forked from there
 
 
 @cache
@@ -48,6 +69,17 @@ def require_no_private_variables(given: Mapping[str, Any]) -> None:
         )
 
 
+def require_linear(strategy: str) -> None:
+    """Plans judge all hosts at once, and waves wait for each other: under ``free`` or ``host_pinned`` no host waits for another."""
+    if not strategy.rpartition(".")[2].endswith("linear"):
+        raise Refusal(
+            "strategy_not_linear",
+            expected="Ansible's strategy linear, or one that is made of it (mitogen_linear)",
+            found=strategy,
+            remedy="Leave out ANSIBLE_STRATEGY, and `strategy` in ansible.cfg.",
+        )
+
+
 class ControllerAction(ActionBase):  # type: ignore[misc]
     """An action that works on the controller with what hosts have answered; it opens no connection."""
 
@@ -60,6 +92,7 @@ class ControllerAction(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
+            require_linear(constants.DEFAULT_STRATEGY)
             require_no_private_variables(load_extra_vars(self._loader))
         except Refusal as refusal:
             return {**result, "failed": True, "changed": False, "msg": str(refusal), **refusal.as_dict()}
@@ -73,13 +106,112 @@ class ControllerAction(ActionBase):  # type: ignore[misc]
 
 
 class HostAction(ActionBase):  # type: ignore[misc]
-    """An action that has the module of its name run on the host, and judges the history that comes with its answer.
+    """An action that has the host do what the module of its ``name`` says.
+
+    It asks the resident package that is on the host, which costs a tenth of a module run. Where that is not this controller's, or there is
+    none, the module runs; never when work may have begun (docs/adr/0022-resident-door.md).
+    """
+
+    name = ""
+    has_resident = True  # False once the host has told that it has another one, or none
+
+    def ask(self, options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer of the host, whichever door it came through."""
+        answer = self.ask_resident(options, task_vars)
+        if answer is None:
+            answer = self._execute_module(module_name=self.name, module_args=dict(options), task_vars=task_vars)
+        return answer
+
+    def ask_resident(
+        self, options: Mapping[str, Any], task_vars: Mapping[str, Any], attachment: tuple[str, bytes] | None = None
+    ) -> dict[str, Any] | None:
+        """The answer of the resident package; None where nothing was begun and the module can run instead.
+
+        ``attachment`` is an option and the bytes that its file is to have on the host.
+        """
+        if not self.has_resident or not self._can_be_asked():
+            return None
+        validation, given = self._validated(options)
+        option, data = attachment or (None, b"")
+        content = {
+            "package": resident.own_digest(), "module": self.name, "options": given, "check": self._task.check_mode, "attached": option,
+        }  # fmt: skip
+        request = frame.Request(secrets.token_hex(16), content, data)
+        try:
+            framed = frame.encoded_request(request)
+        except ValueError:  # what is too long for this door
+            return None
+        done = self._low_level_execute_command(self._command(task_vars), in_data=framed)
+        said = frame.decoded_answer(request.id, done["stdout"])
+        if (said is None and done["rc"] in NEVER_STARTED) or (said is not None and "result" not in said):
+            display.vvv(
+                f"the resident package is not this controller's ({said or done['stderr'].strip()}); the module runs"
+            )
+            self.has_resident = False
+            return None
+        answer = self._unanswered(done) if said is None else dict(said["result"])
+        if display.verbosity >= 3:  # what a module would say of itself; registered variables do without
+            answer["invocation"] = {"module_args": given}
+        remove_internal_keys(answer)
+        return dict(remove_values(answer, validation._no_log_values))
+
+    def state_directory(self, task_vars: Mapping[str, Any]) -> Path:
+        """Where the controller keeps its memory."""
+        return Path(self._templar.template(task_vars["slipway_state_directory"]))
+
+    def _can_be_asked(self) -> bool:
+        """Whether this connection and its become take a command's input; a user who wants to see module files gets modules."""
+        become = self._connection.become
+        takes_input = self._connection.has_pipelining and (not become or become.pipelining)
+        return takes_input and not self._task.async_val and not constants.DEFAULT_KEEP_REMOTE_FILES
+
+    def _validated(self, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The options as the module's argument spec fills them in; what is wrong with them fails the task, as it would there.
+
+        Paths are the host's: what is short for something in them, the host writes out.
+        """
+        module = MODULES[self.name]
+        spec = {
+            option: {**about, "type": "str"} if about["type"] == "path" else about
+            for option, about in module.argument_spec.items()
+        }
+        validator = ArgumentSpecValidator(spec, required_if=module.required_if)
+        validation = validator.validate(dict(options))
+        if validation.error_messages:
+            unsupported = isinstance(validation.errors[0], UnsupportedError)
+            start = f"Unsupported parameters for ({self.name}) module: " if unsupported else ""
+            raise AnsibleActionFail(f"{start}{validation.errors.msg}")
+        return validation, validation.validated_parameters
+
+    def _command(self, task_vars: Mapping[str, Any]) -> str:
+        """The resident package, run by the interpreter that would run the module, isolated but for its distribution's packages."""
+        delegate = self._task.delegate_to
+        variables = task_vars["ansible_delegated_vars"][delegate] if delegate else task_vars
+        configured = constants.config.get_config_value("INTERPRETER_PYTHON", variables=variables)
+        interpreter = str(self._templar.template(configured) or "auto")
+        if interpreter.startswith("auto"):
+            interpreter = INTERPRETER
+        return f"{self._compute_environment_string()} {interpreter} -I {RESIDENT} exchange".strip()
+
+    def _unanswered(self, done: Mapping[str, Any]) -> dict[str, Any]:
+        printed = " ".join(f"{done['stderr']} {done['stdout']}".split()) or "nothing"
+        failure = Refusal(
+            "exchange_unanswered",
+            expected="a whole answer of the resident package on the host",
+            found=f"exit code {done['rc']} and {printed[-UNANSWERED_SHOWN:]}",
+            remedy="The host may have acted. Mend what is said there, then run the same command again: it settles what is open first.",
+        )
+        return {"failed": True, "changed": not self._task.check_mode, "msg": str(failure), **failure.as_dict()}
+
+
+class WitnessedAction(HostAction):
+    """A HostAction that judges the history that comes with the host's answer.
 
     The verdict is the answer's ``witness`` {outcome, detail}: null where the host did not say anything of its history.
     """
 
     def exchange(self, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the module, told what was witnessed last. A host that turns out to be another one is asked again, if it was only asked."""
+        """Ask the host, told what was witnessed last. One that turns out to be another one is asked again, if it was only asked."""
         witness = Witness(self.state_directory(task_vars))
         # With delegate_to it is another host that answers, and its history that is judged.
         name = str(self._task.delegate_to or task_vars["inventory_hostname"])
@@ -87,7 +219,7 @@ class HostAction(ActionBase):  # type: ignore[misc]
         try:
             memory = witness.recall(name, application)
         except (Refusal, OSError) as error:  # a plan refuses what is not judged; a way back is not held up by it
-            answer = self._execute_module(module_args=dict(arguments), task_vars=task_vars)
+            answer = self.ask(arguments, task_vars)
             return {**answer, "witness": Verdict("unjudged", str(error)).as_dict()}
         answer = self._asked(arguments, memory, task_vars)
         host_id = host_of(answer, memory)
@@ -98,14 +230,9 @@ class HostAction(ActionBase):  # type: ignore[misc]
         verdict = witness.judge_answer(memory, answer, name, now=int(time.time()))
         return {**answer, "witness": verdict.as_dict() if verdict else None}
 
-    def state_directory(self, task_vars: Mapping[str, Any]) -> Path:
-        """Where the controller keeps its memory."""
-        return Path(self._templar.template(task_vars["slipway_state_directory"]))
-
     def _asked(self, arguments: Mapping[str, Any], memory: Memory, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         told = {"witnessed": memory.witnessed()} if memory.newest else {}
-        answer: dict[str, Any] = self._execute_module(module_args={**arguments, **told}, task_vars=task_vars)
-        return answer
+        return self.ask({**arguments, **told}, task_vars)
 
 
 def controller_of(arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> Controller:

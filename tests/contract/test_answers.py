@@ -13,13 +13,15 @@ import proofs
 import pytest
 import repository
 import signed
+import stores
 from ansible.module_utils.slipway.controller import deployment, resident, rollout
 from ansible.module_utils.slipway.controller.memory import Process
 from ansible.module_utils.slipway.host import bootstrap, handler
+from ansible.module_utils.slipway.host.options import MODULES
 from balancers import Pair
 from offices import Office
 from releases import ONCE
-from test_modules import CONTROLLER_ONLY, ON_HOSTS
+from test_modules import CONTROLLER_ONLY, WITH_A_SPEC
 
 ASKED = {"environment": None, "bytes": True, "witnessed": {}}
 # For people, or of Ansible itself.
@@ -43,6 +45,7 @@ def deployments(site):
     yield site.stage("v1", resident=resident.build())
     yield site.activate("v1", check=True)
     yield site.activate("v1")
+    yield from pulled(site)
     yield site.confirm("v1", check=True)
     yield site.confirm("v1")
     yield site.confirm("v1")
@@ -65,7 +68,16 @@ def deployments(site):
     yield site.rollback("v3", run=site.run("run-4"), retry=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(handler, "Host", lambda: site.host)
-        yield plugins.run_with_module("slipway_release", task_vars=site.variables(), **site.options("recovered"))
+        yield plugins.run_on_host("slipway_release", task_vars=site.variables(), **site.options("recovered"))
+
+
+def pulled(site):
+    """Staging from a store whose first mirror has nothing."""
+    site.build("v0", {"bin/shop": b"zero"})
+    mirrors = [stores.Mirror(site.directory / "nothing"), stores.Mirror(site.catalogue.root)]
+    yield site.stage("v0", objects=(), source=[mirror.url for mirror in mirrors])
+    for mirror in mirrors:
+        mirror.close()
 
 
 def controller(site):
@@ -93,12 +105,12 @@ def answers_of(name, site, tmp_path):
         ]
     if name == "slipway_integrity_info":
         site.deploy("v1")
-        return [doors.load(name).verify({**ASKED, "applications": ["shop"]}, check=False)]
+        return [MODULES[name].answer({**ASKED, "applications": ["shop"]}, check=False)]
     if name == "slipway_proof_info":
         site.deploy("v1")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(handler, "Host", lambda: site.host)
-            return [plugins.run_with_module(name, task_vars=site.variables(), application="shop", run_id="run-1")]
+            return [plugins.run_on_host(name, task_vars=site.variables(), application="shop", run_id="run-1")]
     if name == "slipway_history_info":
         site.deploy("v1")
         return [site.ask("history", limit=2)]
@@ -109,6 +121,8 @@ def answers_of(name, site, tmp_path):
             site.ask("rotate_policy", policies=[signed.policy_envelope().decode()]),
             site.ask("rotate_policy", policies=[]),
         ]
+    if name == "slipway_artifact_store":
+        return published(site, tmp_path)
     if name == "slipway_unit":
         return units_written(site)
     if name == "slipway_lock":
@@ -146,6 +160,14 @@ def bootstrapped(site):
     }
     answers = [bootstrap.bootstrap(request, site.host, check=check) for check in (True, False)]
     return [*answers, site.ask("bootstrap", **{**request, "environment": "staging"})]
+
+
+def published(site, tmp_path):
+    about = {"path": str(tmp_path / "store"), "application": "shop", "catalogue": str(site.catalogue.root)}
+    return [
+        plugins.run_with_module("slipway_artifact_store", task_vars=site.variables(), **{**about, **changes})
+        for changes in ({}, {"application": "Shop"})
+    ]
 
 
 def units_written(site):
@@ -296,7 +318,7 @@ def planned(name, site, tmp_path):
     return [ask(**planned, catalogue=str(site.catalogue.root), answers={"prod-1": site.witnessed()})]
 
 
-@pytest.mark.parametrize("name", [*ON_HOSTS, *CONTROLLER_ONLY])
+@pytest.mark.parametrize("name", [*WITH_A_SPEC, *CONTROLLER_ONLY])
 def test_return_names_what_is_returned(name, site, tmp_path):
     documented = doors.documented_returns(name)
     # What a refusal says is the same for all, so that an answer need not have been one.

@@ -97,7 +97,7 @@ def plugin(site, monkeypatch):
 
     def run(name="prod-1", check=False, **options):
         given = {"application": "shop", "description": site.description, "environment": "prod", **options}
-        return plugins.run_with_module(NAME, check=check, task_vars=site.variables(name), **given)
+        return plugins.run_on_host(NAME, check=check, task_vars=site.variables(name), **given)
 
     return run
 
@@ -121,7 +121,9 @@ def test_a_controller_that_cannot_remember_asks_all_the_same_and_judges_nothing(
 def test_a_host_is_asked_once_and_once_more_only_when_it_turns_out_to_be_another(deployed, plugin, monkeypatch):
     asked = []
     handle = handler.handle
-    monkeypatch.setattr(handler, "handle", lambda request: asked.append(request["witnessed"]) or handle(request))
+    monkeypatch.setattr(
+        handler, "handle", lambda request, host: asked.append(request["witnessed"]) or handle(request, host)
+    )
     plugin()
     plugin()
     assert asked == [None, {"size": 1}]

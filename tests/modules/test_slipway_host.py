@@ -63,7 +63,7 @@ def plugin(machine, signing, monkeypatch, tmp_path):
     def run(check=False):
         variables = {"slipway_state_directory": str(tmp_path / "state"), "inventory_hostname": "prod-1"}
         options = {"name": "prod-1", "environment": "prod", "trust_policy": signing.envelope.decode()}
-        return plugins.run_with_module(NAME, check=check, task_vars=variables, **options)
+        return plugins.run_on_host(NAME, check=check, task_vars=variables, **options)
 
     return run
 

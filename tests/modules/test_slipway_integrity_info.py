@@ -35,7 +35,7 @@ def verify(site):
     def asked(*applications, name="prod-1", check=False, **options):
         variables = {"slipway_state_directory": str(site.directory / "controller"), "inventory_hostname": name}
         given = {"applications": list(applications) or ["shop"], "environment": "prod", **options}
-        return plugins.run_with_module(NAME, check=check, task_vars=variables, **given)
+        return plugins.run_on_host(NAME, check=check, task_vars=variables, **given)
 
     return asked
 

@@ -18,7 +18,7 @@ def plugin(site, monkeypatch):
 
     def run(state, **options):
         given = {"state": state, "application": "shop", "environment": "prod", **options}
-        return plugins.run_with_module(NAME, task_vars=site.variables(), **given)
+        return plugins.run_on_host(NAME, task_vars=site.variables(), **given)
 
     return run
 

@@ -24,7 +24,7 @@ def proof(site):
     site.deploy("v1", "run-1")
 
     def asked(run_id="run-1", **options):
-        return plugins.run_with_module(NAME, task_vars=site.variables(), application="shop", run_id=run_id, **options)
+        return plugins.run_on_host(NAME, task_vars=site.variables(), application="shop", run_id=run_id, **options)
 
     return asked
 

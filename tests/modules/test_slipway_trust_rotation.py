@@ -51,15 +51,15 @@ def test_a_refusal_is_an_answer(rotate):
 
 
 def sent(tmp_path, monkeypatch, **options):
-    """What the plugin gives to the module, or its own answer when it does not come to that."""
+    """What the plugin asks the host with, or its own answer when it does not come to that."""
     plugin = plugins.load(NAME)
     given = {}
 
-    def execute(self, module_args=None, task_vars=None, **_more):
-        given.update(module_args)
+    def ask(self, options, task_vars):
+        given.update(options)
         return {"changed": False}
 
-    monkeypatch.setattr(plugin.ActionModule, "_execute_module", execute)
+    monkeypatch.setattr(plugin.ActionModule, "ask", ask)
     answer = plugins.run_class(
         plugin.ActionModule, NAME, trust_policy=str(tmp_path / "trust-policy.dsse.json"), **options
     )

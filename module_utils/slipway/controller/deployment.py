@@ -75,6 +75,11 @@ class Controller:
     process: Process
     lease_seconds: int = 900
 
+    @property
+    def dead_runs(self) -> list[str]:
+        """The runs of this application that this controller may take over from."""
+        return ControllerState(self.state).dead_runs(self.application)
+
     def begin(self, operation: str) -> dict[str, Any]:
         """Begin a run: its id goes to every host, with the runs that this controller may take over from."""
         memory = ControllerState(self.state)
@@ -86,7 +91,7 @@ class Controller:
             now=self.now,
             process=self.process,
         )
-        dead = memory.dead_runs(self.application)
+        dead = self.dead_runs
         sweep_packs(self.state, dead)
         return {
             "run_id": run_id,
@@ -103,7 +108,7 @@ class Controller:
             "run_id": "",
             "controller_id": memory.controller_id(),
             "deployed_by": self.deployed_by,
-            "dead_runs": memory.dead_runs(self.application),
+            "dead_runs": self.dead_runs,
             "lease_seconds": self.lease_seconds,
         }
 
@@ -222,6 +227,7 @@ def plan_deployment(
     """
     settings, application = Settings.parse(rollout), Application.parse(controller.application, description)
     selection.require_unlocked(answers)
+    selection.require_settled(answers, lambda run_id: run_id in controller.dead_runs)
     selection.require_trusted_histories(answers)
     silent = silent_hosts(answers)
     others = ",".join(sorted(set(answers) - set(silent)))
@@ -622,5 +628,4 @@ def sweep_packs(state: Path, dead_runs: Sequence[str]) -> None:
 
 def outdated_resident(digest_on_host: str | None) -> bytes | None:
     """The resident package when the host has another one, or none."""
-    package = resident.build()
-    return None if resident.digest(package) == digest_on_host else package
+    return None if resident.own_digest() == digest_on_host else resident.build()

@@ -10,11 +10,29 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from functools import cache
 from pathlib import Path
 
 SHEBANG = b"#!/usr/bin/python3 -I\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)
-ENTRY = b"import sys\n\nfrom slipway.__main__ import main\n\nsys.exit(main())\n"
+# What is compiled (host/package.py) comes before the sources; to parse arguments costs as much as many an exchange.
+ENTRY = b"""\
+import os
+import sys
+from hashlib import sha256
+
+path = os.path.realpath(sys.path[0])
+with open(path, "rb") as package:
+    digest = sha256(package.read()).hexdigest()
+sys.path.insert(0, f"{path}.{sys.implementation.cache_tag}.{digest[:16]}")
+if sys.argv[1:] == ["exchange"]:
+    from slipway.host.exchange import main
+
+    sys.exit(main(digest))
+from slipway.__main__ import main
+
+sys.exit(main())
+"""
 CONTROLLER_ONLY = frozenset({"_action.py", "_module.py", "controller"})  # files of the package, and rooms
 
 
@@ -41,6 +59,12 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     member = zipfile.ZipInfo(name, EPOCH)
     member.external_attr = 0o644 << 16
     archive.writestr(member, data)
+
+
+@cache
+def own_digest() -> str:
+    """The digest of this controller's package, which does not change while a process runs."""
+    return digest(build())
 
 
 def digest(data: bytes) -> str:

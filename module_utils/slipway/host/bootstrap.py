@@ -22,6 +22,7 @@ from ..trust.policy import TrustPolicy
 from ..trust.rotation import version_older
 from .log import ensure_history_key, load_history_key
 from .pack import RESIDENT_LIMIT
+from .package import install, is_installed
 from .places import FORMAT, POLICY_LIMIT, Host
 from .recovery import install_units, lacking_units
 
@@ -52,7 +53,7 @@ def bootstrap(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[st
         identity = {"id": str(uuid.uuid4()), "name": request["name"], "environment": request["environment"]}
     if not policy_path.exists():
         installed.append("trust policy")
-    if not host.resident.is_file() or host.resident.read_bytes() != package:
+    if not is_installed(host, package):
         installed.append("resident package")
     if history_key is None:
         installed.append("history key")
@@ -76,7 +77,7 @@ def _install(host: Host, installed: list[str], identity: Mapping[str, str], poli
         fsync_directory(directory.parent)
     os.chmod(host.configuration, 0o755)  # noqa: S103 - whoever runs an application may read who the host is
     if "resident package" in installed:
-        write_durable(host.resident, package, mode=0o755)
+        install(host, package)
     if "command" in installed:
         point_link(host.root / COMMAND, "/usr/lib/slipway/slipway.pyz")
     if "trust policy" in installed:
