@@ -109,6 +109,7 @@ class ActionModule(WitnessedAction):
 
     def _exchange(self, arguments, path, task_vars):
         """A pack travels within the request, or as a file where it is too long for that or the module has to run."""
+        self.progress.working()
         if path is None:
             return self.ask(arguments, task_vars)
         if path.stat().st_size <= ATTACHMENT_LIMIT:

@@ -12,6 +12,7 @@ import stores
 from ansible.module_utils.slipway.controller.memory import ControllerState
 from ansible.module_utils.slipway.controller.progress import INTERVAL_SECONDS
 from ansible.module_utils.slipway.host import handler
+from ansible.module_utils.slipway.host.options import MODULES
 from releases import V1, V2, snapshot
 
 
@@ -277,7 +278,7 @@ def mirror(site):
 def test_the_plugin_sends_no_object_where_the_host_fetches(site, mirror, monkeypatch):
     site.build("v1", V1)
     monkeypatch.setattr(handler, "Host", lambda: site.host)
-    answer = plugins.run_with_module(
+    answer = plugins.run_on_host(
         "slipway_release",
         task_vars=site.variables(),
         **site.options("staged", release_id="v1", catalogue=str(site.catalogue.root), source=mirror.url),
@@ -299,6 +300,6 @@ def test_credentials_are_in_no_answer(site, module, mirror, tmp_path):
     secured.close()
     assert answer["fetched"]["objects"] == len(site.objects("v1"))
     assert SECRET not in f"{refused}{answer}"
-    assert doors.load("slipway_release").ARGUMENT_SPEC["source_credentials"]["no_log"] is True
+    assert MODULES["slipway_release"].argument_spec["source_credentials"]["no_log"] is True
     kept = b"".join(path.read_bytes() for path in site.host.root.rglob("*") if path.is_file())
     assert SECRET.encode() not in kept
