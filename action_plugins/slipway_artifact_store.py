@@ -19,6 +19,8 @@ from ansible.module_utils.slipway.controller.catalogue import Catalogue
 class ActionModule(HostAction):
     """See library/slipway_artifact_store.py."""
 
+    name = "slipway_artifact_store"
+
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         run_id = f"publish-{os.getpid()}"

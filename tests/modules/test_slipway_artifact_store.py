@@ -22,9 +22,10 @@ def publish(site, root):
     """Run the task."""
 
     def run(check=False, **options):
-        return plugins.run_with_module(
+        return plugins.run_on_host(
             NAME,
             check=check,
+            door=plugins.MODULE,
             task_vars=site.variables(),
             **{"path": str(root), "application": "shop", "catalogue": str(site.catalogue.root), **options},
         )
