@@ -165,7 +165,9 @@ def bootstrapped(site):
 def published(site, tmp_path):
     about = {"path": str(tmp_path / "store"), "application": "shop", "catalogue": str(site.catalogue.root)}
     return [
-        plugins.run_on_host("slipway_artifact_store", door=plugins.MODULE, task_vars=site.variables(), **{**about, **changes})
+        plugins.run_on_host(
+            "slipway_artifact_store", door=plugins.MODULE, task_vars=site.variables(), **{**about, **changes}
+        )
         for changes in ({}, {"application": "Shop"})
     ]
 
