@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..application.description import Application, Patience
 from ..application.health import Verdict
@@ -29,7 +29,6 @@ from .artifact_source import Source
 from .backup import Replacement
 from .deadman import confirm_within, has_outcome
 from .evidence import Evidence, Verified
-from .fetch import Brought, Fetch
 from .history import History, Record, View
 from .hooks import Failure
 from .incoming import Incoming
@@ -44,6 +43,9 @@ from .places import Host, Identity, Places, require_environment
 from .store import Store, expendable
 from .transaction import Intent, Transactions, settled, status_of_failure
 from .work import Foreman, Work
+
+if TYPE_CHECKING:
+    from .fetch import Brought
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -244,6 +246,8 @@ def _no_parts_on_a_full_disk(incoming: Incoming) -> Iterator[None]:
 
 
 def _fetch(exchange: Exchange, source: Source, incoming: Incoming, wanted: Mapping[str, int]) -> Brought:
+    from .fetch import Fetch  # only where it is needed: every exchange begins with the imports above
+
     places = exchange.places
     with full_disk_is_a_refusal(places.base, what="fetch what the release lacks"):
         incoming.begin(wanted)
