@@ -251,7 +251,6 @@ class _BlockReader:
         self._source = source
         self._block = b""
         self._place = 0
-        self._is_over = False
         if self._exactly(len(MAGIC)) != MAGIC:
             raise _invalid("something else from the first bytes on")
 
@@ -282,11 +281,8 @@ class _BlockReader:
         raise _invalid(f"{shown(found)} where the name and size of a member belong")
 
     def _read_block(self) -> bytes:
-        if self._is_over:
-            return b""
         size, stored = _LENGTHS.unpack(self._exactly(_LENGTHS.size))
         if size == stored == 0:
-            self._is_over = True
             return b""
         if not 0 < stored <= size <= BLOCK_BYTES:
             raise _invalid(f"a block of {size} bytes in {stored}")

@@ -214,6 +214,8 @@ def test_an_applications_things_have_their_places():
         "history": "/var/lib/slipway/shop/history.jsonl",
         "history_tree": "/var/lib/slipway/shop/history.tree",
         "checkpoint": "/var/lib/slipway/shop/checkpoint",
+        "fetching": "/var/lib/slipway/shop/fetching",
+        "incoming": "/srv/shop/.incoming",
         "checked": "/run/slipway/shop/checked.json",
         "markers": "/run/slipway/shop",
         "journal": "/var/lib/slipway/shop/journal.jsonl",
