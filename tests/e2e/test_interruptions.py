@@ -100,13 +100,13 @@ def test_of_two_deploys_at_once_one_wins_and_the_other_names_the_holder(shop: Ap
     assert shop.news("prod-1") == [(shop.newest, "success")]
 
 
-def test_a_deploy_that_meets_a_switch_names_the_holder(shop: Application) -> None:
+def test_a_deploy_that_meets_a_switch_names_the_holder_before_it_stages(shop: Application) -> None:
     shop.order("prod-1", "hold")
     winner = shop.start_deploy(limit="prod-1")
     winner.await_asked(shop, "prod-1")
     run_id = winner.output.rsplit("(run_", 1)[1].partition(")")[0]
     loser = shop.deploy(shop.oldest, "-e", "release_retry=true", limit="prod-1", code=2)
-    assert loser.says("busy", f"run_{run_id}")
+    assert loser.says("locked", f"run_{run_id}", "nothing was changed anywhere")
     shop.relieve("prod-1")
     winner.end(0)
     assert shop.active("prod-1") == shop.newest
