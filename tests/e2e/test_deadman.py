@@ -116,8 +116,8 @@ def test_a_confirmation_that_comes_too_late_is_refused_and_the_report_says_what_
         door.open()
         done = run.end()
     assert done.code not in (0, None)
-    assert done.row(HOST).startswith(f"{HOST} reverted {shop.oldest} nothing_to_confirm"), done.output
-    assert done.says(f"rolled_back at {record['timestamp']}")
+    assert done.row(HOST).startswith(f"{HOST} reverted {shop.oldest} "), done.output
+    assert done.says("nothing of this run to take back", f"rolled_back at {record['timestamp']}")
 
 
 def test_an_unconfirmed_release_does_not_survive_a_reboot(shop: Application) -> None:

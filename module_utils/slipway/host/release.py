@@ -849,23 +849,30 @@ def _awaits_confirmation(transaction: Transaction) -> bool:
     )
 
 
+def _went_back(exchange: Exchange) -> str:
+    """What the history says of a switch of this run that was not kept, to go on a sentence with; "" where there is none."""
+    record = next(
+        (each for each in reversed(exchange.history.records()) if each["run_id"] == exchange.run.run_id), None
+    )
+    if record is None or record["status"] == "success":
+        return ""
+    return f"; {record['status']} at {record['timestamp']}: {record['message']}"
+
+
 def _nothing_to_confirm(exchange: Exchange, release_id: str) -> Answer:
     """A refusal that says what became of it: what a host serves is known even where it could not be confirmed."""
-    active = exchange.store.current()
-    outcome = next((r for r in reversed(exchange.history.records()) if r["run_id"] == exchange.run.run_id), None)
-    went_back = outcome is not None and outcome["status"] != "success"
-    became = f"; {outcome['status']} at {outcome['timestamp']}: {outcome['message']}" if outcome and went_back else ""
+    active, became = exchange.store.current(), _went_back(exchange)
     refusal = Refusal(
         "nothing_to_confirm",
         expected=f"{release_id} switched by run {exchange.run.run_id}, healthy and waiting to be confirmed",
         found=f"{active or 'nothing'} active and no such transaction{became}",
         remedy="Look at the history; then deploy again."
-        if went_back
+        if became
         else "Look at the status table: the host went back, or another run was faster.",
     )
     return {
         "failed": True, "changed": False, "msg": str(refusal), **refusal.as_dict(), "release_id": release_id,
-        "outcome": "reverted" if went_back else "unchanged", "active_release_id": active,
+        "outcome": "reverted" if became else "unchanged", "active_release_id": active,
     }  # fmt: skip
 
 
@@ -968,7 +975,7 @@ def _revert(exchange: Exchange, request: Request) -> Answer:
         current = exchange.current()
         return {
             "changed": False, "outcome": "unchanged", "release_id": release_id, "active_release_id": current,
-            "msg": f"{exchange.identity.name} has nothing of this run to take back; {current or 'nothing'} is active.",
+            "msg": f"{exchange.identity.name} has nothing of this run to take back{_went_back(exchange)}; {current or 'nothing'} is active.",
         }  # fmt: skip
     if transaction.reached("confirmed") or transaction.reached("reverted"):
         record = exchange.transactions.recover() or {"status": "nothing was open"}

@@ -153,7 +153,12 @@ def test_a_confirmation_that_comes_too_late_is_told_what_the_host_did_and_when(t
     assert (answer["reason"], answer["changed"], answer["outcome"], answer["active_release_id"]) == (
         "nothing_to_confirm", False, "reverted", "v1",
     )  # fmt: skip
-    assert f"rolled_back at {two.records[-1]['timestamp']}: run run-2 by alice did not confirm" in answer["found"]
+    became = f"rolled_back at {two.records[-1]['timestamp']}: run run-2 by alice did not confirm"
+    assert became in answer["found"]
+    returned = run_2(two, "revert")
+    assert (returned["outcome"], returned["changed"]) == ("unchanged", False)
+    assert "nothing of this run to take back" in returned["msg"]
+    assert became in returned["msg"]
 
 
 def test_anybody_settles_what_is_overdue_whatever_the_lease_says(two, clock):
