@@ -71,9 +71,11 @@ class Mirrors:
             self.operator.fleet.inside(STORE, f"nginx -c /etc/nginx/e2e-{port}.conf")
 
     def kill(self, port: int) -> None:
-        """SIGKILL for the master and its worker."""
+        """SIGKILL for the master and its workers; a master that outlives one starts another, which would keep the port."""
         pid = f"/run/nginx-e2e-{port}.pid"
-        self.operator.fleet.inside(STORE, f"test -e {pid} && pkill -KILL -P $(cat {pid}); kill -KILL $(cat {pid})")
+        self.operator.fleet.inside(
+            STORE, f"workers=$(pgrep -P $(cat {pid})) && kill -KILL $(cat {pid}) $workers && rm {pid}"
+        )
 
     def stop(self) -> None:
         for port in PORTS:
