@@ -56,10 +56,7 @@ class ActionModule(WitnessedAction):
         package = deployment.outdated_resident(arguments.get("resident_digest"))
         self.has_resident = package is None
         known = any(release["manifest_digest"] == manifest.digest for release in present)
-        file_list = deployment.FileList.parse(
-            catalogue.file_list_bytes(application, manifest.tree_digest), digest=manifest.tree_digest
-        )
-        objects = deployment.missing_objects(catalogue, application, file_list, present)
+        objects = set() if known else deployment.missing_objects(catalogue, application, manifest.tree_digest, present)
         for _attempt in range(ATTEMPTS):
             shipment = deployment.Shipment(
                 release_id, arguments["run"]["run_id"], frozenset(objects), with_objects=not self._task.check_mode

@@ -66,6 +66,7 @@ class FilterModule:
         return {
             "slipway_by_host": by_host,
             "slipway_by_stage": by_stage,
+            "slipway_is_served": report.is_served,
             "slipway_is_stopped": is_stopped,
             "slipway_lock_report": report.lock_report,
             "slipway_not_settled": report.not_settled,
