@@ -29,6 +29,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # FILE         an approval, a rollback authorization, or a draft of the trust policy, that was sent
 # RENEW        yes: draft a trust policy also when nothing but its times changes
 # RUN          the run that is proven, the newest without it (OUTPUT says where the archive goes); or the one that is held
+# STORE        the directory of an artifact store that a web server serves, on STORE_HOST; on the controller without that
+# STORE_HOST   the host of that directory, as in the inventory
 # NAMES        yes: write the names of the holders in it into a file beside it
 # LIMIT        the hosts, as in -l; without it those of prod, or all where a target only looks
 # CONFIRM      yes: do not ask
@@ -53,6 +55,8 @@ OUTPUT ?=
 FILE ?=
 RENEW ?=
 RUN ?=
+STORE ?=
+STORE_HOST ?=
 NAMES ?=
 LIMIT ?=
 CONFIRM ?=
@@ -61,7 +65,7 @@ OPTIONS ?=
 
 # What is given goes through a shell into variables that Ansible takes for templates: what means something to either is refused.
 GIVEN := APPLICATION SOURCE RELEASE_ID TYPE BUILD_ID TICKETS ENVIRONMENT ROLE KEY HOSTS STATUS MANIFEST AUDIT HOURS MESSAGE OUTPUT FILE RENEW RUN \
-	NAMES LIMIT CONFIRM FORMAT
+	STORE STORE_HOST NAMES LIMIT CONFIRM FORMAT
 UNSAFE := ' " ` { }
 $(foreach name,$(GIVEN),$(foreach mark,$(UNSAFE),$(if $(findstring $(mark),$($(name))), \
 	$(error $(name): expected a value without quotes and braces, found $($(name))))))
@@ -77,6 +81,8 @@ release_audit := {{ slipway_release_directory }}/audit_$(STAMP)
 release_id := $(RELEASE_ID)
 release_type := $(TYPE)
 release_build_id := $(BUILD_ID)
+release_store_path := $(STORE)
+release_store_host := $(STORE_HOST)
 approval_environment := $(ENVIRONMENT)
 approval_role := $(ROLE)
 approval_key := $(KEY)
@@ -142,7 +148,7 @@ endef
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
 .PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
 .PHONY: approve approval-add approvals authorize-rollback key
-.PHONY: deploy-staging deploy-prod promote abort-rollout rollback deploy-status verify evidence may-be-asked
+.PHONY: publish deploy-staging deploy-prod promote abort-rollout rollback deploy-status verify evidence may-be-asked
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -258,6 +264,9 @@ trust-rotate: venv ## Bring every host to the newest version; what is served goe
 	@$(PLAY) playbooks/trust.yml $(if $(LIMIT),-l '$(LIMIT)')
 
 ## Deployments of releases that are there (APPLICATION= RELEASE_ID=)
+publish: venv ## Publish what is missing of the catalogue's releases to an artifact store (STORE= STORE_HOST=)
+	@$(call needs,STORE)$(PLAY) playbooks/publish.yml $(call vars,application release_id release_store_path release_store_host)
+
 deploy-staging: venv ## Deploy the newest release to staging
 	@$(PLAY) deploy.yml -l '$(or $(LIMIT),staging)' -e release_environment=staging $(call vars,application release_id)
 

@@ -30,5 +30,6 @@ class ActionModule(ControllerAction):
             description=arguments["description"],
             rollout={**arguments, "failures_max": arguments["wave_failures_max"]},
             forks=arguments["forks"],
+            fetched=arguments["fetched"],
             files=moments.task_files(arguments["hooks"], Path(arguments["root"])),
         )

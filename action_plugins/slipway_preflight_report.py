@@ -29,6 +29,7 @@ class ActionModule(ControllerAction):
             arguments["answers"],
             requested=arguments["release_id"],
             now=int(time.time()),
+            fetched=arguments["fetched"],
         )
         answer = judgement.as_dict()
         is_json = arguments["format"] == "json"

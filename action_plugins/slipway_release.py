@@ -56,7 +56,9 @@ class ActionModule(WitnessedAction):
         package = deployment.outdated_resident(arguments.get("resident_digest"))
         self.has_resident = package is None
         known = any(release["manifest_digest"] == manifest.digest for release in present)
-        objects = set() if known else deployment.missing_objects(catalogue, application, manifest.tree_digest, present)
+        objects = set()  # the host has them, or fetches them
+        if not known and not arguments.get("source"):
+            objects = deployment.missing_objects(catalogue, application, manifest.tree_digest, present)
         for _attempt in range(ATTEMPTS):
             shipment = deployment.Shipment(
                 release_id, arguments["run"]["run_id"], frozenset(objects), with_objects=not self._task.check_mode
@@ -104,6 +106,7 @@ class ActionModule(WitnessedAction):
 
     def _exchange(self, arguments, path, task_vars):
         """A pack travels within the request, or as a file where it is too long for that or the module has to run."""
+        self.progress.working()
         if path is None:
             return self.ask(arguments, task_vars)
         if path.stat().st_size <= ATTACHMENT_LIMIT:

@@ -27,7 +27,9 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # How a playbook hands a variable to a module; a path is made whole before, since modules run in another directory.
-HANDED_ON = re.compile(r"{{ (\w+) \| default\((.*?)(?:, true)?\)(?: \| expanduser \| realpath)? }}")
+HANDED_ON = re.compile(
+    r"{{ (\w+) \| (?:default\(''\) \| slipway_local_path \| )?default\((.*?)(?:, true)?\)(?: \| expanduser \| realpath)? }}"
+)
 PATH_IF_ANY = re.compile(r"{{ (\w+) \| expanduser \| realpath if \1 \| default\(''\) else (omit) }}")
 GENERATED = "<!-- Written by docs/generate.py (make docs) from the source: change it there. -->"
 

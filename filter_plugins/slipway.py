@@ -59,6 +59,11 @@ def whole_story(answers, histories, application, holders):
     )
 
 
+def local_path(value):
+    """The path that ``release_source`` names, nothing where group_vars name stores there: what is released comes from no store."""
+    return value if isinstance(value, str) and "://" not in value else ""
+
+
 class FilterModule:
     """What playbooks say `| slipway_…` to."""
 
@@ -68,6 +73,7 @@ class FilterModule:
             "slipway_by_stage": by_stage,
             "slipway_is_served": report.is_served,
             "slipway_is_stopped": is_stopped,
+            "slipway_local_path": local_path,
             "slipway_lock_report": report.lock_report,
             "slipway_not_settled": report.not_settled,
             "slipway_recovery_report": report.recovery_report,

@@ -29,6 +29,7 @@ PACKAGES = (
     "dbus",
     "haproxy",
     "iproute2",
+    "nginx",
     "openssh-server",
     "procps",
     "python3",

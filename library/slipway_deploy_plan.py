@@ -98,6 +98,10 @@ options:
     description: How many hosts are worked on at once.
     type: int
     default: 20
+  fetched:
+    description: Whether the hosts fetch what they lack from a store, so that nothing big is sent to them.
+    type: bool
+    default: false
   hooks:
     description: The operator's task files by moment, absolute or below O(root); see docs/howto/hooks-and-migrations.md. Each has to be there.
     type: dict

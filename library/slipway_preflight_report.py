@@ -38,6 +38,10 @@ options:
     description: The release; empty for the newest usable one. Without any release, what only a release says is left out.
     type: str
     default: ""
+  fetched:
+    description: Whether the hosts fetch what they lack from a store, so that nothing big is sent to them.
+    type: bool
+    default: false
   format:
     description: How C(msg) says it.
     type: str

@@ -65,6 +65,26 @@ options:
   pack:
     description: Path on the host of the pack that the action plugin sent (C(staged)). Not for playbooks.
     type: path
+  source:
+    description:
+      - Addresses of an artifact store and its mirrors, in the order in which they are tried (C(staged)). With one, the host itself fetches
+        the objects that it lacks, and no object travels from the controller.
+      - C(https://) or C(http://), without user, password or query. What comes is verified by its digest either way.
+    type: list
+    elements: str
+    default: []
+  source_ca:
+    description: Certificates (PEM text) of the authorities that the stores are verified by, instead of those that the host trusts.
+    type: str
+    default: ""
+  source_credentials:
+    description: What the stores ask for, as {token}, {username, password} or {header, value}; only sent over C(https://).
+    type: dict
+    default: {}
+  source_rate_limit:
+    description: How many bytes a second the host fetches at most, from 16384; 0 for no limit.
+    type: int
+    default: 0
   approvals:
     description: Approvals of the release, as signed envelopes. The action plugin sets them (C(staged), C(active)). Not for playbooks.
     type: list
@@ -150,6 +170,7 @@ EXAMPLES = r"""
     run: "{{ plan.run }}"
     release_id: v1.2.3
     catalogue: .slipway/catalogue
+    source: [https://store.example/slipway, https://other.example/slipway]
 
 - name: Switch to it, restart and ask for its health
   slipway_release:
@@ -223,6 +244,17 @@ bytes:
   description: How many bytes the host lacked.
   returned: staged
   type: int
+fetched:
+  description: >-
+    What the host fetched from the store, as {objects, bytes, resumed_bytes, left}; resumed_bytes were left by an earlier fetch, left says for
+    each mirror that was left for another one why. Null where it fetched nothing.
+  returned: staged
+  type: dict
+warnings:
+  description: Mirrors that were left for another one.
+  returned: staged, when there were such
+  type: list
+  elements: str
 missing:
   description: SHA-256 of objects that are still missing; empty when the release is whole.
   returned: staged

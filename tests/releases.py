@@ -251,7 +251,10 @@ def bootstrap(root: Path) -> None:
 
 def leftovers(root: Path) -> list[str]:
     """Names that must not outlive a transaction: journal, lease, share, link back, marker, timer, staging directories, temporary names."""
-    kept = {".objects"}
+    kept = {
+        ".objects",
+        ".incoming",
+    }  # the latter is for the next fetch; tests/faults/invariants.py says what may be there
     names = {"journal.jsonl", "lease.json", "share"}
     return sorted(
         str(path.relative_to(root))

@@ -69,6 +69,17 @@ def require_no_private_variables(given: Mapping[str, Any]) -> None:
         )
 
 
+def require_linear(strategy: str) -> None:
+    """Plans judge all hosts at once, and waves wait for each other: under ``free`` or ``host_pinned`` no host waits for another."""
+    if not strategy.rpartition(".")[2].endswith("linear"):
+        raise Refusal(
+            "strategy_not_linear",
+            expected="Ansible's strategy linear, or one that is made of it (mitogen_linear)",
+            found=strategy,
+            remedy="Leave out ANSIBLE_STRATEGY, and `strategy` in ansible.cfg.",
+        )
+
+
 class ControllerAction(ActionBase):  # type: ignore[misc]
     """An action that works on the controller with what hosts have answered; it opens no connection."""
 
@@ -81,6 +92,7 @@ class ControllerAction(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
+            require_linear(constants.DEFAULT_STRATEGY)
             require_no_private_variables(load_extra_vars(self._loader))
         except Refusal as refusal:
             return {**result, "failed": True, "changed": False, "msg": str(refusal), **refusal.as_dict()}

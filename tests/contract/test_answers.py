@@ -13,6 +13,7 @@ import proofs
 import pytest
 import repository
 import signed
+import stores
 from ansible.module_utils.slipway.controller import deployment, resident, rollout
 from ansible.module_utils.slipway.controller.memory import Process
 from ansible.module_utils.slipway.host import bootstrap, handler
@@ -44,6 +45,7 @@ def deployments(site):
     yield site.stage("v1", resident=resident.build())
     yield site.activate("v1", check=True)
     yield site.activate("v1")
+    yield from pulled(site)
     yield site.confirm("v1", check=True)
     yield site.confirm("v1")
     yield site.confirm("v1")
@@ -67,6 +69,15 @@ def deployments(site):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(handler, "Host", lambda: site.host)
         yield plugins.run_on_host("slipway_release", task_vars=site.variables(), **site.options("recovered"))
+
+
+def pulled(site):
+    """Staging from a store whose first mirror has nothing."""
+    site.build("v0", {"bin/shop": b"zero"})
+    mirrors = [stores.Mirror(site.directory / "nothing"), stores.Mirror(site.catalogue.root)]
+    yield site.stage("v0", objects=(), source=[mirror.url for mirror in mirrors])
+    for mirror in mirrors:
+        mirror.close()
 
 
 def controller(site):
@@ -110,6 +121,8 @@ def answers_of(name, site, tmp_path):
             site.ask("rotate_policy", policies=[signed.policy_envelope().decode()]),
             site.ask("rotate_policy", policies=[]),
         ]
+    if name == "slipway_artifact_store":
+        return published(site, tmp_path)
     if name == "slipway_unit":
         return units_written(site)
     if name == "slipway_lock":
@@ -147,6 +160,16 @@ def bootstrapped(site):
     }
     answers = [bootstrap.bootstrap(request, site.host, check=check) for check in (True, False)]
     return [*answers, site.ask("bootstrap", **{**request, "environment": "staging"})]
+
+
+def published(site, tmp_path):
+    about = {"path": str(tmp_path / "store"), "application": "shop", "catalogue": str(site.catalogue.root)}
+    return [
+        plugins.run_on_host(
+            "slipway_artifact_store", door=plugins.MODULE, task_vars=site.variables(), **{**about, **changes}
+        )
+        for changes in ({}, {"application": "Shop"})
+    ]
 
 
 def units_written(site):

@@ -79,8 +79,16 @@ def require_settled(machine: Machine, before: Known, possible: Set[str | None]) 
     assert [path.name for path in site.places.markers.glob("*") if path != site.places.checked] == []
     assert not site.places.share.exists()
     assert not list(machine.outside.parent.glob(".*"))
+    require_bounded(machine)
     assert Journal(site.places.journal).read() is None
     _require_history(machine, before)
+
+
+def require_bounded(machine: Machine) -> None:
+    """What a fetch left is the beginning of objects of the release that it was for, and nothing else."""
+    sizes = {entry.sha256: entry.size for entry in machine.site.made("v3").files}
+    left = {path.name: path.stat().st_size for path in machine.site.places.incoming.glob("*")}
+    assert {name: size for name, size in left.items() if size > sizes.get(name, -1)} == {}, "not what was wanted"
 
 
 def _require_history(machine: Machine, before: Known) -> None:

@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ansible.module_utils.slipway.base.command import Finished
 from ansible.module_utils.slipway.host.places import Host, Places
 from ansible.module_utils.slipway.host.store import Store
 from releases import UNIT, V1, V2, V3, Site
+from stores import Mirror
 
 from faults import calls
 
@@ -142,8 +144,14 @@ class Machine:
         site.deploy("v1", "run-1")
         site.stage("v2", run=site.run("run-2"))
         machine.pack = site.pack("v3", site.objects("v3"), run_id="run-3")
+        machine.bare_pack = site.pack("v3", (), run_id="bare")
         machine.remember()
         return machine
+
+    @cached_property
+    def mirror(self) -> Mirror:
+        """An artifact store with all of the controller's releases; children of this process ask it too."""
+        return Mirror(self.site.catalogue.root)
 
     @property
     def outside(self) -> Path:

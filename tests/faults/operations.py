@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import pytest
+import stores
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.host import recovery
+from ansible.module_utils.slipway.host import fetch, recovery
 from ansible.module_utils.slipway.host.journal import Journal
 from ansible.module_utils.slipway.host.places import Places
 
@@ -27,6 +30,17 @@ def run_2(machine: Machine) -> dict[str, Any]:
 def stage(machine: Machine) -> Answer:
     """Bring v3, whose bytes are not here."""
     return machine.site.ask("stage", release_id="v3", run=machine.site.run("run-3"), pack=machine.pack)
+
+
+def pull(machine: Machine) -> Answer:
+    """Let the host fetch v3 by itself, half of it cut off at first; in the one thread that faults strike."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fetch, "Limits", partial(fetch.Limits, connections=1, pause_seconds=0))
+        machine.mirror.behaviours = [stores.cut_after(5)]
+        source = machine.mirror.url
+        return machine.site.ask(
+            "stage", release_id="v3", run=machine.site.run("run-3"), pack=machine.bare_pack, source=source
+        )
 
 
 def activate(machine: Machine) -> Answer:
@@ -141,6 +155,7 @@ def _has(release_id: str, *statuses: str) -> Callable[[Machine], bool]:
 
 OPERATIONS = [
     Operation("stage", (), stage, {"v1"}, lambda machine: "v3" in machine.site.store.release_ids()),
+    Operation("fetch", (), pull, {"v1"}, lambda machine: "v3" in machine.site.store.release_ids()),
     Operation("activate", (), activate, {"v1"}, _awaits),
     Operation("activate, ill", (), activate_ill, {"v1"}, lambda machine: False),
     Operation("confirm", (activate,), confirm, {"v1", "v2"}, _has("v2", "success")),
@@ -185,6 +200,7 @@ RECOVERIES = [
     cut_off(BY_NAME[name], where)
     for name, where in (
         ("stage", "fsync releases"),
+        ("fetch", "write .incoming"),
         ("activate", 'rename shop/current"'),
         ("activate", "fsync srv/shop>"),
         ("activate", 'rename etc/motd"'),

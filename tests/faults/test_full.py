@@ -22,7 +22,17 @@ from lab import shell
 PAGE = 4096
 ROOM = 4 << 20
 INODES = 1000
-STAGES = ("stage", "activate", "activate, ill", "confirm", "confirm and prune", "revert", "roll back", "recover")
+STAGES = (
+    "stage",
+    "fetch",
+    "activate",
+    "activate, ill",
+    "confirm",
+    "confirm and prune",
+    "revert",
+    "roll back",
+    "recover",
+)
 BACK = ("revert", "recover")  # what must work without any room
 
 

@@ -60,3 +60,4 @@ def require_normal(machine: Machine) -> None:
     before = Known.of(machine)
     machine.site.deploy("v4", "run-4", migrate=True)
     require_settled(machine, before, {"v4"})
+    assert not machine.site.places.incoming.exists(), "what a fetch left outlived the next confirmation"

@@ -34,3 +34,9 @@ def test_a_rollout_is_stopped_by_any_verdict_that_says_so():
     stopped = FILTERS["slipway_is_stopped"]
     assert stopped({"a": {"decision": "go_on"}, "b": {"decision": "stop"}})
     assert not stopped({"a": {"decision": "go_on"}, "b": {}})
+
+
+def test_what_is_released_is_a_path_and_no_store():
+    path = FILTERS["slipway_local_path"]
+    assert path("../shop") == "../shop"
+    assert [path(store) for store in ("", [], "https://store.example", ["https://store.example"])] == [""] * 4

@@ -8,9 +8,11 @@ import time
 import doors
 import plugins
 import pytest
+import stores
 from ansible.module_utils.slipway.controller.memory import ControllerState
 from ansible.module_utils.slipway.controller.progress import INTERVAL_SECONDS
 from ansible.module_utils.slipway.host import handler
+from ansible.module_utils.slipway.host.options import MODULES
 from releases import V1, V2, snapshot
 
 
@@ -258,3 +260,46 @@ def test_long_work_is_told_where_no_program_reads(site, monkeypatch, capfd):
 def test_a_release_that_is_not_in_the_catalogue_is_refused_before_anything_is_sent(site, plugin):
     answer = plugin("staged", catalogue=str(site.catalogue.root))
     assert (answer["failed"], answer["changed"]) == (True, False)
+
+
+# from an artifact store
+
+
+SECRET = "hunter2"
+
+
+@pytest.fixture
+def mirror(site):
+    made = stores.Mirror(site.catalogue.root)
+    yield made
+    made.close()
+
+
+def test_the_plugin_sends_no_object_where_the_host_fetches(site, mirror, monkeypatch):
+    site.build("v1", V1)
+    monkeypatch.setattr(handler, "Host", lambda: site.host)
+    answer = plugins.run_on_host(
+        "slipway_release",
+        task_vars=site.variables(),
+        **site.options("staged", release_id="v1", catalogue=str(site.catalogue.root), source=mirror.url),
+    )
+    assert (answer["changed"], answer["missing"]) == (True, [])
+    assert answer["fetched"]["objects"] == len(mirror.asked) == len(site.objects("v1"))
+
+
+def test_credentials_are_in_no_answer(site, module, mirror, tmp_path):
+    """Neither where they are used nor where they are refused; AnsibleModule keeps them out of the log by the same mark."""
+    site.build("v1", V1)
+    pack = site.pack("v1", ())
+    given = {"username": "me", "password": SECRET}
+    refused = module("staged", pack=pack, source=[mirror.url], source_credentials=given)
+    assert refused["reason"] == "source_credentials_unprotected"
+    authority = stores.Authority(tmp_path)
+    secured = stores.Mirror(site.catalogue.root, authority.server())
+    answer = module("staged", pack=pack, source=[secured.url], source_ca=authority.pem, source_credentials=given)
+    secured.close()
+    assert answer["fetched"]["objects"] == len(site.objects("v1"))
+    assert SECRET not in f"{refused}{answer}"
+    assert MODULES["slipway_release"].argument_spec["source_credentials"]["no_log"] is True
+    kept = b"".join(path.read_bytes() for path in site.host.root.rglob("*") if path.is_file())
+    assert SECRET.encode() not in kept

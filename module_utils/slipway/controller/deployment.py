@@ -76,6 +76,11 @@ class Controller:
     process: Process
     lease_seconds: int = 900
 
+    @property
+    def dead_runs(self) -> list[str]:
+        """The runs of this application that this controller may take over from."""
+        return ControllerState(self.state).dead_runs(self.application)
+
     def begin(self, operation: str) -> dict[str, Any]:
         """Begin a run: its id goes to every host, with the runs that this controller may take over from."""
         memory = ControllerState(self.state)
@@ -87,7 +92,7 @@ class Controller:
             now=self.now,
             process=self.process,
         )
-        dead = memory.dead_runs(self.application)
+        dead = self.dead_runs
         sweep_packs(self.state, dead)
         return {
             "run_id": run_id,
@@ -104,7 +109,7 @@ class Controller:
             "run_id": "",
             "controller_id": memory.controller_id(),
             "deployed_by": self.deployed_by,
-            "dead_runs": memory.dead_runs(self.application),
+            "dead_runs": self.dead_runs,
             "lease_seconds": self.lease_seconds,
         }
 
@@ -214,15 +219,18 @@ def plan_deployment(
     description: Mapping[str, Any],
     forks: int,
     files: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    fetched: bool = False,
 ) -> dict[str, Any]:
     """Choose the release, verify it as far as a controller can, judge whether every host is ready for it, begin the run.
 
-    ``rollout`` is what `Settings.parse` reads; ``forks`` hosts are worked on at once; ``files`` are the operator's, by moment.
+    ``rollout`` is what `Settings.parse` reads; ``forks`` hosts are worked on at once; ``files`` are the operator's, by moment;
+    with ``fetched`` the hosts get objects from a store.
     Returns {run, release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings, rollout, hooks,
     migrating (the host that runs migrations, "" for none), checks_before_confirm, commands}. The hosts verify again, by their own policies.
     """
     settings, application = Settings.parse(rollout), Application.parse(controller.application, description)
     selection.require_unlocked(answers)
+    selection.require_settled(answers, lambda run_id: run_id in controller.dead_runs)
     selection.require_trusted_histories(answers)
     silent = silent_hosts(answers)
     others = ",".join(sorted(set(answers) - set(silent)))
@@ -238,7 +246,7 @@ def plan_deployment(
     allowed = _allowed(controller, catalogue, policy, candidates)
     approvals = permission.require_approved(scope, catalogue, allowed)
     permission.require_in_sequence(scope, catalogue, answers)
-    judgement = preflight.judge(answers, needs_of(catalogue, manifest, file_list, answers))
+    judgement = preflight.judge(answers, needs_of(catalogue, manifest, file_list, answers, fetched=fetched))
     judgement.require_ready()
     sizes = [entry.size for entry in file_list.files]
     work = moments.of_deployment(catalogue, manifest, answers)
@@ -270,9 +278,12 @@ def plan_deployment(
 
 
 def needs_of(
-    catalogue: Catalogue, manifest: ReleaseManifest, file_list: FileList, answers: Answers
+    catalogue: Catalogue, manifest: ReleaseManifest, file_list: FileList, answers: Answers, *, fetched: bool = False
 ) -> dict[str, Needs]:
-    """What the release needs on each host: what the host has already, it does not need again."""
+    """What the release needs on each host: what the host has already, it does not need again.
+
+    Where the hosts have ``fetched`` it from a store, nothing big arrives in a pack.
+    """
     sizes = {entry.sha256: entry.size for entry in file_list.files}
     links = sum(entry.type != "file" for entry in file_list.entries)
     schema, needs = manifest.promotion.database, {}
@@ -286,7 +297,7 @@ def needs_of(
         size = sum(sizes[sha256] for sha256 in lacking)
         needs[host] = Needs(
             bytes=size,
-            pack_bytes=size if size > SMALL_PACK_BYTES else 0,
+            pack_bytes=size if size > SMALL_PACK_BYTES and not fetched else 0,
             inodes=len(lacking) + links_made,
             state_bytes=0 if is_served else 2 * RESERVE_BYTES + manifest.tree_size,
             state_inodes=0 if is_served else STATE_INODES,
@@ -297,7 +308,14 @@ def needs_of(
 
 
 def judge_readiness(
-    application: str, catalogue: Catalogue, policy_path: Path, answers: Answers, *, requested: str, now: int
+    application: str,
+    catalogue: Catalogue,
+    policy_path: Path,
+    answers: Answers,
+    *,
+    requested: str,
+    now: int,
+    fetched: bool = False,
 ) -> Judgement:
     """Judge whether hosts are ready for the release that a deployment would take, without beginning one.
 
@@ -333,14 +351,16 @@ def judge_readiness(
     needs: dict[str, Needs] = {}
     for environment in sorted({str(answer["host"]["environment"]) for answer in there.values()}):
         hosts = {host: answer for host, answer in there.items() if answer["host"]["environment"] == environment}
-        found, needed = _judge_release(Target(application, environment, now), catalogue, policy_path, hosts, requested)
+        found, needed = _judge_release(
+            Target(application, environment, now), catalogue, policy_path, hosts, requested, fetched=fetched
+        )
         rows += [(f"all of {environment}", row) for row in found]
         needs |= needed
     return Judgement((*rows, *preflight.judge(there, needs).rows))
 
 
 def _judge_release(
-    target: Target, catalogue: Catalogue, policy_path: Path, answers: Answers, requested: str
+    target: Target, catalogue: Catalogue, policy_path: Path, answers: Answers, requested: str, *, fetched: bool
 ) -> tuple[list[Result], dict[str, Needs]]:
     """The rows about the release and its approvals for the hosts of one environment, and what it needs on each."""
     try:
@@ -365,7 +385,7 @@ def _judge_release(
     else:
         given = ", ".join(f"{each.role} by {each.holder} until {each.expires}" for each in approvals)
         rows.append(Result("approvals", manifest.release_id, preflight.PASS, given or "nobody has to approve"))
-    return rows, needs_of(catalogue, manifest, file_list, answers)
+    return rows, needs_of(catalogue, manifest, file_list, answers, fetched=fetched)
 
 
 def _failed(check: str, subject: str, refusal: Refusal) -> Result:

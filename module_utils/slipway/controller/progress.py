@@ -42,7 +42,7 @@ class Part:
 def line(parts: Sequence[Part], hosts: int, now: float) -> str:
     """What is said of ``hosts`` hosts, of which those that have begun are in ``parts``."""
     done = sum(part.step == DONE for part in parts)
-    said = [f"{done} of {hosts} hosts done"]
+    said = [f"{done} of {hosts} {'host' if hosts == 1 else 'hosts'} done"]
     sending = [part for part in parts if part.step == SENDING]
     packing = [part for part in parts if part.step == PACKING and part.total]
     working = sum(part.step == WORKING for part in parts)

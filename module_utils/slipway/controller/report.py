@@ -349,4 +349,5 @@ def _next_command(failed: Sequence[Ending], *, rollback: bool) -> str:
     if at_fault:
         bad = "; the one that failed is marked bad" if any(each.outcome != "untouched" for each in at_fault) else ""
         return f"mend the release, build it again (playbooks/release.yml) and deploy that{bad}"
-    return "mend what the table says, then the same command: it settles first what is open"
+    retrying = " with -e release_retry=true" if any(each.outcome == "reverted" for each in failed) else ""
+    return f"mend what the table says, then the same command{retrying}: it settles first what is open"

@@ -227,8 +227,17 @@ class Rollout:
         }
 
     def described(self) -> str:
-        waves = "; ".join(f"{wave.number}: {', '.join(wave.hosts)}" for wave in self.waves)
+        waves = "; ".join(f"{wave.number}: {', '.join(wave.hosts)}{self._manner(wave)}" for wave in self.waves)
         return f"waves {waves}{f'. {self.note}' if self.note else ''}"
+
+    def _manner(self, wave: Wave) -> str:
+        manners = (
+            f"{self.share} % of its work" if self.share and wave.number == CANARY else "",
+            f"watched for {wave.soak_seconds} s" if wave.soak_seconds else "",
+            "then held for a yes" if wave.pauses else "",
+        )
+        said = ", ".join(filter(None, manners))
+        return f" ({said})" if said else ""
 
     def progress(self, wave: Wave) -> str:
         canary = " (canary)" if wave.number == CANARY and len(self.waves) > 1 else ""
@@ -264,11 +273,6 @@ def plan(settings: Settings, pace: Pace, answers: Mapping[str, Mapping[str, Any]
     leave the service, ``rollout_too_long`` when hosts would have to wait longer than they do, ``rollout_invalid`` when they would
     go back while two instances still share the traffic.
     """
-    if settings.confirm_within_seconds and settings.confirm_within_seconds <= pace.sharing_seconds:
-        raise _invalid(
-            f"release_confirm_within_seconds: expected more than the {pace.sharing_seconds} s that blue_green.share_seconds and its "
-            f"verdict may take, or 0 to have it computed, found {settings.confirm_within_seconds}"
-        )
     hosts = sorted(answers)
     healthy = {name for name in hosts if is_in_service(answers[name])}
     floor = _count(settings.healthy_min, len(hosts), round_up=True)
@@ -289,6 +293,9 @@ def plan(settings: Settings, pace: Pace, answers: Mapping[str, Mapping[str, Any]
     note = f"Smaller than release_waves says, so that {floor} stay in service." if groups != asked else ""
     if floor and serves_nothing:
         note = "Nothing is served yet: release_healthy_min has nothing to keep."
+    _require_patience(settings, pace, waves)
+    if beyond := sorted(number for number in settings.pause_after if number > len(waves)):
+        note += f" release_pause_after names wave {', '.join(map(str, beyond))}, and there are {len(waves)}."
     rollout = Rollout(
         waves=waves,
         settle_seconds=(2 * EXCHANGE_SECONDS + pace.drain_seconds) * pace.rounds(len(hosts))
@@ -300,7 +307,7 @@ def plan(settings: Settings, pace: Pace, answers: Mapping[str, Mapping[str, Any]
         share=settings.canary_share,
         pause_seconds=settings.pause_seconds,
         fixed_seconds=settings.confirm_within_seconds,
-        note=note,
+        note=note.strip(),
     )
     if rollout.confirm_within(CANARY) > MOST_SECONDS:
         raise Refusal(
@@ -310,6 +317,20 @@ def plan(settings: Settings, pace: Pace, answers: Mapping[str, Mapping[str, Any]
             remedy="Make release_soak_seconds shorter, or the waves larger.",
         )
     return rollout
+
+
+def _require_patience(settings: Settings, pace: Pace, waves: Sequence[Wave]) -> None:
+    """A fixed time to the confirmation is longer than what is waited for on purpose between two gates: else hosts are sure to go back."""
+    stretches = [0]
+    for wave in waves:
+        stretches[-1] += pace.sharing_seconds + wave.soak_seconds
+        if wave.pauses or (wave.number == CANARY and settings.canary_share):
+            stretches.append(0)
+    if 0 < settings.confirm_within_seconds <= max(stretches):
+        raise _invalid(
+            f"release_confirm_within_seconds: expected more than the {max(stretches)} s that release_soak_seconds and "
+            f"blue_green.share_seconds take between two gates, or 0 to have it computed, found {settings.confirm_within_seconds}"
+        )
 
 
 def is_in_service(answer: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -91,6 +91,32 @@ def require_unlocked(answers: Answers) -> None:
             expected="no lock on any host of this run",
             found="; ".join(f"{host}: locked {why}" for host, why in held.items()) + "; nothing was changed anywhere",
             remedy=f"Ask them, or release it: {LOCK} -l {hosts} -e lock_state=released{rest}. A rollback works all the same.",
+        )
+
+
+OUTCOMES = ("confirmed", "reverted")  # steps of a transaction whose end anybody may complete
+
+
+def require_settled(answers: Answers, is_dead: Callable[[str], bool]) -> None:
+    """Refuse to begin while another run waits for its confirmation on a host: it would be refused there after everything is staged."""
+    held = {
+        host: found
+        for host, answer in sorted(answers.items())
+        if (found := answer.get("transaction"))
+        and found["seconds_left"]
+        and found["step"] not in OUTCOMES
+        and not is_dead(found["run_id"])
+    }
+    if held:
+        raise Refusal(
+            "locked",
+            expected="no other run between its switch and its end on any host",
+            found="; ".join(
+                f"{host}: run {each['run_id']} by {each['deployed_by']} with {each['release_id']}, which goes back by itself in {each['seconds_left']} s"
+                for host, each in held.items()
+            )
+            + "; nothing was changed anywhere",
+            remedy="Wait for that run to end. One that is held for a yes: playbooks/promote.yml. Where its controller is gone: playbooks/recover.yml.",
         )
 
 

@@ -80,7 +80,7 @@ def lock(request: Mapping[str, Any], host: Host, *, check: bool) -> Answer:
     end), id (with released: only the lock of that id; null for whichever is there).
     answer: changed, outcome (``free``, ``locked``, ``taken``, ``released``), lock {id, holder, message, since, until} or null: the one
     that holds afterwards, or that was released.
-    Refusals: ``locked_by_hand`` where somebody else has taken it, ``lock_invalid``.
+    Refusals: ``locked_by_hand`` where another lock holds, whoever has taken it, ``lock_invalid``. The same lock again is no change.
     """
     identity = host.identity()
     require_environment(identity, request["environment"])
@@ -113,8 +113,10 @@ def _asked(request: Mapping[str, Any], now: int) -> Lock:
 
 def _take(places: Places, asked: Lock, host: str, *, check: bool) -> Answer:
     found = read(places)
-    if found and found.holder != asked.holder:
-        require_unlocked(places, host)
+    if found:
+        if (found.holder, found.message, found.until is None) == (asked.holder, asked.message, asked.until is None):
+            return {"changed": False, "outcome": "taken", "lock": found.as_answer()}
+        require_unlocked(places, host)  # two people may well share an account
     if not check:
         with full_disk_is_a_refusal(places.state, what="take a lock"):
             write_durable(places.manual_lock, canonical.encode(asdict(asked)) + b"\n", mode=0o644)

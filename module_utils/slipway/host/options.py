@@ -63,7 +63,8 @@ STATES: Final = {
 _RELEASE_KEYS: Final = (
     "environment", "run", "release_id", "pack", "rollback", "keep", "confirm_within_seconds", "forced", "takes_back", "retry", "share",
     "migrate", "migrated", "irreversible_accepted",
-    "smoke_test_passed", "keep_count", "reason", "message", "approvals", "authorizations", "witnessed",
+    "smoke_test_passed", "keep_count", "reason", "message", "approvals", "authorizations", "witnessed", "source", "source_ca", "source_credentials",
+    "source_rate_limit",
 )  # fmt: skip
 
 
@@ -232,6 +233,10 @@ MODULES: Final[Mapping[str, Module]] = {
             "present": {"type": "list", "elements": "dict", "default": []},
             "resident_digest": {"type": "str"},
             "pack": {"type": "path"},
+            "source": {"type": "list", "elements": "str", "default": []},
+            "source_ca": {"type": "str", "default": ""},
+            "source_credentials": {"type": "dict", "default": {}, "no_log": True},
+            "source_rate_limit": {"type": "int", "default": 0},
             "approvals": {"type": "list", "elements": "str", "default": []},
             "authorizations": {"type": "list", "elements": "str", "default": []},
             "expected_current": {"type": "str"},

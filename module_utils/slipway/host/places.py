@@ -182,6 +182,11 @@ class Places:
         return self.base / "instances"
 
     @property
+    def incoming(self) -> Path:
+        """Objects that are being fetched from an artifact store: verified before they get a name among `objects`."""
+        return self.base / ".incoming"
+
+    @property
     def state(self) -> Path:
         return self.host.states / self.application
 
@@ -224,6 +229,11 @@ class Places:
     @property
     def lock(self) -> Path:
         return self.state / "lock"
+
+    @property
+    def fetching(self) -> Path:
+        """Held by the one exchange that fetches at a time."""
+        return self.state / "fetching"
 
     @property
     def manual_lock(self) -> Path:

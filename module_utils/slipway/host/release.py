@@ -12,8 +12,8 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from ..application.description import Application, Patience
 from ..application.health import Verdict
@@ -25,11 +25,13 @@ from ..base.files import full_disk_is_a_refusal
 from ..trust import members
 from ..trust.promotion import Step
 from . import shared
+from .artifact_source import Source
 from .backup import Replacement
 from .deadman import confirm_within, has_outcome
 from .evidence import Evidence, Verified
 from .history import History, Record, View
 from .hooks import Failure
+from .incoming import Incoming
 from .journal import Transaction
 from .judgement import Passed, require_passed
 from .lease import Lease, Run, exclusive, locked
@@ -42,11 +44,15 @@ from .store import Store, expendable
 from .transaction import Intent, Transactions, settled, status_of_failure
 from .work import Foreman, Work
 
+if TYPE_CHECKING:
+    from .fetch import Brought
+
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
 ONCE = Patience(interval_seconds=0, retries=0, deadline_seconds=1)
 DIFF_LINES = 200
 LEASE_WAIT_SECONDS = 10.0
+FETCHES = 3  # what was fetched may be pruned before it is used, by the end of another run
 
 
 @dataclass(frozen=True)
@@ -176,10 +182,19 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
     request: application {name, description}, environment, run, release_id, manifest_digest, pack (path or null when the
     host has the release already), resident_digest, approvals and authorizations (envelopes as text, at most 16 each).
     answer: changed, release_id, approvals (those that count, as records name them), recovered, missing (SHA-256 of objects that the pack did not bring: send them and ask
-    again), objects, bytes, check, commands (what the switch will run beside the unit, a line each), diff; where it is active already and as it
-    should be, so that nothing is to be switched, also outcome (``unchanged``), active_release_id and health.
+    again), objects, bytes, fetched (null without a source, else what it brought), check, commands (what the switch will run beside the unit, a
+    line each), diff; where it is active already and as it should be, so that nothing is to be switched, also outcome (``unchanged``),
+    active_release_id and health.
     """
-    exchange = Exchange.begin(request, host, check=check)
+    exchange, source = Exchange.begin(request, host, check=check), Source.parse(request)
+    answer = _stage_locked(exchange, request, None if source is None else Incoming(exchange.places))
+    if source is not None and answer["missing"]:
+        answer = _stage_from(exchange, request, source, answer)
+    return {"fetched": None, **answer, "missing": sorted(answer["missing"])}
+
+
+def _stage_locked(exchange: Exchange, request: Request, incoming: Incoming | None) -> Answer:
+    """Stage as far as it goes with what the pack brings and what has been fetched."""
     with exchange.locked():
         require_unlocked(exchange.places, exchange.identity.name)
         recovered = exchange.recover() if exchange.is_own_to_recover() else False
@@ -187,13 +202,61 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
         exchange.transactions.strategy(exchange.application).require_loaded()
         if request.get("pack"):
             with open(request["pack"], "rb") as stream:
-                answer = _stage(exchange, request, Pack(stream))
+                answer = _stage(exchange, request, Pack(stream), incoming)
         else:
-            answer = _stage(exchange, request, None)
+            answer = _stage(exchange, request, None, incoming)
     return {**answer, "recovered": recovered, "changed": answer["changed"] or recovered}
 
 
-def _stage(exchange: Exchange, request: Request, pack: Pack | None) -> Answer:
+def _stage_from(exchange: Exchange, request: Request, source: Source, answer: Answer) -> Answer:
+    """Fetch what is missing, then stage again; between the two the application is not locked, so that a way back need not wait."""
+    incoming, recovered, left = Incoming(exchange.places), answer["recovered"], dict[str, str]()
+    fetched = {"objects": 0, "bytes": 0, "resumed_bytes": 0}
+    try:
+        with incoming.reserved(), _no_parts_on_a_full_disk(incoming):
+            for _ in range(FETCHES):
+                wanted: Mapping[str, int] = answer["missing"]
+                brought = _fetch(exchange, source, incoming, wanted)
+                left |= brought.left
+                for key in fetched:
+                    fetched[key] += getattr(brought, key)
+                answer = _stage_locked(exchange, request, replace(incoming, verified=frozenset(wanted)))
+                recovered = recovered or answer["recovered"]
+                if not answer["missing"]:
+                    incoming.discard()
+                    break
+    except Refusal as refusal:
+        if not recovered:
+            raise
+        return {"failed": True, "changed": True, "missing": (), "msg": str(refusal), **refusal.as_dict()}
+    warnings = [f"{mirror} was left for another mirror: {said}" for mirror, said in left.items()]
+    return {
+        **answer, "changed": answer["changed"] or recovered, "recovered": recovered,
+        "fetched": {**fetched, "left": left}, **({"warnings": warnings} if warnings else {}),
+    }  # fmt: skip
+
+
+@contextmanager
+def _no_parts_on_a_full_disk(incoming: Incoming) -> Iterator[None]:
+    """What has come is gone on with, but not where it is what fills the disk."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.reason == "disk_full":
+            incoming.discard()
+        raise
+
+
+def _fetch(exchange: Exchange, source: Source, incoming: Incoming, wanted: Mapping[str, int]) -> Brought:
+    from .fetch import Fetch  # only where it is needed: every exchange begins with the imports above
+
+    places = exchange.places
+    with full_disk_is_a_refusal(places.base, what="fetch what the release lacks"):
+        incoming.begin(wanted)
+        return Fetch(source, exchange.application.name, places.incoming, places.host.clock).bring(wanted)
+
+
+def _stage(exchange: Exchange, request: Request, pack: Pack | None, incoming: Incoming | None) -> Answer:
     evidence, store, release_id = exchange.evidence, exchange.store, request["release_id"]
     envelope, listed = (pack.manifest, pack.file_list) if pack else evidence.read(release_id)
     verified = evidence.verified(envelope, listed, release_id, exchange.application)
@@ -208,7 +271,7 @@ def _stage(exchange: Exchange, request: Request, pack: Pack | None) -> Answer:
     }  # fmt: skip
     answer["diff"]["after"] += "".join(f"runs {line}\n" for line in answer["commands"])
     if not store.holds(release_id) or not _is_intact(exchange, verified, current):
-        answer |= _bring(exchange, verified, envelope, listed, pack=pack, passed=passed)
+        answer |= _bring(exchange, verified, envelope, listed, pack=pack, incoming=incoming, passed=passed)
     else:
         kept = _keep_evidence(exchange, release_id, envelope, listed)
         answer["changed"] = exchange.keep(passed, release_id) or kept
@@ -292,7 +355,14 @@ def _keep_evidence(exchange: Exchange, release_id: str, envelope: bytes, listed:
 
 
 def _bring(
-    exchange: Exchange, verified: Verified, envelope: bytes, listed: bytes, *, pack: Pack | None, passed: Passed
+    exchange: Exchange,
+    verified: Verified,
+    envelope: bytes,
+    listed: bytes,
+    *,
+    pack: Pack | None,
+    incoming: Incoming | None,
+    passed: Passed,
 ) -> Answer:
     store = exchange.store
     lacking = store.lacking(verified.file_list)
@@ -300,9 +370,12 @@ def _bring(
     planned = {"changed": True, "objects": len(lacking), "bytes": sum(sizes[sha256] for sha256 in lacking)}
     if exchange.check:
         return planned
-    _require_room(exchange, verified, lacking, planned["bytes"])
+    here = incoming.held({sha256: sizes[sha256] for sha256 in lacking}) if incoming else {}
+    _require_room(exchange, verified, len(lacking) - len(here), planned["bytes"] - sum(here.values()))
     with _no_litter_on_a_full_disk(store):
-        return {**planned, **_unpack(exchange, verified, envelope, listed, pack=pack, passed=passed, lacking=lacking)}
+        return planned | _unpack(
+            exchange, verified, envelope, listed, pack=pack, incoming=incoming, passed=passed, lacking=lacking
+        )
 
 
 @contextmanager
@@ -323,6 +396,7 @@ def _unpack(
     listed: bytes,
     *,
     pack: Pack | None,
+    incoming: Incoming | None,
     passed: Passed,
     lacking: set[str],
 ) -> Answer:
@@ -333,12 +407,16 @@ def _unpack(
         for entry in verified.file_list.files:
             by_digest.setdefault(entry.sha256, []).append(entry)
         exchange.places.objects.mkdir(mode=0o700, exist_ok=True)
-        for incoming in pack.objects() if pack else ():
-            if incoming.sha256 in lacking:
-                store.put(incoming, by_digest[incoming.sha256], manifest.sequence)
-                lacking.discard(incoming.sha256)
+        for arriving in pack.objects() if pack else ():
+            if arriving.sha256 in lacking:
+                store.put(arriving, by_digest[arriving.sha256], manifest.sequence)
+                lacking.discard(arriving.sha256)
+        if incoming:
+            for sha256 in incoming.verified & lacking:
+                store.adopt(incoming.path(sha256), by_digest[sha256], manifest.sequence)
+                lacking.discard(sha256)
         if lacking:
-            return {"changed": False, "missing": sorted(lacking)}
+            return {"changed": False, "missing": {sha256: by_digest[sha256][0].size for sha256 in lacking}}
     _require_sound_members(exchange, verified)
     with full_disk_is_a_refusal(exchange.places.state, what=f"keep the manifest of {release_id}"):
         exchange.evidence.keep(release_id, envelope, listed, exchange.application)
@@ -349,11 +427,11 @@ def _unpack(
     return _run_check(exchange, verified, passed)
 
 
-def _require_room(exchange: Exchange, verified: Verified, lacking: set[str], incoming_bytes: int) -> None:
+def _require_room(exchange: Exchange, verified: Verified, incoming: int, incoming_bytes: int) -> None:
     """Say at once that it will not fit, instead of filling the disk first. Hardlinks take no inodes."""
     room = os.statvfs(exchange.places.base)
     free, free_inodes = room.f_bavail * room.f_frsize, room.f_favail
-    inodes = len(lacking) + sum(entry.type != "file" for entry in verified.file_list.entries)
+    inodes = incoming + sum(entry.type != "file" for entry in verified.file_list.entries)
     has_inode_limit = room.f_files > 0  # btrfs makes inodes as it needs them and says 0
     if free < incoming_bytes or (has_inode_limit and free_inodes < inodes):
         raise Refusal(

@@ -34,6 +34,7 @@ from ..base.files import (
     write_sparse,
 )
 from ..trust.tree import EXECUTABLE_MODE, PLAIN_MODE, READERS, Entry, FileList, batches
+from .incoming import Incoming
 from .pack import Object
 from .places import Places
 
@@ -143,6 +144,15 @@ class Store:
             os.makedirs(posixpath.dirname(path), mode=0o700, exist_ok=True)
             os.rename(temporary, path)
 
+    def adopt(self, path: Path, entries: Iterable[Entry], created: int) -> None:
+        """Take a file on this file system whose bytes were verified as an object, under every mode that the list has for it."""
+        first, *others = sorted(entries, key=lambda entry: entry.mode)
+        os.chmod(path, first.mode)
+        os.utime(path, (created, created))
+        self._rename(os.fspath(path), first)
+        for other in others:
+            self._copy(self.object(first), other)
+
     def _copy(self, source: Path, entry: Entry) -> None:
         """A second object with the same bytes: for another mode, or where the file system allows no more links."""
         temporary = self._temporary_name()
@@ -239,7 +249,7 @@ class Store:
         return [path.name for path in left]
 
     def prune(self, doomed: Iterable[str]) -> None:
-        """Remove releases, then every object that no release links any more."""
+        """Remove releases, then every object that no release links any more, and what a fetch left that did not end."""
         for release_id in doomed:
             if release_id == self.current():
                 raise ValueError(f"{release_id} is active")
@@ -251,6 +261,7 @@ class Store:
                         unused = [each.path for each in objects if each.stat(follow_symlinks=False).st_nlink == 1]
                     for path in unused:
                         os.unlink(path)
+        Incoming(self.places).clear()
 
 
 def expendable(

@@ -132,26 +132,27 @@ def pending(migrations: Sequence[Migration], before: Iterable[Migration]) -> tup
 
 
 def require_programs(hooks: Hooks, migrations: Iterable[Migration], modes: Mapping[str, int]) -> None:
-    """Refuse a program named by a path in the release that is no executable file there; ``modes`` are the files' by path."""
+    """Refuse a program named by a path in the release that is no executable file there; ``modes`` are the files' by path.
+
+    A name without a slash is looked up in PATH; one that is a file at the top of the release was meant as that.
+    """
     programs = [(moment, step.argv[0]) for moment in MOMENTS for step in hooks.at(moment)]
     for migration in migrations:
         programs += [(migration.name, argv[0]) for argv in (migration.argv, migration.back) if argv]
-    lacking = [
-        f"{where}: {word}"
-        for where, word in programs
-        if _is_of_release(word) and not modes.get(normpath(word), 0) & 0o111
-    ]
+    lacking = [f"{where}: {word}" for where, word in programs if not _can_be_run(word, modes)]
     if lacking:
         raise Refusal(
             "program_missing",
             expected="every program of hooks and migrations as an executable file of the release",
             found="; ".join(lacking),
-            remedy="Add the file and make it executable (chmod +x), or correct slipway.yml.",
+            remedy="Add the file and make it executable (chmod +x), name one at the top of the release as ./name, or correct slipway.yml.",
         )
 
 
-def _is_of_release(word: str) -> bool:
-    return "/" in word and not word.startswith("/")
+def _can_be_run(word: str, modes: Mapping[str, int]) -> bool:
+    if "/" not in word:
+        return word not in modes
+    return word.startswith("/") or bool(modes.get(normpath(word), 0) & 0o111)
 
 
 def _steps(fields: Fields, moment: str) -> tuple[Step, ...]:

@@ -180,10 +180,10 @@ def test_a_pack_takes_room_beside_what_it_brings_while_it_is_there():
     assert [row[2:] for row in rows([place(free=5 * MIB), at_home], needed) if row[0] == "disk"] == [
         (FAIL, "5 MiB free, 6 MiB needed")
     ]
-    apart = [place(free=5 * MIB), {**at_home, "device": 2, "path": "/home/operator"}]
+    apart = [place(free=5 * MIB), {**at_home, "device": 2, "path": "/mnt/home"}]
     assert [row for row in rows(apart, needed) if row[0] == "disk"] == [
         ("disk", "/srv/shop", WARN, "5 MiB free, 3 MiB needed, so less than 1.0 GiB would stay free"),
-        ("disk", "/home/operator", WARN, "5 MiB free, 3 MiB needed, so less than 1.0 GiB would stay free"),
+        ("disk", "/mnt/home", WARN, "5 MiB free, 3 MiB needed, so less than 1.0 GiB would stay free"),
     ]
 
 

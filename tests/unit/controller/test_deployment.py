@@ -666,3 +666,14 @@ def test_the_resident_package_travels_when_the_host_has_another_one():
     assert deployment.outdated_resident(resident.digest(package)) is None
     assert deployment.outdated_resident(None) == package
     assert deployment.outdated_resident("0" * 64) == package
+
+
+def test_what_hosts_fetch_needs_no_room_for_a_pack(site):
+    site.build("v1", {"model": bytes(deployment.SMALL_PACK_BYTES + 1)})
+    manifest, answers = site.catalogue.manifest("shop", "v1"), {"prod-1": site.witnessed()}
+    needs = [
+        deployment.needs_of(site.catalogue, manifest, site.made("v1"), answers, fetched=fetched)["prod-1"]
+        for fetched in (False, True)
+    ]
+    assert [each.pack_bytes for each in needs] == [needs[0].bytes, 0]
+    assert needs[1].bytes == needs[0].bytes > deployment.SMALL_PACK_BYTES

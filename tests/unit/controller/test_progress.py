@@ -64,6 +64,10 @@ def test_a_line_says_how_far_all_hosts_are(parts, said):
     assert line(parts, 8, NOW) == said
 
 
+def test_one_host_is_one_host():
+    assert line([], 1, NOW) == "staging: 0 of 1 host done"
+
+
 @pytest.fixture
 def board(tmp_path):
     made = Board(tmp_path / "run/progress")

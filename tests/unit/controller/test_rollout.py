@@ -185,7 +185,7 @@ def test_a_rollout_stays_what_it_is_as_plain_data():
     assert plain["by_host"]["host-02"]["share"] is None
     assert plain["by_host"]["host-03"]["wave"] == 2
     assert plain["by_host"]["host-01"]["message"].startswith("wave 1 of 2 (canary): host-01, with 10 % of its work.")
-    assert plain["message"] == "waves 1: host-01; 2: host-02, host-03"
+    assert plain["message"].startswith("waves 1: host-01 (10 % of its work, watched for 5 s, then held for a yes); 2: ")
 
 
 def test_the_pace_follows_from_what_the_application_declares():
@@ -232,3 +232,25 @@ def test_a_host_does_not_go_back_while_two_instances_still_share_the_traffic():
         plan(Settings.parse(settings), pace, fleet(1))
     assert raised.value.reason == "rollout_invalid"
     assert plan(Settings.parse({**settings, "confirm_within_seconds": 601}), pace, fleet(1)).confirm_within(1) == 601
+
+
+@pytest.mark.parametrize(
+    ("settings", "least"),
+    [({}, 121), ({"pause_after": ["canary"]}, 61), ({"canary_share": "10%"}, 61), ({"pause_after": [2]}, 121)],
+)
+def test_a_host_does_not_go_back_while_it_is_only_watched(settings, least):
+    def of(seconds):
+        asked = {"waves": ["1"], "soak_seconds": 60, **settings, "confirm_within_seconds": seconds}
+        return plan(Settings.parse(asked), PACE, fleet(3))
+
+    with pytest.raises(Refusal, match=f"more than the {least - 1} s"):
+        of(least - 1)
+    assert of(least).confirm_within(1) == least
+
+
+def test_the_plan_says_which_waves_are_watched_shared_and_held():
+    rollout = rolled_out(fleet(3), canary_share="10%", pause_after=["canary", 7], soak_seconds=5)
+    assert rollout.described() == (
+        "waves 1: host-01 (10 % of its work, watched for 5 s, then held for a yes); 2: host-02, host-03. "
+        "release_pause_after names wave 7, and there are 2."
+    )

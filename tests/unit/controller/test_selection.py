@@ -10,6 +10,7 @@ from ansible.module_utils.slipway.controller.selection import (
     choose_release,
     choose_rollback,
     require_reachable,
+    require_settled,
 )
 from ansible.module_utils.slipway.host.history import View
 
@@ -293,3 +294,32 @@ def test_a_release_that_was_only_staged_is_no_way_back():
 def test_a_release_that_is_gone_or_bad_is_refused(answers, reason, found):
     caught = refusal(choose_rollback, answers, requested="v2", limited=False)
     assert (caught.reason, caught.found) == (reason, found)
+
+
+def waiting(run, *, step="healthy", seconds_left=300):
+    return {**interrupted(run, "v2", before="v1", step=step), "deployed_by": "anna", "seconds_left": seconds_left}
+
+
+def test_a_run_that_waits_for_its_confirmation_stops_another_before_it_stages():
+    caught = refusal(
+        require_settled, {"a": {"transaction": None}, "b": {"transaction": waiting("run-07")}}, set().__contains__
+    )
+    assert caught.reason == "locked"
+    assert caught.found.startswith("b: run run-07 by anna with v2, which goes back by itself in 300 s")
+    assert "playbooks/promote.yml" in caught.remedy
+
+
+@pytest.mark.parametrize(
+    "transaction",
+    [
+        waiting("run-07"),
+        waiting("run-08", seconds_left=0),
+        waiting("run-08", seconds_left=None),
+        waiting("run-08", step="confirmed"),
+        waiting("run-08", step="reverted"),
+    ],
+    ids=["its controller is dead", "overdue", "of before the dead-man", "confirmed", "gone back"],
+)
+def test_what_the_next_exchange_settles_stops_nobody(transaction):
+    require_settled({"a": {"transaction": transaction}}, {"run-07"}.__contains__)
+    require_settled({"a": {}}, {"run-07"}.__contains__)

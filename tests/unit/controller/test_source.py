@@ -79,7 +79,7 @@ def test_an_archive_is_unpacked_on_a_disk_unless_a_place_is_given(tmp_path, monk
 
 
 def test_what_is_many_zeros_is_a_hole_in_the_catalogue_too(tmp_path):
-    data = b"data" + bytes(40 << 20)
+    data = b"d" * (1 << 20) + bytes(40 << 20)
     signed.write_tree(tmp_path / "hello", {"slipway.yml": b"application: hello\n", "model.bin": data})
     with tarfile.open(tmp_path / "hello.tar", "w") as package:
         package.add(tmp_path / "hello", arcname=".")

@@ -77,9 +77,18 @@ def test_who_comes_second_is_told_who_was_first_and_frees_nothing(two):
     assert lock(two, "released", id=first["id"])["outcome"] == "released"
 
 
-def test_its_holder_may_say_something_else(two):
-    lock(two, "taken")
-    assert lock(two, "taken", message="until Tuesday")["lock"]["message"] == "until Tuesday"
+@pytest.mark.parametrize("other", [{"message": "until Tuesday"}, {"hours": 2}])
+def test_another_lock_under_the_same_name_is_somebody_elses(two, other):
+    first = lock(two, "taken")["lock"]
+    assert lock(two, "taken", **other)["reason"] == "locked_by_hand"
+    assert lock(two)["lock"] == first
+
+
+@pytest.mark.parametrize("hours", [None, 2])
+def test_the_same_lock_again_changes_nothing(two, clock, hours):
+    first = lock(two, "taken", hours=hours)["lock"]
+    clock.advance(60)
+    assert lock(two, "taken", hours=hours) == {"changed": False, "outcome": "taken", "lock": first}
 
 
 @pytest.mark.parametrize("state", ["taken", "released"])

@@ -61,12 +61,12 @@ def test_every_request_names_an_operation_of_the_handler():
 
 
 def test_paths_are_those_of_the_host(monkeypatch):
-    monkeypatch.setenv("HOME", "/somewhere")
+    monkeypatch.setenv("HOME", "/opt/somebody")
     monkeypatch.setenv("PLACE", "there")
     monkeypatch.setattr(handler, "handle", lambda request, _host: request)
     module = Module({"socket": {"type": "path"}, "name": {"type": "str"}, "none": {"type": "path"}}, dict)
     answer = module.answer({"socket": "~/$PLACE/x", "name": "~/$PLACE", "none": None}, True)
-    assert answer == {"socket": "/somewhere/there/x", "name": "~/$PLACE", "none": None, "check": True}
+    assert answer == {"socket": "/opt/somebody/there/x", "name": "~/$PLACE", "none": None, "check": True}
 
 
 def test_every_application_is_verified_with_what_was_witnessed_of_it(site):

@@ -122,6 +122,17 @@ def test_what_does_not_shrink_costs_nothing_and_what_does_travels_small(tmp_path
     assert len(written([(sha256(data), path)])) < most * len(data) + 200
 
 
+def test_a_block_whose_samples_deceive_is_sent_as_it_is(tmp_path):
+    """The same 4 KiB at every place that is sampled, too far apart for zlib, and noise between them."""
+    same, quarter = os.urandom(4096), BLOCK_BYTES // 4
+    data = b"".join(same + os.urandom(quarter - len(same)) for _ in range(4))
+    path = tmp_path / "object"
+    path.write_bytes(data)
+    sent = written([(sha256(data), path)])
+    assert data in sent
+    assert dict(read(sent))[sha256(data)] == data
+
+
 def test_many_small_files_shrink_together(tmp_path):
     pairs = []
     for number in range(500):

@@ -6,16 +6,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 
 import pytest
 import signed
+import stores
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.clock import SystemClock
 from ansible.module_utils.slipway.base.command import Finished
-from ansible.module_utils.slipway.host import lease, pack, store
+from ansible.module_utils.slipway.base.files import remove_tree
+from ansible.module_utils.slipway.host import fetch, lease, pack, release, store
 from ansible.module_utils.slipway.trust import dsse
 from packs import member, packed
 from releases import UNIT, V1, V2, V3, Site, snapshot
+from stores import Mirror
 
 EXCHANGES = ("stage", "activate", "confirm", "revert", "recover")
 
@@ -1319,3 +1323,204 @@ def test_all_of_its_work_needs_no_share_and_a_rollback_has_none(two):
     two.confirm("v2")
     two.rollback("v1", run=two.run("run-3"), keep=False, share=10)
     assert (two.current, two.places.share.exists()) == ("v1", False)
+
+
+# from an artifact store
+
+
+@pytest.fixture
+def mirror(site):
+    """A store that serves what the catalogue has."""
+    made = Mirror(site.catalogue.root)
+    yield made
+    made.close()
+
+
+def pull(site, release_id, *mirrors, **keys):
+    """Stage with a pack that brings no object."""
+    return site.stage(release_id, objects=(), source=[mirror.url for mirror in mirrors], **keys)
+
+
+def test_a_host_fetches_what_it_lacks_and_nothing_else(site, mirror):
+    site.build("v1", V1)
+    site.build("v2", V2)
+    first = pull(site, "v1", mirror)
+    brought = sum((site.catalogue.object_path("shop", name)).stat().st_size for name in site.objects("v1"))
+    assert first["fetched"] == {"objects": len(site.objects("v1")), "bytes": brought, "resumed_bytes": 0, "left": {}}
+    assert (first["changed"], first["missing"], first["objects"]) == (True, [], len(site.objects("v1")))
+    mirror.asked.clear()
+    second = pull(site, "v2", mirror)
+    assert {asked.path for asked in mirror.asked} == {
+        f"/shop/objects/{name[:2]}/{name}" for name in site.objects("v2") - site.objects("v1")
+    }
+    assert second["fetched"]["objects"] == second["objects"] == len(mirror.asked)
+    assert not site.places.incoming.exists()
+    assert not site.activate("v2").get("failed")
+
+
+def test_what_was_fetched_is_what_would_have_been_sent(site, mirror, in_memory):
+    """Modes, times, links between releases: the way by which bytes came leaves no trace."""
+    site.build("v1", {**V1, "run!": b"the same bytes", "text": b"the same bytes"})
+    pull(site, "v1", mirror)
+    fetched = sorted((path, told[0], told[3], told[4], told[6]) for path, told in snapshot(site.places.base).items())
+    shutil.rmtree(site.places.objects)
+    remove_tree(site.release("v1"))
+    site.stage("v1")
+    sent = sorted((path, told[0], told[3], told[4], told[6]) for path, told in snapshot(site.places.base).items())
+    assert [each for each in fetched if "/releases/v1" in each[0]] == [
+        each for each in sent if "/releases/v1" in each[0]
+    ]
+    assert [each[0] for each in fetched] == [each[0] for each in sent]
+
+
+def test_a_release_that_is_whole_asks_no_store(site, mirror):
+    site.build("v1", V1)
+    site.stage("v1")
+    answer = pull(site, "v1", mirror)
+    assert (answer["changed"], answer["fetched"], mirror.asked) == (False, None, [])
+
+
+def test_check_mode_asks_no_store(site, mirror):
+    site.build("v1", V1)
+    before = snapshot(site.host.root)
+    answer = pull(site, "v1", mirror, check=True)
+    assert (answer["changed"], answer["missing"], mirror.asked) == (True, [], [])
+    assert snapshot(site.host.root) == before
+
+
+def test_a_store_that_fails_changes_nothing_and_the_next_run_goes_on(site, mirror):
+    site.build("v1", {**V1, "big": bytes(200_000)})
+    site.deploy("v1")
+    site.build("v2", {**V1, "big": b"x" * 200_000})
+    mirror.always = stores.cut_after(1000)
+    before = [site.current, site.records, site.store.release_ids()]
+    answer = pull(site, "v2", mirror, run=site.run("run-2"))
+    assert (answer["failed"], answer["changed"], answer["reason"]) == (True, False, "source_unreachable")
+    assert [site.current, site.records, site.store.release_ids()] == before
+    mirror.always = None
+    answer = pull(site, "v2", mirror, run=site.run("run-3"))
+    assert answer["fetched"]["resumed_bytes"] == 6000
+    assert mirror.asked[-1].range == "bytes=6000-"
+    assert not site.activate("v2", run=site.run("run-3")).get("failed")
+
+
+def test_a_confirmation_removes_what_a_fetch_left(site, mirror):
+    site.build("v1", V1)
+    site.build("v2", {**V2, "big": b"x" * 50_000})
+    mirror.always = stores.cut_after(1000)
+    assert pull(site, "v2", mirror)["reason"] == "source_unreachable"
+    assert site.places.incoming.exists()
+    site.deploy("v1", "run-2")
+    assert not site.places.incoming.exists()
+
+
+def test_a_mirror_that_was_left_is_a_warning(site, mirror):
+    other = Mirror(site.catalogue.root)
+    mirror.always = stores.other_bytes
+    site.build("v1", V1)
+    answer = pull(site, "v1", mirror, other)
+    other.close()
+    assert not answer.get("failed")
+    assert [warning.split(":")[0] for warning in answer["warnings"]] == ["http"]
+    assert mirror.url in answer["warnings"][0]
+
+
+def test_nothing_of_a_store_that_lies_is_ever_an_object(site, mirror):
+    site.build("v1", V1)
+    mirror.always = stores.other_bytes
+    assert pull(site, "v1", mirror)["reason"] == "source_altered"
+    assert [path for path in site.places.objects.rglob("*") if path.is_file()] == []
+    assert site.store.release_ids() == []
+
+
+def test_a_way_back_does_not_wait_for_a_store(two, mirror):
+    """The store answers only when the application has gone back."""
+    two.activate("v2", run=two.run("run-2"))
+    two.build("v3", V3)
+    reverted = []
+
+    def revert_first(answering):
+        if not reverted:
+            reverted.append(two.revert("v2", run=two.run("run-2")))
+        stores.Answering.well(answering)
+
+    mirror.always = revert_first
+    answer = pull(two, "v3", mirror, run=two.run("run-3"))
+    assert reverted[0]["outcome"] == "reverted"
+    assert answer["changed"]
+
+
+def test_what_is_pruned_meanwhile_is_fetched_again(site, mirror):
+    """Another run of the application ends between the fetch and the staging: it removes what no release links."""
+    site.build("v1", V1)
+    pull(site, "v1", mirror)
+    remove_tree(site.release("v1"))
+    pruned = []
+
+    def prune_first(answering):
+        if not pruned:
+            pruned.append(site.store.prune(()))
+        stores.Answering.well(answering)
+
+    site.build("v2", V2)
+    mirror.always = prune_first
+    answer = pull(site, "v2", mirror)
+    assert (answer["missing"], answer["changed"]) == ([], True)
+    assert answer["fetched"]["objects"] > answer["objects"] - 1
+    assert site.store.release_ids() == ["v2"]
+
+
+def test_what_keeps_being_pruned_is_named_in_the_end(site, mirror, monkeypatch):
+    site.build("v1", V1)
+    monkeypatch.setattr(release, "replace", lambda incoming, **_changes: incoming)  # as if what was fetched were gone
+    answer = pull(site, "v1", mirror)
+    assert (answer["missing"], answer["changed"]) == (sorted(site.objects("v1")), False)
+
+
+def test_a_failure_after_a_recovery_says_that_something_changed(two, mirror):
+    two.activate("v2", run=two.run("run-2"))
+    two.build("v3", V3)
+    mirror.always = stores.status(404)
+    answer = pull(two, "v3", mirror, run=two.run("run-3", dead_runs=["run-2"]))
+    assert (answer["failed"], answer["changed"], answer["reason"]) == (True, True, "source_lacks_object")
+    assert two.current == "v1"
+
+
+def test_a_disk_that_is_full_keeps_no_parts(site, mirror, monkeypatch):
+    site.build("v1", V1)
+
+    def full(_descriptor, _data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fetch, "write_sparse", full)
+    assert pull(site, "v1", mirror)["reason"] == "disk_full"
+    assert not site.places.incoming.exists()
+
+
+def test_room_is_asked_for_what_is_still_to_come(site, mirror, monkeypatch):
+    """All but a part of it is here, so that part is all that needs room."""
+    site.build("v1", {"big": b"x" * 100_000})
+    mirror.always = stores.cut_after(10_000)
+    pull(site, "v1", mirror)
+    real = os.statvfs(site.places.base)
+    held = sum(path.stat().st_size for path in site.places.incoming.iterdir())
+    needed = sum(entry.size for entry in site.made("v1").files) - held
+
+    def room(free):
+        fields = list(real)
+        fields[os.statvfs_result.__match_args__.index("f_bavail")] = free
+        fields[os.statvfs_result.__match_args__.index("f_frsize")] = 1
+        return os.statvfs_result(fields)
+
+    mirror.always = None
+    monkeypatch.setattr(os, "statvfs", lambda _path: room(needed - 1))
+    assert pull(site, "v1", mirror)["reason"] == "disk_full"
+    monkeypatch.setattr(os, "statvfs", lambda _path: room(needed))
+    assert pull(site, "v1", mirror)["changed"]
+
+
+def test_a_source_that_is_none_is_refused_before_anything_else(site):
+    site.build("v1", V1)
+    before = snapshot(site.host.root)
+    answer = site.stage("v1", objects=(), source="examples/hello")
+    assert (answer["reason"], snapshot(site.host.root)) == ("source_invalid", before)

@@ -73,7 +73,7 @@ def test_equal_bytes_are_kept_once_for_each_mode(site):
 
 def test_what_is_many_zeros_is_a_hole_on_the_disk(site):
     """Between data, at the end, and in the copy for another mode."""
-    sparse = b"data" + bytes(40 << 20) + b"data" + bytes(20 << 20)
+    sparse = b"d" * (1 << 20) + bytes(40 << 20) + b"data" + bytes((21 << 20) - 4)
     site.build("v1", {"run!": sparse, "text": sparse})
     site.stage("v1")
     verify_tree(site.made("v1"), site.release("v1"), owner=site.host.uid)
@@ -111,6 +111,17 @@ def test_an_object_that_is_not_what_its_name_says_is_lacking(site, store, damage
     entry = entry_of(site, "v1", "data/same")
     damage(store.object(entry))
     assert store.lacking(site.made("v1")) == {entry.sha256}
+
+
+def test_an_object_longer_than_listed_is_refused_before_a_byte_of_it_is_read(site, store):
+    class Bomb:
+        def read(self, size=-1, /):
+            raise AssertionError("read")
+
+    entry = entry_of(site, "v1", "data/same")
+    with pytest.raises(Refusal) as caught:
+        store.put(Object(entry.sha256, 1 << 50, Bomb()), [entry], 1_795_000_000)
+    assert (caught.value.reason, caught.value.found) == ("object_altered", f"{1 << 50} bytes")
 
 
 def test_an_altered_object_is_replaced_and_never_written_over(site, store):

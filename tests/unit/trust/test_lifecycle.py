@@ -69,3 +69,7 @@ def test_programs_of_the_release_are_executable_files_in_it():
     assert refusal.value.reason == "program_missing"
     assert refusal.value.found == "after_switch: bin/gone; up: ./bin/down; drop: data/drop"
     require_programs(hooks, (), {**modes, "bin/gone": 0o755})
+    with pytest.raises(Refusal, match="found after_switch: python3"):
+        require_programs(hooks, (), {**modes, "bin/gone": 0o755, "python3": 0o755})
+    at_the_top = Hooks({"after_switch": (Step(("./python3",)),)})
+    require_programs(at_the_top, (), {"python3": 0o755})
