@@ -31,7 +31,7 @@ def main(package: str) -> int:
 
 def stand_by(path: str, package: str) -> int:
     """Be the process on standby of the package at ``path``, on the socket that systemd opened (descriptor 3)."""
-    from . import options  # noqa: F401 - imported before the first exchange, for all of them
+    from . import handler, options  # noqa: F401 - imported before the first exchange, for all of them
 
     load_cryptography()
     with socket.socket(fileno=3) as listener:
