@@ -37,7 +37,10 @@ def handed_over(path: str = SOCKET) -> int | None:
             state = b"\0".join([os.getcwdb(), *[name + b"=" + value for name, value in os.environb.items()]])
             message = len(state).to_bytes(_LENGTH, "big") + state
             sent = socket.send_fds(connection, [message], _STANDARD)
-            connection.sendall(message[sent:])
+            if sent < len(
+                message
+            ):  # after the last byte it may begin, and end: nothing more is sent that could fail for that
+                connection.sendall(message[sent:])
             if connection.recv(1) != _BEGUN:
                 return None
         except TimeoutError:

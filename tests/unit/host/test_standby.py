@@ -94,6 +94,24 @@ def test_one_that_is_killed_in_the_middle_is_not_done_again(on_standby):
     assert on_standby.ask("next").returncode == 7
 
 
+def test_one_that_ends_before_it_is_listened_to_is_not_done_again(tmp_path, monkeypatch):
+    """It has all that it needs with the last byte that is sent, and may be killed before anything else happens here."""
+    made, send_fds = Standby(tmp_path), socket.send_fds
+
+    def send_and_see_it_die(connection, *arguments):
+        sent = send_fds(connection, *arguments)
+        peer, _ = made.listener.accept()
+        with peer:
+            _, descriptors, _, _ = socket.recv_fds(peer, 1 << 20, 3)
+            peer.sendall(b"b")
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return sent
+
+    monkeypatch.setattr(socket, "send_fds", send_and_see_it_die)
+    assert standby.handed_over(made.path) == 1
+
+
 def test_one_that_crashes_says_so_where_it_was_asked(on_standby):
     done = on_standby.ask("crash")
     assert done.returncode == 1
