@@ -37,9 +37,8 @@ def handed_over(path: str = SOCKET) -> int | None:
             state = b"\0".join([os.getcwdb(), *[name + b"=" + value for name, value in os.environb.items()]])
             message = len(state).to_bytes(_LENGTH, "big") + state
             sent = socket.send_fds(connection, [message], _STANDARD)
-            if sent < len(
-                message
-            ):  # after the last byte it may begin, and end: nothing more is sent that could fail for that
+            # After the last byte it may begin, and end: nothing more is sent that could fail for that.
+            if sent < len(message):
                 connection.sendall(message[sent:])
             if connection.recv(1) != _BEGUN:
                 return None
