@@ -56,12 +56,9 @@ class ActionModule(WitnessedAction):
         package = deployment.outdated_resident(arguments.get("resident_digest"))
         self.has_resident = package is None
         known = any(release["manifest_digest"] == manifest.digest for release in present)
-        file_list = deployment.FileList.parse(
-            catalogue.file_list_bytes(application, manifest.tree_digest), digest=manifest.tree_digest
-        )
-        objects = deployment.missing_objects(catalogue, application, file_list, present)
-        if arguments.get("source"):
-            objects = set()  # the host fetches them
+        objects = set()  # the host has them, or fetches them
+        if not known and not arguments.get("source"):
+            objects = deployment.missing_objects(catalogue, application, manifest.tree_digest, present)
         for _attempt in range(ATTEMPTS):
             shipment = deployment.Shipment(
                 release_id, arguments["run"]["run_id"], frozenset(objects), with_objects=not self._task.check_mode

@@ -71,6 +71,7 @@ class FilterModule:
         return {
             "slipway_by_host": by_host,
             "slipway_by_stage": by_stage,
+            "slipway_is_served": report.is_served,
             "slipway_is_stopped": is_stopped,
             "slipway_local_path": local_path,
             "slipway_lock_report": report.lock_report,

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ansible.module_utils.slipway.base.clock import timestamp
@@ -166,8 +167,10 @@ class Operator:
     fleet: Fleet
     state: Path
 
-    def start(self, *words: str, program: str = "ansible-playbook") -> Running:
-        """Start a command in the repository's root."""
+    def start(
+        self, *words: str, program: str = "ansible-playbook", environment: Mapping[str, str] = MappingProxyType({})
+    ) -> Running:
+        """Start a command in the repository's root, with what is added to the environment."""
         return Running(
             subprocess.Popen(
                 [
@@ -177,7 +180,7 @@ class Operator:
                     f"slipway_state_directory={self.state} slipway_release_directory={self.state}/release",
                 ],
                 cwd=self.fleet.clone.root,
-                env=self.fleet.environment(),
+                env={**self.fleet.environment(), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -13,7 +13,7 @@ import pytest
 from deployments import Application, Operator
 
 PROD = ("prod-1", "prod-2", "prod-3")
-MODULE_RUNS = 4
+EXCHANGES = 4
 
 
 def answers(operator: Operator, host: str) -> str:
@@ -23,10 +23,9 @@ def answers(operator: Operator, host: str) -> str:
         return str(json.load(answer)["release_id"])
 
 
-def module_runs(output: str, address: str) -> list[str]:
-    """Return the modules that were run on a host, from the output of -vvv: each is one start of its Python."""
-    commands = re.findall(rf"^<{re.escape(address)}> .*EXEC .*$", output, re.MULTILINE)
-    return [command for command in commands if "python3" in command]
+def commands(output: str, address: str) -> list[str]:
+    """Return what was run on a host, from the output of -vvv."""
+    return re.findall(rf"^<{re.escape(address)}> .*EXEC .*$", output, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +71,26 @@ def test_a_record_says_what_was_deployed_where_by_whom_and_how_it_went(hello: Ap
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", newest["timestamp"])
 
 
-def test_a_deploy_runs_at_most_four_modules_on_a_host(hello: Application, say: Callable[[str], None]) -> None:
+def test_a_deploy_is_four_exchanges_with_a_host_and_no_module(hello: Application, say: Callable[[str], None]) -> None:
+    """Beside them it asks once, by a plain command, whether the host is still there."""
     for (group, version), output in hello.outputs.items():
         for host in hello.fleet.names(group):
-            runs = module_runs(output, hello.fleet.host(host).address)
-            say(f"module runs in a deploy of v{version} on {host}: {len(runs)}")
-            assert 3 <= len(runs) <= MODULE_RUNS, "\n".join(runs)
+            found = commands(output, hello.fleet.host(host).address)
+            exchanges = [command for command in found if "slipway.pyz exchange" in command]
+            modules = [command for command in found if "python3" in command and command not in exchanges]
+            say(
+                f"a deploy of v{version} on {host}: {len(exchanges)} exchanges of {len(found)} commands, {len(modules)} modules"
+            )
+            assert (len(exchanges), len(found), modules) == (EXCHANGES, EXCHANGES + 1, [])
+
+
+def test_a_deploy_of_what_is_there_is_two_exchanges_with_a_host(hello: Application, say: Callable[[str], None]) -> None:
+    done = hello.operator.play("deploy.yml", "-l", "prod", "-vvv")
+    for host in PROD:
+        found = commands(done.output, hello.fleet.host(host).address)
+        say(f"a deploy of what is there on {host}: {len(found)} exchanges")
+        assert (len(found), all("slipway.pyz exchange" in command for command in found)) == (2, True)
+        assert re.match(rf"{host} unchanged v2 -$", done.row(host)), done.row(host)
 
 
 def test_the_status_table_shows_every_host_and_json_is_there_on_request(hello: Application) -> None:

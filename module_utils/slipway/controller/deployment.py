@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -291,7 +292,7 @@ def needs_of(
         if any(release["manifest_digest"] == manifest.digest for release in here):
             lacking, links_made = set[str](), 0
         else:
-            lacking, links_made = missing_objects(catalogue, manifest.application, file_list, here), links
+            lacking, links_made = missing_objects(catalogue, manifest.application, manifest.tree_digest, here), links
         is_served = answer.get("settled") == manifest.release_id
         size = sum(sizes[sha256] for sha256 in lacking)
         needs[host] = Needs(
@@ -544,20 +545,25 @@ def _told_locks(answers: Answers) -> list[str]:
 
 
 def missing_objects(
-    catalogue: Catalogue, application: str, file_list: FileList, present: Sequence[Mapping[str, str]]
+    catalogue: Catalogue, application: str, tree: str, present: Sequence[Mapping[str, str]]
 ) -> set[str]:
-    """The objects that no release on the host has, as far as this catalogue knows those releases.
+    """The objects of the file list ``tree`` that no release on the host has, as far as this catalogue knows those releases.
 
     Sending too much is harmless; what is still missing the host names itself.
     """
-    here: set[str] = set()
-    for release in present:
-        try:
-            data = catalogue.file_list_bytes(application, release["tree"])
-            here |= FileList.parse(data, digest=release["tree"]).object_names
-        except Refusal:
-            continue
-    return set(file_list.object_names) - here
+    missing = set(_object_names(catalogue, application, tree))
+    for release in reversed(present):
+        with suppress(Refusal):
+            missing -= _object_names(catalogue, application, release["tree"])
+        if not missing:
+            break
+    return missing
+
+
+@lru_cache(maxsize=64)
+def _object_names(catalogue: Catalogue, application: str, tree: str) -> frozenset[str]:
+    """Hosts in the same state are many, and what a digest names does not change."""
+    return FileList.names_in(catalogue.file_list_bytes(application, tree), digest=tree)
 
 
 @dataclass(frozen=True)

@@ -150,14 +150,14 @@ STATUS = "ansible-playbook playbooks/status.yml"
 RELEASE_AT_FAULT = ("health_failed", "smoke_test_failed", "check_failed", "hook_failed", "migration_failed")
 KEPT_BUT_NOT_WELL = ("unfinished", "unverified", "unwell")
 STAGES = (
-    "inspection", "activation", "smoke", "soak", "soak_smoke", "reversion", "contact", "ready", "confirmation",
+    "inspection", "staging", "activation", "smoke", "soak", "soak_smoke", "reversion", "contact", "ready", "confirmation",
     "return", "hook",
 )  # fmt: skip
 DRAINED = "drained: its balancers give it no requests"
 BESIDE = ("traffic",)  # what counts beside the tasks' own answers
 FROM_OUTSIDE = ("smoke", "soak_smoke")
 NO_EXCHANGE = (*FROM_OUTSIDE, "hook")
-CHANGING = ("activation", "reversion", "ready", "confirmation", "return")
+CHANGING = ("staging", "activation", "reversion", "ready", "confirmation", "return")
 
 
 def ending(host: str, results: Mapping[str, Mapping[str, Any]], until: str = "") -> Ending:
@@ -223,6 +223,11 @@ def records_of(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[s
     hosts = sorted({host for by_host in results.values() for host in by_host})
     records = {host: _record_of({stage: by_host.get(host, {}) for stage, by_host in results.items()}) for host in hosts}
     return {host: record for host, record in records.items() if record}
+
+
+def is_served(staged: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether every host serves the release already, as it should be, so that nothing is to be switched; ``staged`` by host."""
+    return bool(staged) and all(answer.get("outcome") == "unchanged" for answer in staged.values())
 
 
 def newest_answers(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Mapping[str, Any]]:

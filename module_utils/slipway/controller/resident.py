@@ -26,9 +26,18 @@ with open(path, "rb") as package:
     digest = sha256(package.read()).hexdigest()
 sys.path.insert(0, f"{path}.{sys.implementation.cache_tag}.{digest[:16]}")
 if sys.argv[1:] == ["exchange"]:
-    from slipway.host.exchange import main
+    from slipway.host.standby import handed_over
 
-    sys.exit(main(digest))
+    code = handed_over()
+    if code is None:
+        from slipway.host.exchange import main
+
+        code = main(digest)
+    sys.exit(code)
+if sys.argv[1:] == ["standby"]:
+    from slipway.host.exchange import stand_by
+
+    sys.exit(stand_by(path, digest))
 from slipway.__main__ import main
 
 sys.exit(main())

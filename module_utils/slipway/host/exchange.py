@@ -10,19 +10,32 @@ never started, and never 255, by which ssh says that the host is gone.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 from ..base import frame
 from ..base.files import write_all
+from ..trust.keys import load_cryptography
 from .places import Host
+from .standby import serve
 
 
 def main(package: str) -> int:
     """Answer the request on standard input; ``package`` is the SHA-256 of the package that this is."""
     return exchange(sys.stdin.buffer, sys.stdout, package)
+
+
+def stand_by(path: str, package: str) -> int:
+    """Be the process on standby of the package at ``path``, on the socket that systemd opened (descriptor 3)."""
+    from . import handler, options  # noqa: F401 - imported before the first exchange, for all of them
+
+    load_cryptography()
+    with socket.socket(fileno=3) as listener:
+        return serve(Path(path), lambda: main(package), listener)
 
 
 def exchange(source: IO[bytes], destination: IO[str], package: str, host: Host | None = None) -> int:

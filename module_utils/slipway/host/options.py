@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from . import handler
-from .places import Host
+if TYPE_CHECKING:
+    from .places import Host
 
 Options = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -34,12 +34,18 @@ class Module:
         expanded = self._expanded(options)
         if self.answers:
             return self.answers(expanded, self.request, check, host)
-        return handler.handle({**self.request(expanded), "check": check}, host)
+        return _handle({**self.request(expanded), "check": check}, host)
 
     def _expanded(self, options: Options) -> dict[str, Any]:
         """The options with ``~`` and variables in paths as they are on this host, as Ansible has it done where a module runs."""
         paths = [name for name, about in self.argument_spec.items() if about["type"] == "path" and options.get(name)]
         return {**options, **{name: os.path.expanduser(os.path.expandvars(options[name])) for name in paths}}
+
+
+def _handle(request: dict[str, Any], host: Host | None) -> Answer:
+    from . import handler  # not above: a controller reads what modules take, and handles nothing
+
+    return handler.handle(request, host)
 
 
 def _about(options: Options) -> dict[str, Any]:
@@ -131,7 +137,7 @@ def _integrity(options: Options) -> dict[str, Any]:
 def _verify_each(options: Options, request: Requests, check: bool, host: Host | None) -> Answer:
     """All applications in one exchange."""
     answers = {
-        name: handler.handle({**request({**options, "application": name}), "check": check}, host)
+        name: _handle({**request({**options, "application": name}), "check": check}, host)
         for name in options["applications"]
     }
     hosts = [answer["host"] for answer in answers.values() if "host" in answer]

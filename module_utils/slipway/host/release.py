@@ -182,7 +182,9 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
     request: application {name, description}, environment, run, release_id, manifest_digest, pack (path or null when the
     host has the release already), resident_digest, approvals and authorizations (envelopes as text, at most 16 each).
     answer: changed, release_id, approvals (those that count, as records name them), recovered, missing (SHA-256 of objects that the pack did not bring: send them and ask
-    again), objects, bytes, fetched (null without a source, else what it brought), check, commands (what the switch will run beside the unit, a line each), diff.
+    again), objects, bytes, fetched (null without a source, else what it brought), check, commands (what the switch will run beside the unit, a
+    line each), diff; where it is active already and as it should be, so that nothing is to be switched, also outcome (``unchanged``),
+    active_release_id and health.
     """
     exchange, source = Exchange.begin(request, host, check=check), Source.parse(request)
     answer = _stage_locked(exchange, request, None if source is None else Incoming(exchange.places))
@@ -277,7 +279,21 @@ def _stage(exchange: Exchange, request: Request, pack: Pack | None, incoming: In
             answer |= _run_check(exchange, verified, passed)
     if not answer["missing"]:
         answer["resident_refreshed"] = _refresh_resident(exchange, pack)
+        answer |= _served(exchange, verified, current)
     return {**answer, "changed": answer["changed"] or answer["resident_refreshed"]}
+
+
+def _served(exchange: Exchange, verified: Verified, current: str | None) -> Answer:
+    """What says that nothing is to be switched here: the release is active and confirmed, its files are as they should be, and it is well."""
+    release_id, transactions = verified.manifest.release_id, exchange.transactions
+    if release_id != current or transactions.journal.read() is not None:
+        return {}
+    backups, release = transactions.backups, exchange.store.release(release_id)
+    replacements = backups.replacements(exchange.application.files, release, release_id, exchange.history.records())
+    verdict = _judge_once(exchange)
+    if verdict.is_failure or backups.outdated(replacements):
+        return {}
+    return {"outcome": "unchanged", "active_release_id": current, "health": _plain(verdict)}
 
 
 def _require_no_candidate(exchange: Exchange, verified: Verified) -> None:

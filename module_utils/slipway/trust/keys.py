@@ -37,6 +37,15 @@ _ORDER_8: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95
 _SMALL_ORDER_Y: Final = frozenset({0, 1, _P - 1, _ORDER_8, _P - _ORDER_8})
 
 
+def load_cryptography() -> None:
+    """Import what is used of it and have it load its library: for a process that does so once for many."""
+    from cryptography.hazmat.primitives import serialization  # noqa: F401 - imported for whoever needs it next
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    key.public_key().verify(key.sign(b""), b"")
+
+
 def _weakness(raw: bytes) -> str | None:
     """Say why `raw` cannot serve as a public key, or return None."""
     if len(raw) != 32:

@@ -101,6 +101,10 @@ class Difference(NamedTuple):
     code: str
 
 
+# In JSON a quotation mark within a string has a backslash before it, so this is a member and nothing within a path.
+_OBJECT_NAME = re.compile(rb'"sha256":"([0-9a-f]{64})"')
+
+
 @dataclass(frozen=True)
 class FileList:
     """The checked entries of a release, in order."""
@@ -144,6 +148,17 @@ class FileList:
     def files(self) -> tuple[Entry, ...]:
         """The regular files, in order."""
         return tuple([entry for entry in self.entries if entry.type == FILE])
+
+    @staticmethod
+    def names_in(data: bytes, *, digest: str) -> frozenset[str]:
+        """The `object_names` of the file list with this sha256 without its entries, which takes a fiftieth of the time; or raise Refusal.
+
+        Only for what decides nothing: bytes that are no file list have no names, or wrong ones.
+        """
+        found = hashlib.sha256(data).hexdigest()
+        if found != digest:
+            raise _altered(f"the file list with the sha256 {digest}", found)
+        return frozenset(name.decode("ascii") for name in _OBJECT_NAME.findall(data))
 
     @cached_property
     def object_names(self) -> frozenset[str]:

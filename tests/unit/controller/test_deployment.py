@@ -581,12 +581,12 @@ def test_a_silent_host_is_not_called_done(deployed, controller):
 def test_what_the_host_has_by_its_releases_does_not_travel(deployed):
     deployed.build("v3", V3)
     new = next(entry.sha256 for entry in deployed.made("v3").files if entry.path == "bin/shop")
-    missing = missing_objects(deployed.catalogue, "shop", deployed.made("v3"), deployed.inspect()["releases"])
+    missing = missing_objects(deployed.catalogue, "shop", deployed.made("v3").digest, deployed.inspect()["releases"])
     assert missing == {new}
 
 
 def test_a_release_that_this_catalogue_does_not_know_counts_for_nothing(deployed):
-    missing = missing_objects(deployed.catalogue, "shop", deployed.made("v2"), [{"tree": "0" * 64}])
+    missing = missing_objects(deployed.catalogue, "shop", deployed.made("v2").digest, [{"tree": "0" * 64}])
     assert missing == deployed.objects("v2")
 
 

@@ -8,6 +8,7 @@ from ansible.module_utils.slipway.controller.report import (
     Ending,
     ending,
     endings_of,
+    is_served,
     lock_report,
     newest_answers,
     not_rotated,
@@ -307,3 +308,18 @@ def test_who_is_behind_an_irreversible_migration_is_led_to_the_runbook():
     }
     text = run_report("deploy", [ending("prod-1", {"activation": stuck})], rollback=False)
     assert text.endswith("next: see docs/runbooks/irreversible-migration.md: there is no way back")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [([], False), (["unchanged", "unchanged"], True), (["unchanged", None], False), ([None, None], False)],
+)
+def test_nothing_is_to_be_switched_only_when_every_host_says_so(outcomes, expected):
+    staged = {f"prod-{number}": {"outcome": outcome} for number, outcome in enumerate(outcomes)}
+    assert is_served(staged) is expected
+
+
+def test_a_host_that_serves_it_already_ends_unchanged():
+    results = {"staging": {"prod-1": {"changed": False, "outcome": "unchanged", "active_release_id": "v1"}}}
+    (ending,) = endings_of(results)
+    assert (ending.outcome, ending.serves, ending.is_as_asked) == ("unchanged", "v1", True)

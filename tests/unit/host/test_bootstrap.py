@@ -13,7 +13,7 @@ from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.host.bootstrap import COMMAND, bootstrap
 from ansible.module_utils.slipway.host.log import load_history_key
 from ansible.module_utils.slipway.host.places import Host
-from ansible.module_utils.slipway.host.recovery import RECOVER, UNITS
+from ansible.module_utils.slipway.host.recovery import UNITS, WANTED
 from ansible.module_utils.slipway.trust.keys import PublicKey
 
 EVERYTHING = ["identity", "trust policy", "resident package", "history key", "command", "units"]
@@ -161,7 +161,7 @@ def test_a_command_that_leads_elsewhere_is_set_right(machine, request_):
 def test_a_machine_is_a_host_only_when_all_else_is_there(machine, request_, syscalls):
     bootstrap(request_, machine, check=False)
     assert [name for call, name in syscalls.calls if call == "rename"] == [
-        "slipway.pyz", "slipway", "trust-policy.dsse.json", *UNITS, RECOVER, "history-key.pem", "host.json",
+        "slipway.pyz", "slipway", "trust-policy.dsse.json", *UNITS, *WANTED, "history-key.pem", "host.json",
     ]  # fmt: skip
 
 

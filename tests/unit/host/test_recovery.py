@@ -334,8 +334,11 @@ def test_units_that_systemd_could_not_read_are_installed_again(host, systemctl, 
     systemctl.ends = {}
     assert "units" in bootstrap(request, host, check=False)["installed"]
     assert bootstrap(request, host, check=False)["installed"] == []
-    wanted = host.root / recovery.DIRECTORY / recovery.WANTED / recovery.RECOVER
-    assert os.readlink(wanted) == "/etc/systemd/system/slipway-recover.service"
+    for name, place in (
+        ("slipway-recover.service", "basic.target.wants"),
+        ("slipway-standby.socket", "sockets.target.wants"),
+    ):
+        assert os.readlink(host.root / recovery.DIRECTORY / place / name) == f"/etc/systemd/system/{name}"
     (host.root / recovery.DIRECTORY / "slipway-deadman@.service").write_bytes(b"[Unit]\n")
     assert bootstrap(request, host, check=True)["installed"] == ["units"]
     systemctl.ends = {"daemon-reload": Finished(1, "no bus")}
@@ -343,4 +346,4 @@ def test_units_that_systemd_could_not_read_are_installed_again(host, systemctl, 
         bootstrap(request, host, check=False)
     systemctl.ends = {}
     assert bootstrap(request, host, check=False)["installed"] == ["units"]
-    assert systemctl.verbs == ["daemon-reload"] * 4
+    assert systemctl.verbs == ["daemon-reload", "daemon-reload", "start"] * 2

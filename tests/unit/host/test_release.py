@@ -155,8 +155,31 @@ def test_a_deployment_of_what_is_active_changes_nothing(two):
     run = two.run("run-4")
     answers = [two.stage("v1", run=run), two.activate("v1", run=run), two.confirm("v1", run=run)]
     assert [answer["changed"] for answer in answers] == [False, False, False]
-    assert [answer.get("outcome") for answer in answers] == [None, "unchanged", "unchanged"]
+    assert [answer.get("outcome") for answer in answers] == ["unchanged", "unchanged", "unchanged"]
+    assert (answers[0]["active_release_id"], answers[0]["health"]["outcome"]) == ("v1", "success")
     assert snapshot(two.host.root) == before
+
+
+@pytest.mark.parametrize("so", ["staged only", "ill", "unconfirmed", "another file of it was changed"])
+def test_staging_does_not_call_a_release_unchanged_that_is_to_be_switched(two, systemctl, so):
+    """Whoever hears that, switches nothing."""
+    run = two.run("run-2")
+    if so == "staged only":
+        answer = two.stage("v2", run=run)
+    elif so == "ill":
+        systemctl.units[UNIT] = ("loaded", "failed", "failed")
+        answer = two.stage("v1", run=run)
+    elif so == "unconfirmed":
+        run_2(two, "activate")
+        answer = two.stage("v2", run=two.run("run-3"))
+    else:
+        two.description["files"] = [
+            {"source": "config.json", "path": "/etc/shop.json", "owner": two.description["user"]}
+        ]
+        (two.host.root / "etc/shop.json").write_text("somebody's\n")
+        answer = two.stage("v1", run=run)
+    assert not answer.get("failed"), answer
+    assert "outcome" not in answer
 
 
 def test_a_rollback_to_what_is_active_changes_nothing(two):
