@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to the exchanges of a deployment; the decisions are in module_utils/slipway/host/release.py."""
+"""Door to the exchanges of a deployment; the decisions are in module_utils/slipway/host/staging.py and release.py."""
 
 from __future__ import annotations
 

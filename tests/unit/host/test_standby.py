@@ -179,26 +179,24 @@ def test_another_package_is_left_to_the_next_process(on_standby):
 LATE = """
 import io, socket, sys
 from slipway.base import frame
-from slipway.host import exchange
+from slipway.host import door
 def serve(_path, _exchange, _listener):
     before = set(sys.modules)
     options = {"application": "shop", "limit": 1, "witnessed": None}
     content = {"package": "x", "module": "slipway_history_info", "options": options, "check": False, "attached": None}
     request = frame.encoded_request(frame.Request("0" * 32, content))
-    assert exchange.exchange(io.BytesIO(request), io.StringIO(), "x") == 0
+    assert door.exchange(io.BytesIO(request), io.StringIO(), "x") == 0
     print(sorted(set(sys.modules) - before))
     return 0
-exchange.serve = serve
-sys.exit(exchange.stand_by("/nowhere", "x"))
+door.serve = serve
+sys.exit(door.stand_by("/nowhere", "x"))
 """
 
 
 def test_an_exchange_imports_nothing_more():
     """Else each would pay for it: that is what the process on standby is there for."""
     listener = socket.socket(socket.AF_UNIX)
-    program = LATE.replace(
-        "exchange.stand_by(", f"__import__('os').dup2({listener.fileno()}, 3) and exchange.stand_by("
-    )
+    program = LATE.replace("door.stand_by(", f"__import__('os').dup2({listener.fileno()}, 3) and door.stand_by(")
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, pass_fds=[listener.fileno()],
         env={"PYTHONPATH": str(PACKAGE)},
