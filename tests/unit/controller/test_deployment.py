@@ -590,6 +590,20 @@ def test_a_release_that_this_catalogue_does_not_know_counts_for_nothing(deployed
     assert missing == deployed.objects("v2")
 
 
+def test_once_nothing_is_missing_no_older_release_is_read(deployed, monkeypatch):
+    deployment._object_names.cache_clear()
+    tree, older = deployed.made("v2").digest, deployed.made("v1").digest
+    read, file_list_bytes = [], type(deployed.catalogue).file_list_bytes
+
+    def noted(catalogue, application, digest):
+        read.append(digest)
+        return file_list_bytes(catalogue, application, digest)
+
+    monkeypatch.setattr(type(deployed.catalogue), "file_list_bytes", noted)
+    assert missing_objects(deployed.catalogue, "shop", tree, [{"tree": older}, {"tree": tree}]) == set()
+    assert read == [tree]
+
+
 def read(path):
     with open(path, "rb") as stream:
         pack = Pack(stream)
