@@ -24,9 +24,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ansible.module_utils.__path__.append(str(REPOSITORY / "module_utils"))
 
 from ansible.module_utils.slipway.base import canonical
-from ansible.module_utils.slipway.host.history import EMPTY_TREE, leaf_hash
 from ansible.module_utils.slipway.host.log import Log, tree_of
 from ansible.module_utils.slipway.host.places import Host, Places
+from ansible.module_utils.slipway.trust.chain import EMPTY_TREE, leaf_hash
 
 HOST_ID = "7f3a1c52-6a0e-4a3e-9a64-2f3f5c1d9e10"
 

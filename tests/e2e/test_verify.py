@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from ansible.module_utils.slipway.base import canonical
-from ansible.module_utils.slipway.host.history import EMPTY_TREE, leaf_hash
+from ansible.module_utils.slipway.trust.chain import EMPTY_TREE, leaf_hash
 from deployments import Application, Done, Operator
 
 HOST = "prod-1"

@@ -8,10 +8,10 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.slipway.host.history import Record
 from ansible.module_utils.slipway.host.journal import Journal, Transaction
 from ansible.module_utils.slipway.host.log import Log
 from ansible.module_utils.slipway.trust import checkpoint
+from ansible.module_utils.slipway.trust.chain import Record
 from ansible.module_utils.slipway.trust.keys import PublicKey
 from ansible.module_utils.slipway.trust.verify import verify_tree
 from releases import UNIT, leftovers

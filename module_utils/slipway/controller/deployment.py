@@ -22,10 +22,10 @@ from ..application.preflight import Judgement, Needs, Result
 from ..base.errors import Refusal
 from ..base.files import full_disk_is_a_refusal, read_regular
 from ..host import pack
-from ..host.history import Record
 from ..host.places import POLICY_LIMIT
 from ..host.transaction import RESERVE_BYTES
 from ..trust import consent, members, verify
+from ..trust.chain import Record
 from ..trust.manifest import ReleaseManifest
 from ..trust.policy import TrustPolicy
 from ..trust.tree import FileList

@@ -16,7 +16,7 @@ import yaml
 
 from ..base.errors import Refusal
 from ..base.files import read_if_there, write_durable
-from ..host.history import Record
+from ..trust.chain import Record
 from ..trust.manifest import ReleaseManifest
 from .holders import Holders
 

@@ -25,10 +25,10 @@ from ..base import canonical
 from ..base.clock import seconds_of, timestamp
 from ..base.errors import Refusal
 from ..base.files import full_disk_is_a_refusal, read_if_there, read_regular, write_durable
-from ..host.history import LINE_LIMIT, Record
 from ..trust import checkpoint, dsse, merkle
 from ..trust.approval import open_approval
 from ..trust.authorization import open_authorization
+from ..trust.chain import LINE_LIMIT, Record
 from ..trust.keys import PublicKey
 from ..trust.manifest import ReleaseManifest
 from ..trust.note import Note, Verifier

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..application.rollback_plan import has_passed
 from ..base.table import table
-from ..host.history import Record
+from ..trust.chain import Record
 
 # The worst first: a run is as good as its worst host.
 SEVERITY = ("failed", "interrupted", "rolled_back", "success")

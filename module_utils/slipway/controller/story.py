@@ -8,7 +8,7 @@ from typing import Any
 
 from ..application.rollback_plan import failed_steps
 from ..base.clock import seconds_of
-from ..host.history import Record
+from ..trust.chain import Record
 from .holders import Holders
 from .report import distrusted_lines, open_lines, status_table, untrusted_lines
 from .runs import newest_runs, runs_table

@@ -20,7 +20,7 @@ from typing import Any
 from ..application.description import ReplacedFile
 from ..base.errors import Refusal
 from ..base.files import fsync_directory, read_regular, remove_durable, write_durable
-from .history import Record
+from ..trust.chain import Record
 from .places import Places
 
 SIZE_LIMIT = 64 << 20

@@ -19,9 +19,9 @@ from typing import Any
 from ..application.description import Application
 from ..base.command import Finished, OutputDigest
 from ..base.errors import shown
+from ..trust.chain import Record
 from ..trust.lifecycle import Migration
 from ..trust.promotion import Step
-from .history import Record
 from .journal import Transaction
 from .places import Places
 from .store import Store

@@ -18,11 +18,12 @@ from ..base.errors import Refusal
 from ..base.fields import RELEASE_ID, Fields
 from ..base.files import read_if_there, read_regular, write_durable
 from ..trust.approval import open_approval
+from ..trust.chain import Record
 from ..trust.consent import Scope, judge_approvals
 from ..trust.verify import require_policy_of
 from . import trust_update
 from .evidence import APPROVALS, AUTHORIZATIONS, Evidence, Verified
-from .history import Activity, Record
+from .history import Activity
 from .journal import Journal
 from .log import Log, sizes_of, witnessed_size
 from .places import POLICY_LIMIT, Host, Places, require_environment

@@ -25,11 +25,12 @@ from ..base.errors import Refusal
 from ..base.fields import Fields
 from ..base.files import open_regular, read_if_there, remove_temporary, write_all, write_durable
 from ..trust import checkpoint, keys, merkle
+from ..trust.chain import Record, leaf_hash
 from ..trust.checkpoint import Checkpoint, origin_of
 from ..trust.keys import PublicKey
 from ..trust.merkle import CompactRange, Tree
 from ..trust.note import MAX_NOTE_BYTES
-from .history import History, Record, leaf_hash
+from .history import History
 from .places import Host, Places
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Final
 
 from ..base.errors import Refusal
 from ..base.files import fsync_directory, point_link, read_if_there, read_link, remove_durable, write_durable
-from .history import Record
+from ..trust.chain import Record
 from .lease import Run, end_frozen, exclusive, locked
 from .places import Host, Places
 from .transaction import Transactions

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from ..application.health import Verdict
 from ..application.rollback_plan import failed_steps
 from ..base.errors import Refusal, shown
+from ..trust.chain import Record
 from ..trust.promotion import Step
 from .backup import Replacement
 from .deadman import confirm_within, has_outcome
 from .evidence import Verified
 from .exchange import Answer, Exchange, Request
-from .history import Record, View
+from .history import View
 from .hooks import Failure
 from .journal import Transaction
 from .lease import locked

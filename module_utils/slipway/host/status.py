@@ -15,10 +15,11 @@ from ..application.description import ONCE, Application
 from ..base.clock import timestamp
 from ..base.errors import Refusal
 from ..base.files import sha256_of
+from ..trust.chain import Record
 from . import integrity, lock, readiness, trust_update
 from .deadman import Deadman
 from .evidence import Evidence
-from .history import Activity, History, Record, View
+from .history import Activity, History, View
 from .journal import Journal, Transaction
 from .lease import LeaseFile
 from .log import Log, witnessed_size

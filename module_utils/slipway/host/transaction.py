@@ -38,11 +38,12 @@ from ..base.files import (
     remove_tree,
     write_durable,
 )
+from ..trust.chain import Record
 from ..trust.promotion import Step
 from .backup import Backups, Replacement
 from .deadman import DEFAULT_SECONDS, Deadman, deadline_of, has_outcome
 from .evidence import Evidence
-from .history import History, Record
+from .history import History
 from .hooks import (
     Commands,
     Failure,

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..base.errors import Refusal
+from ..trust.chain import Record
 from ..trust.lifecycle import MOMENTS, Hooks, Migration, pending
 from ..trust.manifest import ReleaseManifest
 from .evidence import Evidence, Verified
-from .history import Record
 from .hooks import RUNBOOK, applied_here, irreversible
 
 OF_WAY_BACK = ("before_rollback", "after_rollback")

@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 import signed
 from ansible.module_utils.slipway.base import canonical
-from ansible.module_utils.slipway.host.history import History, leaf_hash
+from ansible.module_utils.slipway.host.history import History
 from ansible.module_utils.slipway.trust import checkpoint, merkle
+from ansible.module_utils.slipway.trust.chain import leaf_hash
 from ansible.module_utils.slipway.trust.checkpoint import Checkpoint
 from ansible.module_utils.slipway.trust.keys import PublicKey
 from ansible.module_utils.slipway.trust.note import Note

@@ -13,8 +13,9 @@ from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.controller.memory import ControllerState
 from ansible.module_utils.slipway.controller.witness import TRUSTED, Said, Verdict, Witness, compare_runs
-from ansible.module_utils.slipway.host.history import EMPTY_TREE, History, leaf_hash
+from ansible.module_utils.slipway.host.history import History
 from ansible.module_utils.slipway.trust import merkle
+from ansible.module_utils.slipway.trust.chain import EMPTY_TREE, leaf_hash
 from ansible.module_utils.slipway.trust.checkpoint import Checkpoint, origin_of
 from ansible.module_utils.slipway.trust.keys import PublicKey
 from ansible.module_utils.slipway.trust.note import Note

@@ -11,7 +11,8 @@ import os
 import pytest
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.host.history import EMPTY_TREE, LINE_LIMIT, TAIL_BYTES, History, View, leaf_hash
+from ansible.module_utils.slipway.host.history import History, View
+from ansible.module_utils.slipway.trust.chain import EMPTY_TREE, LINE_LIMIT, TAIL_BYTES, leaf_hash
 from ansible.module_utils.slipway.trust.verify import Highest
 
 runs = itertools.count(1)

@@ -12,8 +12,7 @@ import threading
 import pytest
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.host import history as history_module
-from ansible.module_utils.slipway.host.history import History, leaf_hash
+from ansible.module_utils.slipway.host.history import History
 from ansible.module_utils.slipway.host.log import (
     MAX_SIZES,
     Log,
@@ -24,6 +23,7 @@ from ansible.module_utils.slipway.host.log import (
     witnessed_size,
 )
 from ansible.module_utils.slipway.trust import checkpoint, merkle
+from ansible.module_utils.slipway.trust.chain import EMPTY_TREE, leaf_hash
 from ansible.module_utils.slipway.trust.keys import PublicKey
 from ansible.module_utils.slipway.trust.merkle import verify_consistency, verify_inclusion
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -74,7 +74,7 @@ def write(log, lines) -> None:
 
 def chained(records) -> list[bytes]:
     """Lines as Slipway writes them, whatever stood there before."""
-    lines, before = [], history_module.EMPTY_TREE
+    lines, before = [], EMPTY_TREE
     for seq, record in enumerate(records):
         lines.append(canonical.encode({**record, "seq": seq, "prev_hash": before}))
         before = leaf_hash(lines[-1])
