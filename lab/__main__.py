@@ -8,7 +8,7 @@ import json
 import shlex
 import sys
 
-from . import demo, hosts, instance, lifecycle, names, preflight, shell, ssh
+from . import demo, hosts, instance, lifecycle, names, preflight, shell, ssh, vault
 from .console import say, step
 from .errors import LabError
 from .names import Clone
@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("demo", help="what `make demo` does")
     verb = verbs.add_parser("install", help="install Debian packages by apt")
     verb.add_argument("package", nargs="+")
+    verbs.add_parser("vault", help="print where a Vault or OpenBao for tests is; builds one where there is none")
     verb = verbs.add_parser("step", help="run a command, silent unless it fails, and show how long it takes")
     verb.add_argument("title")
     verb.add_argument("command", nargs="+")
@@ -81,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
             demo.run(clone)
         elif options.verb == "install":
             preflight.install(options.package)
+        elif options.verb == "vault":
+            print(vault.ensure())
         elif options.verb == "step":
             with step(options.title):
                 shell.run(options.command)

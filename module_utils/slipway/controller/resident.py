@@ -42,7 +42,9 @@ from slipway.__main__ import main
 
 sys.exit(main())
 """
-CONTROLLER_ONLY = frozenset({"_action.py", "_module.py", "controller"})  # files of the package, and rooms
+CONTROLLER_ONLY = frozenset(
+    {"_action.py", "_module.py", "_secrets.py", "controller", "secrets"}
+)  # files of the package, and rooms
 
 
 def files(package: Path | None = None) -> list[str]:

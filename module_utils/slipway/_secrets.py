@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the lookup and the actions of secrets share: from Ansible's variables to a chain of providers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.utils.display import Display
+
+from ._action import deployer
+from .base.clock import SystemClock
+from .base.errors import Refusal
+from .secrets.access_log import AccessLog, Caller
+from .secrets.ansible_vault import AnsibleVaultFile, NotDecrypted
+from .secrets.aws import AwsSecretsManager
+from .secrets.env_file import EnvFile, require_plain_allowed
+from .secrets.keeper import Keeper
+from .secrets.local_store import LocalStore
+from .secrets.login import Logins
+from .secrets.provider import Provider
+from .secrets.secret_settings import MODES, NAMES, ProviderSettings, SecretSettings
+from .secrets.store_key import load_key, take_from_environment
+from .secrets.vault import Vault
+from .secrets.volatile import NotVolatile, Volatile, hashed, open_volatile, this_run
+
+MODE_VARIABLE = "SECRETS_MODE"
+LOG_NAME = "access.jsonl"
+
+display = Display()
+take_from_environment()  # where this is loaded before the workers are forked, none of them or of their children has it
+
+
+def settings_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> SecretSettings:
+    """The settings in ``secrets_*`` variables, templates in them filled in."""
+    return SecretSettings.parse({name: template(variables[name]) for name in NAMES if name in variables})
+
+
+def access_log(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> AccessLog:
+    """The access log of this controller."""
+    return AccessLog(Path(template(variables["slipway_state_directory"])) / LOG_NAME)
+
+
+def keeper_of(variables: Mapping[str, Any], template: Callable[[Any], Any], loader: Any) -> Keeper:
+    """The chain that these variables describe, asked on behalf of whoever runs this."""
+    settings = settings_of(variables, template)
+    environment = str(template(variables.get("slipway_environment", "")) or "")
+    main = main_process()
+    place = volatile_place(settings, main)
+    clock = SystemClock()
+    logins = Logins(place, clock)
+    return Keeper(
+        settings=settings,
+        providers=[_provider(each, settings, environment, logins, loader) for each in settings.chain],
+        place=place,
+        log=access_log(variables, template),
+        caller=Caller(
+            by=deployer(variables), run_id=run_id(main), environment=environment,
+            host=str(variables.get("inventory_hostname", "")),
+        ),
+        clock=clock,
+        announce=display.warning,
+    )  # fmt: skip
+
+
+def main_process() -> int:
+    """The process of which all workers of this run are forks."""
+    parent = multiprocessing.parent_process()
+    return os.getpid() if parent is None or parent.pid is None else parent.pid
+
+
+def run_id(main: int) -> str:
+    """A name for this run of Ansible: all its processes have the same, no other run has it."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"ansible-{hashed(boot, this_run(main))[:16]}"
+
+
+def volatile_place(settings: SecretSettings, main: int) -> Volatile | None:
+    """Where processes share what they read; None, said aloud, where there is no memory that only this user can read."""
+    try:
+        return open_volatile(os.environ, this_run(main), swap_accepted=settings.swap_accepted)
+    except NotVolatile as error:
+        display.warning(
+            f"secrets are not cached and every process logs in for itself, since there is no memory for them alone: {error}. "
+            "docs/howto/secrets.md says what to do"
+        )
+        return None
+
+
+def _provider(
+    about: ProviderSettings, settings: SecretSettings, environment: str, logins: Logins, loader: Any
+) -> Provider:
+    if about.vault:
+        return Vault(about.label, about.vault, logins)
+    if about.aws:
+        return AwsSecretsManager(about.label, about.aws)
+    file = about.file
+    assert file is not None  # noqa: S101 - for the type checker; a provider is one of the three
+    if about.type == "ansible_vault":
+        return AnsibleVaultFile(about.label, file.path, decrypting(loader))
+    if about.type == "env":
+        if env_mode(about.label, file.mode) == "plain":
+            require_plain_allowed(about.label, environment)
+            return EnvFile(about.label, file.path, settings.declared, environment)
+        return LocalStore(about.label, file.store or file.path, lambda: load_key(file.key_path))
+    return LocalStore(about.label, file.path, lambda: load_key(file.key_path))
+
+
+def env_mode(label: str, said: str | None) -> str:
+    """plain or encrypted: as ``SECRETS_MODE`` says, else as the settings do."""
+    mode = os.environ.get(MODE_VARIABLE) or said or "encrypted"
+    if mode not in MODES:
+        raise Refusal(
+            "secrets_mode_invalid",
+            expected=f"{MODE_VARIABLE}=plain or {MODE_VARIABLE}=encrypted for {label}",
+            found="another value",
+            remedy=f"Correct {MODE_VARIABLE}, or leave it out.",
+        )
+    return mode
+
+
+def decrypting(loader: Any) -> Callable[[bytes], bytes]:
+    """How Ansible decrypts with the passwords of this run."""
+
+    def decrypt(data: bytes) -> bytes:
+        try:
+            return bytes(loader._vault.decrypt(data))
+        except AnsibleError:  # no password, or none that fits
+            raise NotDecrypted from None
+
+    return decrypt

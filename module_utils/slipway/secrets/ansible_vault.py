@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file that ansible-vault encrypted: {name: {field: value}} or {name: value} in YAML, edited by `ansible-vault edit`.
+
+Who decrypts it is Ansible itself, with the passwords that the run was given; the door hands that in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from ..base.errors import Refusal
+from ..base.files import read_if_there
+from .provider import Entry, Unknown, read_only
+from .secret import NAME, Secret, fields_of
+from .volatile import hashed
+
+FILE_LIMIT: Final = 4 << 20
+HEADER: Final = b"$ANSIBLE_VAULT;"
+
+
+class NotDecrypted(Exception):
+    """No password that the run was given opens it."""
+
+
+@dataclass
+class AnsibleVaultFile:
+    """The file at ``path``; ``decrypt`` raises NotDecrypted."""
+
+    label: str
+    path: Path
+    decrypt: Callable[[bytes], bytes] = field(repr=False)
+
+    @property
+    def origin(self) -> Sequence[str]:
+        """Its content is in it: what was cached of another content is not found. Only whoever has the password filled that cache."""
+        return ("ansible_vault", str(self.path), hashed(self._bytes().decode("ascii", "replace")))
+
+    def read(self, name: str, version: str | None = None) -> Secret:
+        content = self._content()
+        if name not in content or version is not None:
+            raise Unknown(name)
+        return Secret(name, fields_of(name, content[name]))
+
+    def entries(self) -> list[Entry]:
+        return [Entry(name) for name in sorted(self._content())]
+
+    def write(self, secret: Secret) -> str:
+        raise read_only(f"{self.label}, a file of ansible-vault", f"Add it with `ansible-vault edit {self.path}`")
+
+    def _bytes(self) -> bytes:
+        data = read_if_there(self.path, limit=FILE_LIMIT, what="vault file")
+        if data is None or not data.startswith(HEADER):
+            raise Refusal(
+                "vault_file_missing" if data is None else "vault_file_plain",
+                expected=f"a file that ansible-vault encrypted at {self.path}",
+                found="no such file" if data is None else "a file that is not encrypted",
+                remedy=f"Make it with `ansible-vault create {self.path}`, or encrypt it with `ansible-vault encrypt {self.path}`.",
+            )
+        return data
+
+    def _content(self) -> dict[str, Any]:
+        try:
+            plain = self.decrypt(self._bytes())
+        except NotDecrypted:
+            raise Refusal(
+                "vault_password_missing",
+                expected=f"the password of {self.path}",
+                found="none among those that this run was given",
+                remedy="Run with --vault-id or --vault-password-file (in make: OPTIONS='--vault-id …').",
+            ) from None
+        try:
+            content = yaml.safe_load(plain)
+        except yaml.YAMLError:  # whose text shows the line
+            content = None
+        if not isinstance(content, dict) or not all(isinstance(name, str) and NAME.match(name) for name in content):
+            raise Refusal(
+                "vault_file_unreadable",
+                expected=f"names of secrets with fields in {self.path}, such as database/main: {{password: …}}",
+                found="something else",
+                remedy=f"Correct it with `ansible-vault edit {self.path}`.",
+            )
+        return content

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a keeper of secrets must be able to do, and the two ways in which it does not answer."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..base.errors import Refusal
+from .secret import Secret
+
+
+class Unavailable(Exception):
+    """A provider did not answer: the one reason to ask the next one of a chain.
+
+    ``why`` is ``unreachable``, ``sealed`` or ``timed out``. Where it may pass within a second, asking again is worth it
+    (``passing``).
+    """
+
+    def __init__(self, why: str, *, passing: bool = True) -> None:
+        self.why = why
+        self.passing = passing
+        super().__init__(why)
+
+
+class Unknown(Exception):
+    """A provider answered that it has no such name, or no such version of it (404)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a list says of a secret: no values."""
+
+    name: str
+    kind: str | None = None
+    description: str = ""
+    version: str = ""
+
+
+class Provider(Protocol):
+    """A keeper of secrets. Every method may raise Unavailable, or a Refusal, which ends the search."""
+
+    @property
+    def label(self) -> str:
+        """What ``secrets_providers`` calls it."""
+
+    @property
+    def origin(self) -> Sequence[str]:
+        """Who is asked where as whom: what an answer may be cached under. Empty: it is quicker to ask again."""
+
+    def read(self, name: str, version: str | None = None) -> Secret:
+        """The newest version of a secret, or a certain one; Unknown where there is none."""
+
+    def entries(self) -> list[Entry]:
+        """What there is, sorted by name."""
+
+    def write(self, secret: Secret) -> str:
+        """Make this the newest version, and return what it is called. It is called once, never again after a failure."""
+
+
+def denied(label: str, name: str, found: str) -> Refusal:
+    """For an answer of 403: somebody decided so, and no other provider is asked behind their back."""
+    return Refusal(
+        "secret_denied",
+        expected=f"{label} to let this identity at {name}",
+        found=found,
+        remedy="Give the identity a policy that allows it, or ask as another one. Other providers of the chain were not asked.",
+    )
+
+
+def failed(label: str, found: str) -> Refusal:
+    """For an answer that is neither yes nor no: what is broken there is not papered over by another provider."""
+    return Refusal(
+        "secret_provider_failed",
+        expected=f"an answer of {label}",
+        found=found,
+        remedy="Look into that provider's own log, then run the same command again.",
+    )
+
+
+def untrusted(label: str, address: str) -> Refusal:
+    """For a certificate that does not hold: who answers there may be anybody."""
+    return Refusal(
+        "secret_provider_untrusted",
+        expected=f"a certificate for {address} by an authority that is trusted",
+        found="one that does not hold",
+        remedy=f"Name the authority in ca_path of {label}, or mend the certificate. Other providers were not asked.",
+    )
+
+
+def is_about_certificate(error: BaseException) -> bool:
+    """Whether a connection failed by the certificate that was shown, and not because it was cut while it was made."""
+    seen: list[object] = [error]
+    for each in seen:
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return True
+        if isinstance(each, BaseException) and len(seen) < 64:
+            details = getattr(each, "kwargs", {})  # where botocore puts its cause
+            seen += [*each.args, *details.values(), getattr(each, "reason", None), each.__cause__, each.__context__]
+    return False
+
+
+def read_only(label: str, how: str) -> Refusal:
+    """For a provider that is filled by other means."""
+    return Refusal(
+        "secret_provider_read_only",
+        expected="a first provider of the chain that secrets can be set in",
+        found=label,
+        remedy=f"{how}, or put another provider first (secrets_chain).",
+    )

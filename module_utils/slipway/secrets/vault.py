@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HashiCorp Vault and OpenBao, key/value version 2, spoken to by hvac.
+
+Every answer that is not one is sorted here: no answer in time, no connection, sealed (503) and a gateway that reaches nobody (502, 504)
+are Unavailable; 404 is Unknown; 403 is a Refusal, after a look at whether only the token is over; everything else is a Refusal too.
+Texts of Vault are not repeated: some have in them what was sent. Redirects are not followed, since the token would go along, and neither
+proxies nor VAULT_* variables of the environment are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from ..base.errors import Refusal
+from .credential import read_credential
+from .login import Logins, Token
+from .provider import Entry, Unavailable, Unknown, denied, failed, is_about_certificate, untrusted
+from .secret import NAME, Secret, fields_of
+from .volatile import hashed
+
+METHODS: Final = ("approle", "jwt", "token")
+DEEPEST: Final = 8
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class VaultSettings:
+    """Where a Vault is and as whom it is asked. Of credentials there are paths only."""
+
+    url: str
+    auth: str
+    ca_path: Path | None = None
+    namespace: str = ""
+    mount: str = "secret"
+    prefix: str = ""
+    auth_mount: str = ""
+    role: str = ""
+    role_id_path: Path | None = None
+    secret_id_path: Path | None = None
+    token_path: Path | None = None
+    jwt_path: Path | None = None
+    timeout_seconds: float = 5.0
+
+
+class _Forbidden(Exception):
+    """An answer of 403, of which it is not known yet what it means."""
+
+
+@dataclass
+class Vault:
+    """One key/value mount of a Vault, as one identity."""
+
+    label: str
+    settings: VaultSettings
+    logins: Logins = field(repr=False)
+
+    @property
+    def origin(self) -> Sequence[str]:
+        about = self.settings
+        return ("vault", about.url, about.namespace, about.mount, about.prefix, about.auth, self._identity())
+
+    def read(self, name: str, version: str | None = None) -> Secret:
+        if version is not None and not version.isdigit():
+            raise Unknown(name)
+
+        def question(client: Any) -> Any:
+            return client.secrets.kv.v2.read_secret_version(
+                self._path(name),
+                version=int(version) if version else None,
+                mount_point=self.settings.mount,
+                raise_on_deleted_version=True,
+            )
+
+        answer = self._asked(name, question)
+        try:
+            data, about = answer["data"]["data"], answer["data"]["metadata"]
+            custom = about.get("custom_metadata") or {}
+            number = str(about["version"])
+        except (TypeError, KeyError, AttributeError):
+            raise failed(self.label, "an answer that is no secret of key/value version 2") from None
+        lease = answer.get("lease_duration") or None
+        return Secret(
+            name, fields_of(name, data), custom.get("type") or None, custom.get("description", ""), number, lease
+        )
+
+    def entries(self) -> list[Entry]:
+        return self._asked(self.settings.prefix or "/", lambda client: sorted(self._below(client, ""), key=_by_name))
+
+    def write(self, secret: Secret) -> str:
+        def question(client: Any) -> Any:
+            place = {"path": self._path(secret.name), "mount_point": self.settings.mount}
+            made = client.secrets.kv.v2.create_or_update_secret(secret=dict(secret.fields), **place)
+            about = {"type": secret.kind or "", "description": secret.description}
+            client.secrets.kv.v2.update_metadata(custom_metadata=about, **place)
+            return made
+
+        return str(self._asked(secret.name, question)["data"]["version"])
+
+    def _below(self, client: Any, directory: str, depth: int = 0) -> Iterator[Entry]:
+        try:
+            with self._translated():
+                listed = client.secrets.kv.v2.list_secrets(self._path(directory), mount_point=self.settings.mount)
+        except Unknown:  # an empty directory is none
+            return
+        for key in listed["data"]["keys"]:
+            name = f"{directory}{key}"
+            if key.endswith("/"):
+                if depth < DEEPEST:
+                    yield from self._below(client, name, depth + 1)
+            elif NAME.match(name):
+                with self._translated():
+                    about = client.secrets.kv.v2.read_secret_metadata(
+                        self._path(name), mount_point=self.settings.mount
+                    )["data"]
+                custom = about.get("custom_metadata") or {}
+                yield Entry(
+                    name, custom.get("type") or None, custom.get("description", ""), str(about["current_version"])
+                )
+
+    def _path(self, name: str) -> str:
+        return f"{self.settings.prefix}/{name}".strip("/")
+
+    def _asked(self, name: str, question: Callable[[Any], T]) -> T:
+        token = self._token()
+        try:
+            return self._answer(question, token)
+        except _Forbidden:
+            if not self._is_over(token):
+                raise denied(self.label, name, "403, permission denied") from None
+        if self.settings.auth == "token":
+            raise Refusal(
+                "secret_token_expired",
+                expected=f"a token in {self.settings.token_path} that {self.label} takes",
+                found="one that is over, or was revoked",
+                remedy="Get a new one (vault login), then run the same command again.",
+            )
+        try:
+            return self._answer(question, self._token(rejected=token))
+        except _Forbidden:
+            raise denied(self.label, name, "403, permission denied, also after a new login") from None
+
+    def _answer(self, question: Callable[[Any], T], token: str) -> T:
+        with self._translated():
+            return question(self._client(token))
+
+    def _is_over(self, token: str) -> bool:
+        try:
+            self._answer(lambda client: client.auth.token.lookup_self(), token)
+        except _Forbidden:
+            return True
+        return False
+
+    def _token(self, rejected: str | None = None) -> str:
+        about = self.settings
+        if about.auth == "token":
+            return self._credential(about.token_path, "token")
+        return self.logins.token(self.origin, self._login, rejected=rejected)
+
+    def _login(self) -> Token:
+        from hvac import exceptions
+
+        about = self.settings
+        client = self._client("")
+        try:
+            with self._translated():
+                if about.auth == "approle":
+                    answer = client.auth.approle.login(
+                        role_id=self._credential(about.role_id_path, "role id", private=False),
+                        secret_id=self._credential(about.secret_id_path, "secret id") if about.secret_id_path else None,
+                        mount_point=about.auth_mount or "approle",
+                        use_token=False,
+                    )
+                else:
+                    answer = client.auth.jwt.jwt_login(
+                        role=about.role,
+                        jwt=self._credential(about.jwt_path, "JWT", private=False),
+                        path=about.auth_mount or "jwt",
+                        use_token=False,
+                    )
+        except (_Forbidden, Unknown, exceptions.InvalidRequest, exceptions.Unauthorized):
+            raise Refusal(
+                "secret_login_refused",
+                expected=f"{self.label} to let this identity log in ({about.auth} at {about.auth_mount or about.auth})",
+                found="a refusal of the credentials",
+                remedy="Have a new secret id or JWT issued, or correct auth_mount and the paths; other providers were not asked.",
+            ) from None
+        given = answer["auth"]
+        return Token(given["client_token"], given["lease_duration"] or None)
+
+    def _identity(self) -> str:
+        """Another identity, another answer; the words themselves are hashed."""
+        about = self.settings
+        if about.auth == "approle":
+            return hashed(self._credential(about.role_id_path, "role id", private=False))
+        if about.auth == "jwt":
+            return hashed(about.role, self._credential(about.jwt_path, "JWT", private=False))
+        return hashed(self._credential(about.token_path, "token"))
+
+    def _credential(self, path: Path | None, what: str, *, private: bool = True) -> str:
+        assert path is not None  # noqa: S101 - for the type checker; settings that lack it are refused
+        return read_credential(path, label=self.label, what=what, private=private)
+
+    def _client(self, token: str) -> Any:
+        import hvac
+        import requests
+
+        session = requests.Session()
+        session.trust_env = False
+        session.verify = str(self.settings.ca_path) if self.settings.ca_path else True
+        return hvac.Client(
+            url=self.settings.url, token=token, namespace=self.settings.namespace or None, session=session,
+            timeout=self.settings.timeout_seconds, allow_redirects=False,
+        )  # fmt: skip
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        from hvac import exceptions
+        from requests import exceptions as transport
+
+        try:
+            yield
+        except exceptions.Forbidden:
+            raise _Forbidden from None
+        except exceptions.InvalidPath:
+            raise Unknown from None
+        except exceptions.VaultDown:
+            raise Unavailable("sealed", passing=False) from None
+        except exceptions.BadGateway:
+            raise Unavailable("unreachable") from None
+        except (exceptions.InvalidRequest, exceptions.Unauthorized) as error:
+            if _is_login(error):
+                raise
+            raise failed(self.label, f"{type(error).__name__} for its answer") from None
+        except exceptions.VaultError as error:
+            raise failed(self.label, f"{type(error).__name__} for its answer") from None
+        except transport.Timeout:
+            raise Unavailable("timed out", passing=False) from None
+        except (transport.ConnectionError, transport.ChunkedEncodingError) as error:
+            if is_about_certificate(error):
+                raise untrusted(self.label, self.settings.url) from None
+            raise Unavailable("unreachable") from None
+        except transport.RequestException as error:
+            raise failed(self.label, type(error).__name__) from None
+        except OSError as error:  # a ca_path that is no file
+            raise failed(self.label, error.strerror or type(error).__name__) from None
+
+
+def _is_login(error: Any) -> bool:
+    return "/login" in str(getattr(error, "url", "") or "")
+
+
+def _by_name(entry: Entry) -> str:
+    return entry.name

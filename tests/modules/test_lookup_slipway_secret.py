@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lookup as plays use it: in group_vars and templates, in every worker, with nothing of it in output or environments."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import repository
+from ansible.module_utils.slipway.secrets.access_log import AccessLog
+from ansible.module_utils.slipway.secrets.local_store import LocalStore
+from ansible.module_utils.slipway.secrets.store_key import make_key, read_key
+from safes import CANARY, secret
+
+HOSTS = "a,b,c,d"
+# From the module upwards to the test: what others can see of each process.
+LOOK = """
+import os, pathlib
+pid, seen = os.getpid(), []
+while pid != {test}:
+    seen.append([pathlib.Path(f"/proc/{{pid}}/{{name}}").read_bytes() for name in ("cmdline", "environ")])
+    pid = int(pathlib.Path(f"/proc/{{pid}}/stat").read_text().rpartition(")")[2].split()[1])
+own = sum(b"ansible-playbook" in cmdline for cmdline, _ in seen)
+leaks = sum(b"{value}" in cmdline + environ for cmdline, environ in seen)
+print(f"seen {{own}} processes of Ansible, {{leaks}} leaks")
+"""
+
+
+@pytest.fixture
+def project(tmp_path, memory):
+    """A function that runs a play with those tasks on four hosts, beside group_vars with a chain; returns (exit code, output)."""
+    key = make_key(tmp_path / "key")
+    store = LocalStore("local", tmp_path / "secrets.enc", lambda: key)
+    store.make()
+    store.write(secret())
+    (tmp_path / "group_vars").mkdir()
+    variables = {
+        "slipway_state_directory": str(tmp_path / "state"), "slipway_environment": "development", "secrets_chain": ["local"],
+        "secrets_swap_accepted": True, "secrets_providers": {"local": {"type": "local", "path": str(tmp_path / "secrets.enc")}},
+        "database_password": "{{ lookup('slipway_secret', 'database/main', field='password') }}",
+    }  # fmt: skip
+    (tmp_path / "group_vars/all.yml").write_text(json.dumps(variables))
+
+    def run(tasks, *options, **environment):
+        play = {"hosts": "all", "gather_facts": False, "become": False, "connection": "local", "tasks": tasks}
+        (tmp_path / "play.yml").write_text(json.dumps([play]))
+        given = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("SECRETS_")},
+            "ANSIBLE_CONFIG": str(repository.ROOT / "ansible.cfg"), "XDG_RUNTIME_DIR": str(memory), "ANSIBLE_LOCAL_TEMP": str(tmp_path / "tmp"), **environment,
+        }  # fmt: skip
+        command = [Path(sys.executable).with_name("ansible-playbook"), "-i", HOSTS, "play.yml", *options]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    run.key = tmp_path / "key"
+    run.log = AccessLog(tmp_path / "state/access.jsonl")
+    return run
+
+
+def test_group_vars_and_templates_get_values_and_the_output_does_not(project, tmp_path):
+    (tmp_path / "page.j2").write_text(
+        "{{ lookup('slipway_secret', 'database/main', field='username') }} {{ database_password }}\n"
+    )
+    template = {"src": "page.j2", "dest": f"{tmp_path}/page-{{{{ inventory_hostname }}}}", "mode": "0600"}
+    tasks = [{"name": "Write it", "template": template, "no_log": True, "diff": False}]
+    code, output = project(tasks, "-vvvv", "--diff", SECRETS_KEY_PATH=str(project.key))
+    assert code == 0, output
+    assert [(tmp_path / f"page-{host}").read_text() for host in "abcd"] == [f"shop {CANARY}\n"] * 4
+    assert CANARY not in output
+    records = project.log.records()
+    assert {record["host"] for record in records} == set("abcd")
+    assert len({record["run_id"] for record in records}) == 1
+
+
+def test_a_default_and_a_refusal_that_says_what_to_do(project):
+    shown = {"debug": {"msg": "{{ lookup('slipway_secret', 'none', default='nothing there') }}"}}
+    assert "nothing there" in project([shown], SECRETS_KEY_PATH=str(project.key))[1]
+    asked = {"debug": {"msg": "{{ lookup('slipway_secret', 'database/main', field='pin') }}"}}
+    code, output = project([asked], SECRETS_KEY_PATH=str(project.key))
+    assert code == 2
+    assert "secret_field_missing: expected a field 'pin' in database/main; found password, username." in output
+    assert CANARY not in output
+    code, output = project([asked])
+    assert code == 2
+    assert "secrets_key_missing" in output
+    assert "make secrets-key" in output
+
+
+def test_the_key_in_the_environment_is_read_once_and_nobody_gets_it(project, tmp_path):
+    """In the first task already: neither the children of workers nor, in /proc, the workers themselves."""
+    value = base64.b64encode(read_key(project.key).material).decode()
+    (tmp_path / "look.py").write_text(LOOK.format(value=value, test=os.getpid()))
+    tasks = [
+        {"name": "Look around", "command": f"{sys.executable} {tmp_path}/look.py", "register": "looked"},
+        {"name": "Say it", "debug": {"msg": "{{ looked.stdout }}; {{ database_password | length }}"}},
+    ]
+    code, output = project(tasks, SECRETS_KEY=value)
+    assert code == 0, output
+    assert output.count(f"seen 2 processes of Ansible, 0 leaks; {len(CANARY)}") == 4, output
+    assert value not in output
+
+
+def test_the_documentation_is_shown():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-doc"), "-t", "lookup", "slipway_secret"],
+        cwd=repository.ROOT, env={**os.environ, "ANSIBLE_CONFIG": str(repository.ROOT / "ansible.cfg")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Asks the providers" in done.stdout, done.stderr

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where tests keep secrets: memory of their own, and providers that say what a test wants."""
+
+from __future__ import annotations
+
+import http.server
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.slipway.secrets.provider import Entry, Unknown
+from ansible.module_utils.slipway.secrets.secret import Secret
+from ansible.module_utils.slipway.secrets.volatile import SHARED, Volatile, open_volatile
+
+CANARY = "canary-5b1f-s3cr3t-value"
+RUN = "run-1-2-3"
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """An empty directory on a tmpfs, gone after the test."""
+    directory = Path(tempfile.mkdtemp(prefix="slipway-tests-", dir=SHARED))
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def place(memory: Path) -> Volatile:
+    """What the processes of a run share."""
+    return open_volatile({}, RUN, swap_accepted=True, shared=memory)
+
+
+@dataclass
+class FakeProvider:
+    """A keeper of ``secrets`` by name; ``fails`` are raised first, one for each call. ``calls`` are what was asked of it."""
+
+    label: str
+    secrets: dict[str, Secret] = field(default_factory=dict)
+    fails: list[Exception] = field(default_factory=list)
+    calls: list[tuple[str, str | None]] = field(default_factory=list)
+    origin: Sequence[str] = ("fake",)
+    before: Callable[[], None] = lambda: None
+
+    def read(self, name: str, version: str | None = None) -> Secret:
+        self._called("read", name)
+        if name not in self.secrets or version not in (None, self.secrets[name].version):
+            raise Unknown(name)
+        return self.secrets[name]
+
+    def entries(self) -> list[Entry]:
+        self._called("entries", None)
+        return [Entry(name, each.kind, each.description, each.version) for name, each in sorted(self.secrets.items())]
+
+    def write(self, secret: Secret) -> str:
+        self._called("write", secret.name)
+        before = self.secrets.get(secret.name)
+        version = str(int(before.version) + 1 if before else 1)
+        self.secrets[secret.name] = Secret(secret.name, secret.fields, secret.kind, secret.description, version)
+        return version
+
+    def _called(self, what: str, name: str | None) -> None:
+        self.before()
+        self.calls.append((what, name))
+        if self.fails:
+            raise self.fails.pop(0)
+
+
+def secret(name: str = "database/main", value: str = CANARY, version: str = "1", **about: object) -> Secret:
+    """A secret with two fields, one of them the canary."""
+    return Secret(name, {"password": value, "username": "shop"}, version=version, **about)
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[int, str], str]]:
+    """A function that starts a server with one answer for everything, and returns its address."""
+    servers = []
+
+    def start(status: int, body: str) -> str:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            do_GET = do_PUT = do_LIST = do_POST
+
+            def log_message(self, *_words: object) -> None:
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

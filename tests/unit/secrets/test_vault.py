@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Vault, the real one: what it answers sealed, stopped, cut off, to whom it does not know, and how often it is asked."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import threading
+import time
+
+import pytest
+from ansible.module_utils.slipway.base.clock import SystemClock
+from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
+from ansible.module_utils.slipway.secrets.keeper import Keeper
+from ansible.module_utils.slipway.secrets.login import Logins
+from ansible.module_utils.slipway.secrets.provider import Unavailable, Unknown
+from ansible.module_utils.slipway.secrets.secret import Secret
+from ansible.module_utils.slipway.secrets.secret_settings import ProviderSettings, SecretSettings
+from ansible.module_utils.slipway.secrets.vault import Vault, VaultSettings
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from safes import CANARY, FakeProvider, secret
+from vaults import certificates, free_port
+
+FIELDS = {"password": CANARY, "username": "shop"}
+
+
+@pytest.fixture
+def logins(place):
+    return Logins(place, SystemClock())
+
+
+@pytest.fixture
+def vault(real_vault, logins):
+    return Vault("vault", real_vault.settings(), logins)
+
+
+def refused(call):
+    with pytest.raises(Refusal) as refusal:
+        call()
+    assert CANARY not in str(refusal.value)
+    return refusal.value.reason
+
+
+def unavailable(call):
+    with pytest.raises(Unavailable) as error:
+        call()
+    return error.value.why, error.value.passing
+
+
+def test_what_is_written_is_read_back_with_its_kind_and_version(vault, real_vault):
+    assert vault.write(Secret("kinds/main", FIELDS, "database", "d")) == "1"
+    assert vault.read("kinds/main") == Secret("kinds/main", FIELDS, "database", "d", "1")
+    assert vault.write(Secret("kinds/main", {"password": "new"}, "database", "d")) == "2"
+    assert vault.read("kinds/main").value() == "new"
+    assert vault.read("kinds/main", "1").value("password") == CANARY
+    assert real_vault.root.secrets.kv.v2.read_secret_version("shop/kinds/main", raise_on_deleted_version=True)["data"][
+        "data"
+    ] == {"password": "new"}
+
+
+def test_a_list_has_all_names_below_the_prefix_and_no_values(vault):
+    for name in ("list/b", "list/a/deep", "list/a"):
+        vault.write(Secret(name, FIELDS, None, name))
+    found = [entry for entry in vault.entries() if entry.name.startswith("list/")]
+    assert [(entry.name, entry.description, entry.version) for entry in found] == [
+        ("list/a", "list/a", "1"), ("list/a/deep", "list/a/deep", "1"), ("list/b", "list/b", "1"),
+    ]  # fmt: skip
+
+
+def test_an_empty_prefix_lists_nothing(real_vault, logins):
+    assert Vault("vault", real_vault.settings(prefix="shop/empty"), logins).entries() == []
+
+
+def test_a_name_a_version_and_a_deleted_version_that_are_not_there(vault, real_vault):
+    real_vault.put("gone", value=CANARY)
+    real_vault.root.secrets.kv.v2.delete_latest_version_of_secret("shop/gone")
+    for name, version in (("none", None), ("gone", None), ("gone", "7"), ("gone", "x")):
+        with pytest.raises(Unknown):
+            vault.read(name, version)
+
+
+def test_what_has_no_plain_fields_is_refused(vault, real_vault):
+    real_vault.put("nested", value={"a": CANARY})
+    assert refused(lambda: vault.read("nested")) == "secret_unreadable"
+
+
+def test_permission_denied_is_a_no(vault):
+    assert refused(lambda: vault.read("forbidden/a")) == "secret_denied"
+    assert refused(lambda: vault.write(Secret("forbidden/a", FIELDS))) == "secret_denied"
+
+
+def test_a_sealed_one_does_not_answer_and_asking_again_is_of_no_use(vault, real_vault):
+    real_vault.put("sealed", value=CANARY)
+    assert vault.read("sealed").value() == CANARY
+    real_vault.seal()
+    assert unavailable(lambda: vault.read("sealed")) == ("sealed", False)
+    real_vault.unseal()
+    assert vault.read("sealed").value() == CANARY
+
+
+def test_one_that_is_cut_off_costs_its_time_out(real_vault, logins):
+    vault = Vault("vault", real_vault.settings(timeout_seconds=0.3), logins)
+    real_vault.put("cut", value=CANARY)
+    assert vault.read("cut").value() == CANARY
+    real_vault.cut_off()
+    assert unavailable(lambda: vault.read("cut")) == ("timed out", False)
+    real_vault.go_on()
+    assert vault.read("cut").value() == CANARY
+
+
+def test_one_that_is_stopped_is_not_reached(real_vault, logins):
+    about = real_vault.settings()
+    stopped = VaultSettings(
+        f"https://127.0.0.1:{free_port()}", **{key: value for key, value in vars(about).items() if key != "url"}
+    )
+    assert unavailable(lambda: Vault("vault", stopped, logins).read("a")) == ("unreachable", True)
+
+
+def test_a_connection_that_is_cut_while_it_is_made_is_no_wrong_certificate(real_vault, logins):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up():
+            connection, _ = server.accept()
+            connection.recv(16)
+            connection.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        about = {**vars(real_vault.settings()), "url": f"https://127.0.0.1:{server.getsockname()[1]}"}
+        assert unavailable(lambda: Vault("vault", VaultSettings(**about), logins).read("a")) == ("unreachable", True)
+
+
+def test_another_authoritys_certificate_is_refused_and_the_secret_id_stays_here(real_vault, logins, tmp_path):
+    certificates(tmp_path)
+    about = {**vars(real_vault.settings()), "ca_path": tmp_path / "ca.pem"}
+    before = len(real_vault.asked("auth/approle/login"))
+    assert refused(lambda: Vault("vault", VaultSettings(**about), logins).read("a")) == "secret_provider_untrusted"
+    assert len(real_vault.asked("auth/approle/login")) == before
+
+
+def test_an_authority_that_is_no_file_is_said(real_vault, logins, tmp_path):
+    about = {**vars(real_vault.settings()), "ca_path": tmp_path / "none.pem"}
+    assert refused(lambda: Vault("vault", VaultSettings(**about), logins).read("a")) == "secret_provider_failed"
+
+
+def test_wrong_credentials_are_a_no(real_vault, logins, tmp_path):
+    wrong = real_vault.secret("wrong-id", "00000000-0000-0000-0000-000000000000")
+    about = real_vault.settings(secret_id_path=wrong)
+    assert refused(lambda: Vault("vault", about, logins).read("a")) == "secret_login_refused"
+    assert (
+        refused(lambda: Vault("vault", real_vault.settings(auth_mount="none"), logins).read("a"))
+        == "secret_login_refused"
+    )
+
+
+def test_a_token_that_ends_in_the_middle_is_replaced_by_one_login(vault, real_vault, logins):
+    real_vault.put("expired", value=CANARY)
+    vault.read("expired")
+    token = logins.token(vault.origin, lambda: pytest.fail("there is a login"))
+    real_vault.root.auth.token.revoke(token)
+    before = len(real_vault.asked("auth/approle/login"))
+    assert [vault.read("expired").value() for _ in range(3)] == [CANARY] * 3
+    assert len(real_vault.asked("auth/approle/login")) == before + 1
+
+
+def test_a_new_login_does_not_turn_a_no_into_a_yes(vault, real_vault, logins):
+    real_vault.put("a", value=CANARY)
+    vault.read("a")
+    real_vault.root.auth.token.revoke(logins.token(vault.origin, lambda: pytest.fail("there is a login")))
+    assert refused(lambda: vault.read("forbidden/a")) == "secret_denied"
+
+
+def test_a_token_of_a_file(real_vault, logins):
+    real_vault.put("token", value=CANARY)
+    made = real_vault.root.auth.token.create(policies=["shop"])["auth"]["client_token"]
+    path = real_vault.secret("token", made)
+    vault = Vault("vault", real_vault.settings(auth="token", token_path=path), logins)
+    assert vault.read("token").value() == CANARY
+    real_vault.root.auth.token.revoke(made)
+    assert refused(lambda: vault.read("token")) == "secret_token_expired"
+    path.chmod(0o644)
+    assert refused(lambda: vault.read("token")) == "secret_credential_exposed"
+
+
+def signed_jwt(private, claims):
+    def part(value):
+        return base64.urlsafe_b64encode(value).rstrip(b"=")
+
+    body = part(json.dumps({"alg": "RS256", "typ": "JWT"}).encode()) + b"." + part(json.dumps(claims).encode())
+    return (body + b"." + part(private.sign(body, padding.PKCS1v15(), SHA256()))).decode()
+
+
+def test_a_jwt(real_vault, logins):
+    private = rsa.generate_private_key(65537, 2048)
+    public = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    root = real_vault.root
+    if "jwt/" not in root.sys.list_auth_methods()["data"]:
+        root.sys.enable_auth_method("jwt")
+    root.write_data("auth/jwt/config", data={"jwt_validation_pubkeys": [public.decode()]})
+    role = {
+        "role_type": "jwt",
+        "user_claim": "sub",
+        "bound_audiences": ["slipway"],
+        "token_policies": ["shop"],
+        "token_ttl": "1h",
+    }
+    root.write_data("auth/jwt/role/ci", data=role)
+    claims = {"sub": "job-1", "aud": "slipway", "exp": int(time.time()) + 600, "nbf": int(time.time()) - 60}
+    real_vault.put("jwt", value=CANARY)
+    path = real_vault.secret("jwt", signed_jwt(private, claims))
+    about = real_vault.settings(auth="jwt", jwt_path=path, role="ci")
+    assert Vault("vault", about, logins).read("jwt").value() == CANARY
+    real_vault.secret("jwt", signed_jwt(private, {**claims, "aud": "another"}))
+    assert refused(lambda: Vault("vault", about, logins).read("jwt")) == "secret_login_refused"
+
+
+def test_a_fleet_reads_each_secret_once_and_logs_in_once(real_vault, place, tmp_path, say):
+    """Eight hosts and ten secrets, as many processes at once as Ansible has workers."""
+    log = AccessLog(tmp_path / "access.jsonl")
+    for number in range(10):
+        real_vault.put(f"fleet/name-{number}", value=f"{CANARY}-{number}")
+    logins_before = len(real_vault.asked("auth/approle/login"))
+
+    def host(number):
+        clock = SystemClock()
+        settings = SecretSettings(chain=(ProviderSettings("vault", "vault"),))
+        caller = Caller("ann", "ansible-1", "prod", f"prod-{number}")
+        provider = Vault("vault", real_vault.settings(), Logins(place, clock))
+        keeper = Keeper(settings, [provider], place, log, caller, clock, pytest.fail)
+        for each in range(10):
+            assert keeper.read(f"fleet/name-{each}") == f"{CANARY}-{each}"
+
+    threads = [threading.Thread(target=host, args=(number,)) for number in range(8)]
+    [each.start() for each in threads]
+    [each.join() for each in threads]
+    reads = [len(real_vault.asked(f"secret/data/shop/fleet/name-{number}")) for number in range(10)]
+    records = log.records()
+    hits = sum(record["cached"] for record in records)
+    say(f"{len(records)} lookups: {sum(reads)} reads at Vault, {hits / len(records):.1%} from the cache")
+    assert reads == [1] * 10
+    assert len(real_vault.asked("auth/approle/login")) == logins_before + 1
+    assert len(records) == 80
+
+
+@pytest.mark.parametrize("how", ["seal", "cut_off"])
+def test_the_next_provider_answers_meanwhile_and_the_time_out_is_paid_once(real_vault, place, tmp_path, how):
+    said, log, clock = [], AccessLog(tmp_path / "access.jsonl"), SystemClock()
+    local = FakeProvider("local", {"database/main": secret(), "pager": secret("pager")}, origin=())
+    settings = SecretSettings(chain=(ProviderSettings("vault", "vault"), ProviderSettings("local", "local")))
+
+    def read(name):
+        about = real_vault.settings(timeout_seconds=0.5, prefix="shop/fallback")
+        provider = Vault("vault", about, Logins(place, clock))
+        caller = Caller("ann", "ansible-1", "prod", "prod-1")
+        return Keeper(settings, [provider, local], place, log, caller, clock, said.append).read(name, "password")
+
+    getattr(real_vault, how)()
+    began = time.monotonic()
+    assert [read(name) for name in ("database/main", "pager") * 5] == [CANARY] * 10
+    assert time.monotonic() - began < 10 * 0.5
+    why = {"seal": "sealed", "cut_off": "timed out"}[how]
+    assert set(said) == {f"FALLBACK: vault is {why}; secrets come from local instead"}
+
+
+@pytest.mark.parametrize(("status", "found"), [
+    (502, ("unreachable", True)), (500, "secret_provider_failed"), (429, "secret_provider_failed"), (400, "secret_provider_failed"),
+    (401, "secret_provider_failed"), (200, "secret_provider_failed"), (307, "secret_provider_failed"), (418, "secret_provider_failed"),
+])  # fmt: skip
+def test_every_other_answer_is_sorted(answering, logins, tmp_path, status, found):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    vault = Vault(
+        "vault", VaultSettings(answering(status, json.dumps({"errors": [CANARY]})), "token", token_path=path), logins
+    )
+    call = unavailable if isinstance(found, tuple) else refused
+    assert call(lambda: vault.read("a")) == found
+
+
+def test_who_asks_where_is_in_the_origin_and_no_credential(real_vault, logins):
+    first = Vault("vault", real_vault.settings(), logins)
+    others = [
+        Vault("vault", real_vault.settings(**about), logins)
+        for about in (
+            {"namespace": "a"},
+            {"mount": "b"},
+            {"prefix": "c"},
+            {"role_id_path": real_vault.secret("other", "x")},
+        )
+    ]
+    assert len({tuple(each.origin) for each in (first, *others)}) == 5
+    assert (real_vault.directory / "role-id").read_text() not in repr((first, first.origin))

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes SECRETS_KEY out of the environment before Ansible starts its workers: the one thing that it loads early enough.
+
+It has no variables. Without it the key would be in the environment of every ssh, hook and command of the run.
+"""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: slipway_secrets_key
+short_description: Keep the key of the encrypted store out of the environment
+description:
+  - Keeps C(SECRETS_KEY) in the memory of Ansible and removes it from the environment. It gives no variables.
+version_added: 0.1.0
+author: The Slipway founders
+options: {}
+"""
+
+from pathlib import Path
+
+import ansible.module_utils
+
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
+
+from ansible.module_utils.slipway.secrets.store_key import take_from_environment
+from ansible.plugins.vars import BaseVarsPlugin
+
+take_from_environment()
+
+
+class VarsModule(BaseVarsPlugin):
+    """What Ansible asks for variables; there are none."""
+
+    def get_vars(self, loader, path, entities, cache=True):
+        return {}
