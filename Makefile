@@ -16,7 +16,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # TYPE         what kind of release it is: major, minor or hotfix
 # BUILD_ID     which build of your continuous integration it is
 # TICKETS      the tickets that it is about
-# ENVIRONMENT  the environment that an approval is for
+# ENVIRONMENT  the environment that an approval is for, or whose secrets are meant
 # ROLE         the role in which somebody signs
 # KEY          the key that signs: a file, agent, or agent:<comment or fingerprint of a key of the ssh-agent>
 # HOSTS        the hosts of a rollback authorization: ids, or names that STATUS knows
@@ -31,6 +31,12 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # RUN          the run that is proven, the newest without it (OUTPUT says where the archive goes); or the one that is held
 # STORE        the directory of an artifact store that a web server serves, on STORE_HOST; on the controller without that
 # STORE_HOST   the host of that directory, as in the inventory
+# NAME         the secret, such as database/main
+# FIELD        the field of it
+# KIND         what kind of secret it is: database, s3, broker, api_key, encryption_key or jwt
+# BY           the person or machine whose accesses to secrets are shown
+# SINCE        the time, such as 2026-11-22T00:00:00Z, from which they are shown; UNTIL is that of the last one
+# UNTIL        see SINCE
 # NAMES        yes: write the names of the holders in it into a file beside it
 # LIMIT        the hosts, as in -l; without it those of prod, or all where a target only looks
 # CONFIRM      yes: do not ask
@@ -57,6 +63,12 @@ RENEW ?=
 RUN ?=
 STORE ?=
 STORE_HOST ?=
+NAME ?=
+FIELD ?=
+KIND ?=
+BY ?=
+SINCE ?=
+UNTIL ?=
 NAMES ?=
 LIMIT ?=
 CONFIRM ?=
@@ -65,7 +77,7 @@ OPTIONS ?=
 
 # What is given goes through a shell into variables that Ansible takes for templates: what means something to either is refused.
 GIVEN := APPLICATION SOURCE RELEASE_ID TYPE BUILD_ID TICKETS ENVIRONMENT ROLE KEY HOSTS STATUS MANIFEST AUDIT HOURS MESSAGE OUTPUT FILE RENEW RUN \
-	STORE STORE_HOST NAMES LIMIT CONFIRM FORMAT
+	STORE STORE_HOST NAME FIELD KIND BY SINCE UNTIL NAMES LIMIT CONFIRM FORMAT
 UNSAFE := ' " ` { }
 $(foreach name,$(GIVEN),$(foreach mark,$(UNSAFE),$(if $(findstring $(mark),$($(name))), \
 	$(error $(name): expected a value without quotes and braces, found $($(name))))))
@@ -101,6 +113,17 @@ trust_key := $(KEY)
 trust_confirmed := $(CONFIRM)
 trust_renew := $(RENEW)
 run_id := $(RUN)
+secret_environment := $(ENVIRONMENT)
+secret_name := $(NAME)
+secret_field := $(FIELD)
+secret_type := $(KIND)
+secret_description := $(MESSAGE)
+secret_file := $(FILE)
+secret_key := $(filter-out agent,$(KEY))
+secret_new_key := $(KEY)
+secret_by := $(BY)
+secret_since := $(SINCE)
+secret_until := $(UNTIL)
 evidence_path := $(abspath $(OUTPUT))
 evidence_names := $(if $(filter yes,$(NAMES)),true)
 comma := ,
@@ -147,6 +170,7 @@ endef
 .PHONY: help demo test check lint types unit strike faults molecule e2e bench lab clean-lab venv dev docs lock
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
 .PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
+.PHONY: secrets-key secrets-encrypt secrets-rekey secrets-list secrets-get secrets-set secrets-flush secrets-access secrets-example
 .PHONY: approve approval-add approvals authorize-rollback key
 .PHONY: publish deploy-staging deploy-prod promote abort-rollout rollback deploy-status verify evidence may-be-asked
 
@@ -262,6 +286,38 @@ trust-add: venv ## Take in a draft that others have signed (FILE=)
 
 trust-rotate: venv ## Bring every host to the newest version; what is served goes on (LIMIT=)
 	@$(PLAY) playbooks/trust.yml $(if $(LIMIT),-l '$(LIMIT)')
+
+## Secrets (ENVIRONMENT= NAME= FIELD= KIND= FILE= KEY=; docs/howto/secrets.md)
+secrets-key: venv ## Make a key and an empty encrypted store, each where there is none (KEY=)
+	@$(PLAY) playbooks/secrets_store.yml $(call vars,secret_environment secret_key)
+
+secrets-encrypt: venv ## Take a .env or JSON file into the encrypted store (FILE=)
+	@$(call needs,FILE)$(PLAY) playbooks/secrets_store.yml $(call vars,secret_environment secret_file secret_key)
+
+secrets-rekey: venv ## Encrypt the store with another key, which is made where there is none (KEY=)
+	@$(if $(secret_key),,$(error KEY: expected the file of the new key, found none))$(PLAY) playbooks/secrets_store.yml \
+		$(call vars,secret_environment secret_new_key)
+
+secrets-list: venv ## Which secrets there are and which are missing; no values
+	@$(PLAY) playbooks/secrets.yml $(call vars,secret_environment)
+
+secrets-example: venv ## Write .env.example, with every variable that is declared (OUTPUT=)
+	@$(PLAY) playbooks/secrets.yml $(call vars,secret_environment) -e secret_example_path='$(or $(OUTPUT),.env.example)'
+
+secrets-set: venv ## Set a secret at the first provider; asks for its fields without FILE (NAME= KIND= MESSAGE= FILE=)
+	@$(call needs,NAME)$(PLAY) playbooks/secret.yml $(call vars,secret_environment secret_name secret_type secret_description secret_file)
+
+secrets-get: venv ## Print a field of a secret, or write it to OUTPUT (NAME= FIELD=)
+	@$(call needs,NAME)umask 077; directory=$$(mktemp -d -p "$${XDG_RUNTIME_DIR:-/dev/shm}") && trap 'rm -rf "$$directory"' EXIT; \
+	$(PLAY) playbooks/secret.yml $(call vars,secret_environment secret_name secret_field) -e secret_state=exported \
+		-e secret_output="$(or $(OUTPUT),$$directory/value)" >"$$directory/log" 2>&1 || { cat "$$directory/log" >&2; exit 1; }; \
+	[ -n '$(OUTPUT)' ] || cat "$$directory/value"
+
+secrets-flush: venv ## Forget what is cached of secrets
+	@$(PLAY) playbooks/secret.yml $(call vars,secret_environment) -e secret_state=flushed
+
+secrets-access: venv ## Who asked for which secret, and when (NAME= BY= SINCE= UNTIL=)
+	@$(PLAY) playbooks/secrets_access.yml $(call vars,secret_name secret_by secret_since secret_until)
 
 ## Deployments of releases that are there (APPLICATION= RELEASE_ID=)
 publish: venv ## Publish what is missing of the catalogue's releases to an artifact store (STORE= STORE_HOST=)

@@ -12,7 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 
-from ._action import deployer
+from ._action import ControllerAction, deployer
 from .base.clock import SystemClock
 from .base.errors import Refusal
 from .secrets.access_log import AccessLog, Caller
@@ -24,6 +24,7 @@ from .secrets.local_store import LocalStore
 from .secrets.login import Logins
 from .secrets.provider import Provider
 from .secrets.secret_settings import MODES, NAMES, ProviderSettings, SecretSettings
+from .secrets.store_commands import StoreCommands
 from .secrets.store_key import load_key, take_from_environment
 from .secrets.vault import Vault
 from .secrets.volatile import NotVolatile, Volatile, hashed, open_volatile, this_run
@@ -37,7 +38,18 @@ take_from_environment()  # where this is loaded before the workers are forked, n
 
 def settings_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> SecretSettings:
     """The settings in ``secrets_*`` variables, templates in them filled in."""
-    return SecretSettings.parse({name: template(variables[name]) for name in NAMES if name in variables})
+    return SecretSettings.parse({name: plain(template(variables[name])) for name in NAMES if name in variables})
+
+
+def plain(value: Any) -> Any:
+    """A value without what Ansible notes on it, such as where it came from: its numbers are of a class of their own."""
+    if isinstance(value, Mapping):
+        return {plain(key): plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if value is None or isinstance(value, bool):
+        return value
+    return next((kind(value) for kind in (str, int, float) if isinstance(value, kind)), value)
 
 
 def access_log(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> AccessLog:
@@ -45,10 +57,22 @@ def access_log(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> 
     return AccessLog(Path(template(variables["slipway_state_directory"])) / LOG_NAME)
 
 
+def caller_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Caller:
+    """Who runs this, for which environment and host."""
+    return Caller(
+        by=deployer(variables), run_id=run_id(main_process()), environment=environment_of(variables, template),
+        host=str(variables.get("inventory_hostname", "")),
+    )  # fmt: skip
+
+
+def environment_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> str:
+    return str(template(variables.get("slipway_environment", "")) or "")
+
+
 def keeper_of(variables: Mapping[str, Any], template: Callable[[Any], Any], loader: Any) -> Keeper:
     """The chain that these variables describe, asked on behalf of whoever runs this."""
     settings = settings_of(variables, template)
-    environment = str(template(variables.get("slipway_environment", "")) or "")
+    environment = environment_of(variables, template)
     main = main_process()
     place = volatile_place(settings, main)
     clock = SystemClock()
@@ -58,10 +82,7 @@ def keeper_of(variables: Mapping[str, Any], template: Callable[[Any], Any], load
         providers=[_provider(each, settings, environment, logins, loader) for each in settings.chain],
         place=place,
         log=access_log(variables, template),
-        caller=Caller(
-            by=deployer(variables), run_id=run_id(main), environment=environment,
-            host=str(variables.get("inventory_hostname", "")),
-        ),
+        caller=caller_of(variables, template),
         clock=clock,
         announce=display.warning,
     )  # fmt: skip
@@ -133,3 +154,27 @@ def decrypting(loader: Any) -> Callable[[bytes], bytes]:
             raise NotDecrypted from None
 
     return decrypt
+
+
+class SecretAction(ControllerAction):
+    """An action that works with secrets, on the controller."""
+
+    def keeper(self, task_vars: Mapping[str, Any]) -> Keeper:
+        """The chain of the host's environment."""
+        return keeper_of(task_vars, self._templar.template, self._loader)
+
+    def log(self, task_vars: Mapping[str, Any]) -> AccessLog:
+        return access_log(task_vars, self._templar.template)
+
+    def store(self, task_vars: Mapping[str, Any], key_path: str | None) -> tuple[StoreCommands, SecretSettings]:
+        """The encrypted store of that chain, with another key file where one is named."""
+        template = self._templar.template
+        settings = settings_of(task_vars, template)
+        provider = settings.store()
+        file = provider.file
+        assert file is not None  # noqa: S101 - for the type checker; what has a store is a file
+        commands = StoreCommands(
+            provider.label, file.store or file.path, file.key_path, access_log(task_vars, template), caller_of(task_vars, template), SystemClock(),
+            Path(key_path) if key_path else None, self._task.check_mode,
+        )  # fmt: skip
+        return commands, settings

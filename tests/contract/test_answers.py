@@ -21,6 +21,7 @@ from ansible.module_utils.slipway.host.options import MODULES
 from balancers import Pair
 from offices import Office
 from releases import ONCE
+from safehouse import Safehouse
 from test_modules import CONTROLLER_ONLY, WITH_A_SPEC
 
 ASKED = {"environment": None, "bytes": True, "witnessed": {}}
@@ -91,10 +92,23 @@ def controller(site):
     )
 
 
+SECRETS = ("slipway_access_info", "slipway_secret", "slipway_secret_info", "slipway_secret_store")
+
+
+def answers_about_secrets(name, tmp_path):
+    house = Safehouse(tmp_path)
+    store = house.ask("slipway_secret_store")
+    written = house.ask("slipway_secret", name="pager", fields={"key": "a-key"})
+    answers = {"slipway_secret": written, "slipway_secret_store": store}
+    return [answers[name] if name in answers else house.ask(name)]
+
+
 def answers_of(name, site, tmp_path):
     """Real answers of a module or plugin."""
     if name == "slipway_release":
         return [*deployments(site)]
+    if name in SECRETS:
+        return answers_about_secrets(name, tmp_path)
     site.build("v1", V1)
     if name == "slipway_application_info":
         return [

@@ -38,13 +38,13 @@ def variables(tmp_path, *chain, **about):
     }  # fmt: skip
 
 
+def unchanged(value):
+    return value
+
+
 def empty_store(tmp_path):
     key = make_key(tmp_path / "key")
     LocalStore("local", tmp_path / "secrets.enc", lambda: key).make()
-
-
-def plain(value):
-    return value
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def keeper(tmp_path, memory, monkeypatch):
     monkeypatch.delenv("SECRETS_MODE", raising=False)
     monkeypatch.delenv("SECRETS_KEY_PATH", raising=False)
 
-    def make(*chain, template=plain, loader=None, **about):
+    def make(*chain, template=unchanged, loader=None, **about):
         given = variables(tmp_path, *chain, secrets_swap_accepted=True, **about)
         return _secrets.keeper_of(given, template, loader or DataLoader())
 
@@ -158,5 +158,11 @@ def test_the_workers_of_a_run_are_known_by_its_main_process():
 
 
 def test_the_log_is_in_the_state_directory(tmp_path):
-    log = _secrets.access_log(variables(tmp_path), plain)
+    log = _secrets.access_log(variables(tmp_path), unchanged)
     assert log.path == Path(tmp_path / "state/access.jsonl")
+
+
+def test_what_ansible_notes_on_values_is_left_behind():
+    tagged = DataLoader().load("a: [5, true, null, x, 1.5]")
+    assert [type(each) for each in _secrets.plain(tagged)["a"]] == [int, bool, type(None), str, float]
+    assert type(_secrets.plain(tagged)) is dict

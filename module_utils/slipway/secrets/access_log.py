@@ -16,13 +16,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..base.clock import Clock, timestamp
-from ..base.errors import Refusal
+from ..base.clock import Clock, seconds_of, timestamp
+from ..base.errors import Refusal, shown
 from ..base.files import full_disk_is_a_refusal, open_regular, read_if_there
 from ..trust.chain import Chain, Record
 
 LOG_LIMIT: Final = 256 << 20
 EVERYTHING: Final = "*"
+
+
+def require_time(text: str | None) -> str | None:
+    """A time as the log writes it, or none."""
+    if text is not None:
+        try:
+            seconds_of(text)
+        except ValueError:
+            raise Refusal(
+                "access_time_invalid",
+                expected="a time such as 2026-11-22T00:00:00Z",
+                found=shown(text),
+                remedy="Correct SINCE= or UNTIL=.",
+            ) from None
+    return text
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ..base.clock import Clock
 from ..base.errors import Refusal
 from .access_log import EVERYTHING, AccessLog, Caller
 from .circuit_breaker import CircuitBreaker
+from .env_file import Declared
 from .provider import Entry, Provider, Unavailable, Unknown
 from .retries import asked
 from .secret import Secret, require_name
@@ -90,9 +91,21 @@ class Keeper:
             return default
         raise _unavailable(name, silent)
 
-    def write(self, name: str, fields: Mapping[str, str], kind: str | None, description: str = "") -> bool:
-        """Make these the newest version of a secret at the first provider; returns whether they were not already."""
-        require_name(name)
+    def write(
+        self,
+        name: str,
+        fields: Mapping[str, str],
+        kind: str | None = None,
+        description: str = "",
+        *,
+        check: bool = False,
+    ) -> bool:
+        """Make these the newest version of a secret at the first provider; returns whether they were not already.
+
+        Of a declared secret kind and description need not be said. With ``check`` nothing is written.
+        """
+        declared = self.declared(name)
+        kind, description = kind or declared.kind, description or declared.description
         require_well_formed(name, kind, fields)
         provider = self.providers[0]
         try:
@@ -103,6 +116,9 @@ class Keeper:
             if before is not None and _same(before, fields, kind, description):
                 self._note("write", name, "unchanged", provider=provider.label, version=before.version or None)
                 return False
+            if check:
+                self._note("write", name, "read", provider=provider.label)
+                return True
             version = provider.write(Secret(name, dict(fields), kind, description))
         except Unavailable as error:
             self._note("write", name, "unavailable", provider=provider.label, reason=error.why)
@@ -114,17 +130,17 @@ class Keeper:
         self._note("write", name, "written", provider=provider.label, version=version)
         return True
 
-    def would_write(self, name: str, fields: Mapping[str, str], kind: str | None) -> None:
-        """What `write` refuses before it asks anybody."""
+    def declared(self, name: str) -> Declared:
+        """What is said of a secret in group_vars, if anything."""
         require_name(name)
-        require_well_formed(name, kind, fields)
+        return next((each for each in self.settings.declared if each.name == name), Declared(name))
 
-    def listed(self) -> list[Listed]:
+    def listed(self, *, ask: bool = True) -> list[Listed]:
         """The names at every provider of the chain and those that are declared, sorted; no values. A name that several have is there
         once for each; a provider that does not answer is said aloud.
         """
         found: list[Listed] = []
-        for provider in self.providers:
+        for provider in self.providers if ask else ():
             try:
                 entries = self._asked(provider, provider.entries)
             except Unavailable as error:
@@ -142,6 +158,10 @@ class Keeper:
             if each.name not in there
         ]
         return sorted(found, key=lambda each: each.entry.name)
+
+    def cached(self) -> int:
+        """How many answers are kept, whether or not their time is over."""
+        return len(self.cache)
 
     def flush(self) -> int:
         """Forget what is cached; returns how many entries that were."""
@@ -233,7 +253,7 @@ class Keeper:
                     "secret_misplaced",
                     expected=f"{name} at {first}, which is asked first, or nowhere",
                     found=f"it at {provider.label}",
-                    remedy=f"Set it at {first} (make secret-set), or remove it from {provider.label}, so that the default holds.",
+                    remedy=f"Set it at {first} (make secrets-set), or remove it from {provider.label}, so that the default holds.",
                 )
                 raise self._refused(name, field_name, provider, refusal)
 
@@ -268,7 +288,7 @@ def _unknown(name: str, version: str | None, label: str, silent: Sequence[str]) 
         "secret_unknown",
         expected=f"a secret {what} at {label}",
         found=f"none{aside}",
-        remedy=f"Set it: make secret-set NAME={name}; or correct the name. make secret-list has all names.",
+        remedy=f"Set it: make secrets-set NAME={name}; or correct the name. make secrets-list has all names.",
     )
 
 

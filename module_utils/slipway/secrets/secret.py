@@ -51,7 +51,7 @@ class Secret:
                 "secret_field_missing",
                 expected=f"a field {shown(field_name)} in {self.name}",
                 found=", ".join(sorted(self.fields)) or "no field",
-                remedy="Correct field=, or set the secret again with that field (make secret-set).",
+                remedy="Correct field=, or set the secret again with that field (make secrets-set).",
             )
         return self.fields[field_name]
 
@@ -89,5 +89,5 @@ def _unreadable(name: str, found: str) -> Refusal:
         "secret_unreadable",
         expected=f"{name} to have fields that are texts",
         found=found,
-        remedy="Set the secret again (make secret-set), or correct it where it is kept.",
+        remedy="Set the secret again (make secrets-set), or correct it where it is kept.",
     )

@@ -80,6 +80,9 @@ class SecretCache:
         with self.place.locked(entry) if self.place and self.seconds > 0 else nullcontext():
             yield
 
+    def __len__(self) -> int:
+        return len(self._all())
+
     def forget(self, name: str) -> int:
         """Remove all that is kept of a name; returns how much that was."""
         return self._flush(f"{hashed(name)}-")

@@ -92,6 +92,18 @@ class SecretSettings:
         fields.end()
         return settings
 
+    def store(self) -> ProviderSettings:
+        """The encrypted store of this chain: what is filled and rekeyed."""
+        for provider in self.chain:
+            if provider.file and provider.type in ("local", "env"):
+                return provider
+        raise Refusal(
+            "secret_store_undeclared",
+            expected="a provider of type local in secrets_chain",
+            found=", ".join(f"{each.label} ({each.type})" for each in self.chain),
+            remedy="Add one to secrets_providers and secrets_chain, or say -e secret_environment= for an environment that has one.",
+        )
+
 
 NAMES: Final = (
     "secrets_breaker_failures", "secrets_breaker_seconds", "secrets_cache_seconds", "secrets_chain", "secrets_declared",

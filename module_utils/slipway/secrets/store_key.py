@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The key of the encrypted local store: where it comes from, and that it does not stay in any environment.
 
-In this order: the file that ``SECRETS_KEY_PATH`` names, the file of the provider's ``key_path``, ``SECRETS_KEY``. The last one is for
+In this order: the file that ``SECRETS_KEY_PATH`` names, the file of the provider's ``key_path`` if it is there, ``SECRETS_KEY``. The last one is for
 machines that can give nothing but variables: it is taken out of the environment before Ansible starts its workers.
 """
 
@@ -73,14 +73,20 @@ def _wipe(name: bytes) -> None:
 
 def load_key(key_path: Path | None, environment: MutableMapping[str, str] = os.environ) -> StoreKey:
     """The key, from the first place that has one; Refusals ``secrets_key_missing``, ``secrets_key_exposed``, ``secrets_key_invalid``."""
-    take_from_environment(environment)
-    named = environment.get(PATH_VARIABLE)
-    path = Path(named).expanduser() if named else key_path
+    path = key_file(key_path, environment)
     if path is not None:
         return read_key(path)
     if not _taken:
         raise _missing("SECRETS_KEY_PATH, key_path and SECRETS_KEY are all not set")
     return _parsed(_taken[0], VARIABLE)
+
+
+def key_file(key_path: Path | None, environment: MutableMapping[str, str] = os.environ) -> Path | None:
+    """The file that the key is in, or would have to be; None where ``SECRETS_KEY`` is the key, or nothing is."""
+    take_from_environment(environment)
+    if named := environment.get(PATH_VARIABLE):
+        return Path(named).expanduser()
+    return None if key_path is None or (_taken and not os.path.lexists(key_path)) else key_path
 
 
 def read_key(path: Path) -> StoreKey:

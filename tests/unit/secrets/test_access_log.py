@@ -9,7 +9,7 @@ import threading
 
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
+from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller, require_time
 
 ANN, BOB = (Caller(by, "ansible-1", "prod", "prod-1") for by in ("ann", "bob"))
 
@@ -77,3 +77,11 @@ def test_a_fifo_in_its_place_holds_nobody_up(log, clock):
     with pytest.raises(Refusal) as refused:
         noted(log, clock)
     assert refused.value.reason == "access_log_not_regular"
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-11-22", "2026-11-22T00:00:00", ""])
+def test_a_time_that_is_none_is_refused(text):
+    with pytest.raises(Refusal, match="access_time_invalid"):
+        require_time(text)
+    assert require_time(None) is None
+    assert require_time("2026-11-22T00:00:00Z") == "2026-11-22T00:00:00Z"

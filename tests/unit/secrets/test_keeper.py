@@ -225,11 +225,21 @@ def test_a_new_name_is_set_and_found_although_it_was_not_there_before(chain):
 
 
 def test_a_malformed_secret_reaches_nobody(chain):
-    for call in (chain.keeper().write, chain.keeper().would_write):
-        with pytest.raises(Refusal, match="secret_malformed"):
-            call("pager", {"key": ""}, "api_key")
-    chain.keeper().would_write("pager", {"key": CANARY}, "api_key")
+    chain.settings = settings(declared=(Declared("pager", "api_key", "p"),))
+    for kind in (None, "api_key"):
+        for check in (True, False):
+            with pytest.raises(Refusal, match="secret_malformed"):
+                chain.keeper().write("pager", {"key": ""}, kind, check=check)
     assert chain.first.calls == []
+
+
+def test_of_a_declared_secret_the_kind_is_known(chain):
+    chain.settings = settings(declared=(Declared("pager", "api_key", "p"),))
+    assert chain.keeper().write("pager", {"key": CANARY}, check=True) is True
+    assert chain.first.secrets == {}
+    assert chain.keeper().write("pager", {"key": CANARY}) is True
+    assert (chain.first.secrets["pager"].kind, chain.first.secrets["pager"].description) == ("api_key", "p")
+    assert chain.keeper().write("pager", {"key": CANARY}, check=True) is False
 
 
 def test_setting_does_not_go_to_another_one_and_is_not_tried_twice(chain):
@@ -292,3 +302,16 @@ def test_no_line_has_a_value(chain):
     chain.refused("none")
     assert CANARY.encode() not in chain.log.path.read_bytes()
     assert CANARY not in repr(chain.keeper().cache)
+
+
+def test_what_is_declared_is_listed_without_asking_anybody(chain):
+    chain.settings = settings(declared=(Declared("pager", "api_key", "p"),))
+    assert [each.entry.name for each in chain.keeper().listed(ask=False)] == ["pager"]
+    assert chain.first.calls == []
+
+
+def test_how_much_is_cached_is_counted(chain):
+    chain.first.secrets[NAME] = secret()
+    assert chain.keeper().cached() == 0
+    chain.read()
+    assert chain.keeper().cached() == 1

@@ -88,3 +88,10 @@ def test_the_numbers_and_a_service_on_this_machine():
     )
     assert (settings.cache_seconds, settings.swap_accepted) == (0, True)
     assert settings.chain[0].aws.endpoint_url == "http://127.0.0.1:5000"
+
+
+def test_the_store_of_a_chain_is_its_encrypted_one():
+    assert SecretSettings.parse(GIVEN).store().label == "local"
+    assert SecretSettings.parse(changed(secrets_chain=["vault", "env"])).store().label == "env"
+    with pytest.raises(Refusal, match="secret_store_undeclared"):
+        SecretSettings.parse(changed(secrets_chain=["vault", "files"])).store()

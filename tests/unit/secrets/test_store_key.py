@@ -55,6 +55,7 @@ def test_the_file_of_the_environment_comes_first_then_that_of_the_settings_then_
     assert "SECRETS_KEY" not in environment
     assert load_key(tmp_path / "second", {}) == second
     assert load_key(None, {}).material == bytes(range(32))
+    assert load_key(tmp_path / "none", {}).material == bytes(range(32))
 
 
 @pytest.mark.parametrize("text", [TEXT, f" {TEXT}\n", base64.urlsafe_b64encode(bytes(range(224, 256))).decode()])

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Says which secrets there are and which are needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ansible.module_utils
+
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
+
+from ansible.module_utils.slipway._secrets import SecretAction
+from ansible.module_utils.slipway.secrets.env_file import example
+from ansible.module_utils.slipway.secrets.secret_kind import required_fields
+from ansible.module_utils.slipway.secrets.secret_report import listed, secrets_table
+
+
+class ActionModule(SecretAction):
+    """See library/slipway_secret_info.py."""
+
+    name = "slipway_secret_info"
+
+    def answer(self, arguments, task_vars):
+        keeper = self.keeper(task_vars)
+        name, found, fields = arguments["name"], [], []
+        if name:
+            declared = keeper.declared(name)
+            fields = required_fields(arguments["type"]) if arguments["type"] else declared.fields()
+        else:
+            found = keeper.listed(ask=not arguments["declared_only"])
+        return {
+            "secrets": listed(found), "table": secrets_table(found), "example": example(keeper.settings.declared), "fields": fields,
+        }  # fmt: skip

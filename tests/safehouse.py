@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Variables of a host whose chain is one encrypted store below a directory, for actions that work with secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import plugins
+import pytest
+
+DECLARED = {
+    "database/main": {"type": "database", "description": "The shop's database"},
+    "pager": {"type": "api_key", "description": "Who is woken up"},
+}
+
+
+class Safehouse:
+    """``ask`` runs an action of that name for the host; ``variables`` are what group_vars say."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.key, self.store = directory / "keys/secrets.key", directory / "secrets.enc"
+        self.variables: dict[str, Any] = {
+            "inventory_hostname": "prod-1", "slipway_environment": "development", "slipway_state_directory": str(directory / "state"),
+            "secrets_chain": ["local"], "secrets_declared": DECLARED, "secrets_swap_accepted": True,
+            "secrets_providers": {"local": {"type": "local", "path": str(self.store), "key_path": str(self.key)}},
+        }  # fmt: skip
+
+    def ask(self, name: str, /, *, check: bool = False, **options: Any) -> dict[str, Any]:
+        given = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+        return plugins.run(name, check=check, task_vars=self.variables, **given)
+
+
+@pytest.fixture
+def safehouse(tmp_path: Path, memory: Path, monkeypatch: pytest.MonkeyPatch) -> Safehouse:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(memory))
+    for name in ("SECRETS_KEY_PATH", "SECRETS_KEY", "SECRETS_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    return Safehouse(tmp_path)
