@@ -40,6 +40,8 @@ NEVER_STARTED = (
     127,
 )  # an interpreter without the file, or a package without this verb; a shell without the interpreter
 UNANSWERED_SHOWN = 600
+# By these keys, whatever the task, Ansible takes variables, hosts, groups and figures from an answer.
+OF_THE_CONTROLLER = ("ansible_facts", "ansible_stats", "add_host", "add_group")
 SPEC_KEYS = ("type", "elements", "required", "default", "choices")
 
 display = Display()
@@ -120,7 +122,7 @@ class HostAction(ActionBase):  # type: ignore[misc]
         answer = self.ask_resident(options, task_vars)
         if answer is None:
             answer = self._execute_module(module_name=self.name, module_args=dict(options), task_vars=task_vars)
-        return answer
+        return _of_a_host(answer)
 
     def ask_resident(
         self, options: Mapping[str, Any], task_vars: Mapping[str, Any], attachment: tuple[str, bytes] | None = None
@@ -153,7 +155,7 @@ class HostAction(ActionBase):  # type: ignore[misc]
         if display.verbosity >= 3:  # what a module would say of itself; registered variables do without
             answer["invocation"] = {"module_args": given}
         remove_internal_keys(answer)
-        return dict(remove_values(answer, validation._no_log_values))
+        return _of_a_host(remove_values(answer, validation._no_log_values))
 
     def state_directory(self, task_vars: Mapping[str, Any]) -> Path:
         """Where the controller keeps its memory."""
@@ -202,6 +204,11 @@ class HostAction(ActionBase):  # type: ignore[misc]
             remedy="The host may have acted. Mend what is said there, then run the same command again: it settles what is open first.",
         )
         return {"failed": True, "changed": not self._task.check_mode, "msg": str(failure), **failure.as_dict()}
+
+
+def _of_a_host(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer without what would change the run for other hosts: a host speaks for itself only."""
+    return {key: value for key, value in answer.items() if key not in OF_THE_CONTROLLER}
 
 
 class WitnessedAction(HostAction):

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 
+import doors
 import plugins
 import pytest
 from ansible import constants
@@ -303,11 +304,23 @@ def test_values_that_are_not_to_be_logged_are_not_returned(ask, monkeypatch):
     assert answer == {"msg": "of ********"}
 
 
+OWN = "{'changed': False, '_ansible_no_log': False, 'ansible_facts': {'a': 1}, 'ansible_stats': {}, 'add_host': {}, 'add_group': 'b'}"
+
+
 def test_a_host_cannot_answer_in_ansibles_own_name(ask):
-    assert ask("print(answer({'result': {'changed': False, '_ansible_no_log': False, 'ansible_facts': {}}}))") == {
-        "changed": False,
-        "ansible_facts": {},
-    }
+    assert ask(f"print(answer({{'result': {OWN}}}))") == {"changed": False}
+
+
+def test_a_module_cannot_answer_in_ansibles_own_name(monkeypatch):
+    """Through the other door: what Ansible would take from it as variables, hosts and groups of the run."""
+    monkeypatch.setattr(
+        doors, "run", lambda *_arguments, **_options: {"changed": False, "ansible_facts": {"a": 1}, "add_host": {}}
+    )
+    asked = plugins.run_on_host(
+        "slipway_lock", door=plugins.MODULE, application="shop", environment="prod", state="shown"
+    )
+    assert asked["changed"] is False
+    assert not asked.keys() & set(_action.OF_THE_CONTROLLER)
 
 
 @pytest.mark.parametrize(("verbosity", "is_told"), [(0, False), (3, True)])

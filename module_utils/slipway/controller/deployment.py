@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from ..application import preflight
 from ..application.description import Application
 from ..application.preflight import Judgement, Needs, Result
-from ..base.errors import Refusal
+from ..base.errors import Refusal, shown
 from ..base.files import full_disk_is_a_refusal, read_regular
 from ..host import pack
 from ..host.history import Record
@@ -542,6 +542,28 @@ def _told_histories(answers: Answers) -> list[str]:
 def _told_locks(answers: Answers) -> list[str]:
     """A lock is against deployments; whoever goes back all the same should know of it."""
     return [f"{host} is locked {why}. It goes back all the same." for host, why in selection.locks(answers).items()]
+
+
+def require_balancers(balancers: Any) -> None:
+    """Refuse what could not be told to drain a host, before anything is staged: Refusal ``balancers_invalid``.
+
+    Each of the list is {host, backend} as text, and maybe socket (text) and drain_seconds (a whole number).
+    """
+    expected = (
+        "a list of balancers, each {host, backend} as text, and maybe socket (text) and drain_seconds (a whole number)"
+    )
+    for found in balancers if isinstance(balancers, list) else [balancers]:
+        is_one = isinstance(balancers, list) and isinstance(found, Mapping) and {"host", "backend"} <= found.keys()
+        if not is_one or not all(
+            type(value) is int and value >= 0 if key == "drain_seconds" else isinstance(value, str) and value
+            for key, value in found.items()
+        ) or not found.keys() <= {"host", "backend", "socket", "drain_seconds"}:  # fmt: skip
+            raise Refusal(
+                "balancers_invalid",
+                expected=expected,
+                found=shown(found),
+                remedy="Correct release_balancers of this host (docs/howto/zero-downtime.md).",
+            )
 
 
 def missing_objects(

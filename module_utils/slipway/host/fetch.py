@@ -166,9 +166,8 @@ class Fetch:
         with Part(self.directory / sha256, sha256, size) as part:
             with self._lock:
                 self._resumed_bytes += part.held
-            rounds = 0
+            rounds, furthest = 0, part.held
             while not part.is_whole():
-                before = part.held
                 for mirror in self.mirrors.in_order():
                     if mirror in failures and failures[mirror].why != PASSES:
                         continue
@@ -181,7 +180,10 @@ class Fetch:
                         if self.ended.is_set():
                             return
                 passing = [failed for failed in failures.values() if failed.why == PASSES]
-                rounds = 1 if part.held - before >= self.limits.progress_bytes else rounds + 1
+                has_progress = (
+                    part.held - furthest >= self.limits.progress_bytes
+                )  # what is thrown away and comes anew is none
+                rounds, furthest = (1, part.held) if has_progress else (rounds + 1, furthest)
                 if not passing or rounds >= self.limits.rounds:
                     raise _refused(part, {**failures, **self.mirrors.for_good})
                 self.clock.sleep(self._pause(rounds, passing))

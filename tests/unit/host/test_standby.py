@@ -141,9 +141,35 @@ def test_one_that_is_not_begun_is_left_to_who_was_started_for_it(tmp_path, said)
     thread.join()
 
 
-def test_who_does_not_say_in_time_whether_it_was_begun_may_begin_yet(tmp_path, monkeypatch):
+def test_who_does_not_say_in_time_whether_it_was_begun_can_no_longer_begin(tmp_path, monkeypatch):
     made = Standby(tmp_path)
     monkeypatch.setattr(standby, "PATIENCE_SECONDS", 0.05)
+    assert standby.handed_over(made.path) is None
+    begun = []
+    connection, _ = made.listener.accept()
+    read, write = os.pipe()
+    pid = os.fork()  # it takes over descriptors, environment and directory
+    if pid == 0:
+        standby._take_over(connection, lambda: os.write(write, b"begun"))
+        os._exit(0)
+    os.close(write)
+    os.waitpid(pid, 0)
+    begun = os.read(read, 5)
+    os.close(read)
+    assert begun == b""
+
+
+def test_who_says_at_the_last_moment_that_it_was_begun_is_believed(tmp_path, monkeypatch):
+    made, shutdown = Standby(tmp_path), socket.socket.shutdown
+
+    def begun_just_now(connection, how):
+        peer, _ = made.listener.accept()
+        peer.sendall(b"b")
+        shutdown(connection, how)
+        peer.close()
+
+    monkeypatch.setattr(standby, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(socket.socket, "shutdown", begun_just_now)
     assert standby.handed_over(made.path) == 1
 
 
