@@ -40,7 +40,7 @@ class ActionModule(WitnessedAction):
             if arguments.get("state") in ("staged", "active") and arguments.get("catalogue"):
                 arguments |= self._signed(arguments)
             if arguments.get("state") == "staged":
-                deployment.require_balancers(arguments.get("balancers", []))
+                deployment.balancers_seconds(arguments.get("balancers", []))  # refuses what is none
                 with self._progress(arguments, task_vars) as self.progress:
                     result.update(self._stage(arguments, task_vars))
             else:

@@ -591,11 +591,18 @@ def test_a_release_that_this_catalogue_does_not_know_counts_for_nothing(deployed
 
 
 @pytest.mark.parametrize(
-    "given",
-    [[], [{"host": "b", "backend": "shop"}], [{"host": "b", "backend": "shop", "socket": "/s", "drain_seconds": 0}]],
+    ("given", "seconds"),
+    [
+        ([], 0),
+        ([{"host": "b", "backend": "shop"}], 30 + 60),
+        (
+            [{"host": "b", "backend": "shop", "socket": "/s", "drain_seconds": 0}, {"host": "c", "backend": "d"}],
+            60 + 90,
+        ),
+    ],
 )
-def test_balancers_that_can_be_told_are_taken(given):
-    deployment.require_balancers(given)
+def test_balancers_need_what_each_of_them_may_take(given, seconds):
+    assert deployment.balancers_seconds(given) == seconds
 
 
 @pytest.mark.parametrize(
@@ -606,7 +613,7 @@ def test_balancers_that_can_be_told_are_taken(given):
 )  # fmt: skip
 def test_balancers_that_could_not_be_told_are_refused(given):
     with pytest.raises(Refusal) as refused:
-        deployment.require_balancers(given)
+        deployment.balancers_seconds(given)
     assert refused.value.reason == "balancers_invalid"
 
 
