@@ -431,14 +431,24 @@ class Link:
             return 0
 
     def _read(self, response: http.client.HTTPResponse, part: Part) -> None:
-        while part.held < part.size:
-            with self._network():
-                data = response.read1(min(CHUNK, part.size - part.held))
-            if not data or self.fetch.ended.is_set():
-                raise Failed(PASSES, self._cut or f"the end after {part.held} of {part.size} bytes")
-            part.add(data)
-            self._marked_bytes += len(data)
-            self.fetch.count(len(data))
+        came = (
+            bytearray()
+        )  # a read brings no more than a TLS record, or what a packet had: too little to see a hole in it
+        try:
+            while (held := part.held + len(came)) < part.size:
+                with self._network():
+                    data = response.read1(min(CHUNK - len(came), part.size - held))
+                if not data or self.fetch.ended.is_set():
+                    raise Failed(PASSES, self._cut or f"the end after {held} of {part.size} bytes")
+                came += data
+                self._marked_bytes += len(data)
+                self.fetch.count(len(data))
+                if len(came) == CHUNK:
+                    part.add(bytes(came))
+                    came.clear()
+        finally:
+            if came:
+                part.add(bytes(came))
         with self._network():
             is_longer = response.length is None and response.read1(1)
         if is_longer:

@@ -414,6 +414,15 @@ def test_holes_stay_holes(bring, docroot, mirror):
     assert path.stat().st_blocks * 512 < len(data) // 2
 
 
+def test_holes_stay_holes_however_little_a_read_brings(bring, docroot, mirror):
+    data = b"begin" + bytes(40 * fetch.CHUNK)
+    mirror.always = stores.in_packets(1_400)
+    bring(docroot(data), mirror)
+    path = bring.into / named(data)
+    assert path.read_bytes() == data
+    assert path.stat().st_blocks * 512 < len(data) // 2
+
+
 def test_a_cut_in_a_hole_is_gone_on_with(bring, docroot, mirror):
     data = bytes(40 * fetch.CHUNK) + b"end"
     mirror.behaviours = [stores.cut_after(20 * fetch.CHUNK)]
