@@ -58,7 +58,7 @@ def catalogue(shop: Application) -> Iterator[Path]:
 def test_a_second_run_in_one_process_is_refused(shop: Application, second: str) -> None:
     """What the hosts said to the first would count in the second: a gate that was opened, a smoke test that passed."""
     done = shop.deploy("one", second, limit="prod", code=2)
-    assert "run_not_alone: expected one deployment or rollback in an ansible-playbook" in done.output
+    assert done.says("run_not_alone: expected one deployment or rollback in an ansible-playbook")
 
 
 @pytest.mark.usefixtures("unchanged")
