@@ -14,6 +14,7 @@ from ..application.health import Verdict
 from ..base.clock import require_sane_clock
 from ..base.errors import Refusal
 from ..base.fields import require_release_id
+from .deadman import has_outcome
 from .evidence import Evidence, Verified
 from .history import History, View
 from .judgement import Passed, require_passed
@@ -97,9 +98,15 @@ class Exchange:
         return self.store.current()
 
     def is_own_to_recover(self) -> bool:
-        """Staging settles this controller's dead runs and what is overdue; another's expired one waits for somebody who wants to switch."""
-        lease = self.transactions.leases.read()
-        return lease is None or lease.controller_id == self.run.controller_id or self._is_overdue()
+        """Staging settles this controller's dead runs, what is overdue and what lacks nothing but its record.
+
+        Another's expired run waits for somebody who wants to switch.
+        """
+        lease, transaction = self.transactions.leases.read(), self.transactions.journal.read()
+        is_over = transaction is not None and (
+            has_outcome(transaction) or self.transactions.deadman.overdue(transaction) is not None
+        )
+        return lease is None or lease.controller_id == self.run.controller_id or is_over
 
     @contextmanager
     def taken(self) -> Iterator[None]:
@@ -121,10 +128,6 @@ class Exchange:
     def holder(self) -> Lease | None:
         """The lease of another run that lives."""
         return self.transactions.holder(self.run)
-
-    def _is_overdue(self) -> bool:
-        transactions = self.transactions
-        return transactions.deadman.overdue(transactions.journal.read()) is not None
 
     def require_passed(
         self, verified: Verified, view: View, current: str | None, request: Request, *, is_rollback: bool

@@ -9,7 +9,7 @@ import os
 import pytest
 import signed
 from ansible.module_utils.slipway.base.clock import SystemClock
-from ansible.module_utils.slipway.host import lease
+from ansible.module_utils.slipway.host import lease, transaction
 from releases import V3, Site, ask, refused, run_2, snapshot
 
 EXCHANGES = ("stage", "activate", "confirm", "revert", "recover")
@@ -122,6 +122,44 @@ def test_a_controller_takes_over_from_its_own_dead_run_and_recovers_first(two):
     assert (two.current, two.statuses[-1]) == ("v1", ("v2", "interrupted"))
     assert two.inspect()["bad"] == {}
     assert two.activate("v3", run=run, expected_current="v1")["outcome"] == "switched"
+
+
+@pytest.fixture
+def recorded(two, monkeypatch):
+    """v2 is confirmed and recorded; who did it was killed before the transaction was forgotten."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_arguments):
+        raise Killed
+
+    run_2(two, "activate")
+    with monkeypatch.context() as patched:
+        patched.setattr(transaction.Transactions, "_settle", killed)
+        with pytest.raises(Killed):
+            run_2(two, "confirm")
+    assert two.statuses == [("v1", "success"), ("v2", "success")]
+    return two
+
+
+def test_what_lacks_only_its_end_is_ended_by_anybody_who_stages(recorded):
+    """Else a check that fails would be recorded before it."""
+    recorded.description["check"] = {"argv": ["/bin/false"]}
+    recorded.build("v3", V3)
+    answer = recorded.stage("v3", run=recorded.run("run-3", controller_id="controller-2"))
+    assert (answer["reason"], answer["recovered"]) == ("check_failed", True)
+    assert recorded.statuses == [("v1", "success"), ("v2", "success"), ("v3", "failed")]
+    assert recorded.is_settled()
+
+
+def test_a_transaction_is_recorded_once_whatever_was_recorded_after_it(recorded):
+    left = recorded.places.journal.read_bytes()
+    recorded.deploy("v1", "run-3")
+    records = recorded.records
+    recorded.places.journal.write_bytes(left)
+    transaction.Transactions(recorded.places).recover()
+    assert recorded.records == records
 
 
 def test_a_dead_run_of_another_controller_is_left_alone(two):
