@@ -200,6 +200,7 @@ types: dev ## mypy
 
 unit: dev ## pytest without hosts, with branch coverage
 	@for tool in openssl strace haproxy; do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || $(PYTHON) -m lab install $$tool; done
+	@$(VENV)/bin/python -m lab vault >/dev/null
 	pytest -q -n auto --cov --cov-branch --cov-report= tests/unit tests/modules tests/contract tests/golden
 	coverage report
 	coverage json -q -o - | $(VENV)/bin/python tests/coverage_gate.py

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.server
 import shutil
 import tempfile
@@ -32,6 +33,16 @@ def memory() -> Iterator[Path]:
 def place(memory: Path) -> Volatile:
     """What the processes of a run share."""
     return open_volatile({}, RUN, swap_accepted=True, shared=memory)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock of a file."""
+    with open(path, "r+b") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @dataclass

@@ -10,6 +10,7 @@ import threading
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller, require_time
+from safes import is_locked
 
 ANN, BOB = (Caller(by, "ansible-1", "prod", "prod-1") for by in ("ann", "bob"))
 
@@ -51,6 +52,18 @@ def test_processes_at_the_same_time_make_one_chain(log, clock):
     [each.start() for each in threads]
     [each.join() for each in threads]
     assert [record["seq"] for record in log.records()] == list(range(16))
+
+
+def test_a_line_is_added_by_one_process_at_a_time(log, clock, monkeypatch):
+    held, append = [], AccessLog.append
+
+    def watched(self, record):
+        held.append(is_locked(log.path.with_name(".access.jsonl.lock")))
+        return append(self, record)
+
+    monkeypatch.setattr(AccessLog, "append", watched)
+    noted(log, clock)
+    assert held == [True]
 
 
 def test_a_changed_line_shows(log, clock):

@@ -8,7 +8,7 @@ import threading
 import pytest
 from ansible.module_utils.slipway.secrets.login import Logins, Token
 from ansible.module_utils.slipway.secrets.volatile import Volatile
-from safes import CANARY
+from safes import CANARY, is_locked
 
 
 class Doorkeeper:
@@ -30,6 +30,17 @@ def test_all_processes_of_a_run_use_one_login(place, clock):
     [each.start() for each in threads]
     [each.join() for each in threads]
     assert (login.count, set(tokens)) == (1, {f"{CANARY}-1"})
+
+
+def test_while_one_logs_in_the_others_wait(place, clock):
+    held = []
+
+    def login():
+        held.extend(is_locked(path) for path in (place.directory / place.run).glob("token-*.lock"))
+        return Token(CANARY, 3600)
+
+    assert Logins(place, clock).token(("vault",), login) == CANARY
+    assert held == [True]
 
 
 def test_another_origin_and_another_run_log_in_for_themselves(place, clock):
