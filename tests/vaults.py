@@ -131,7 +131,8 @@ class RealVault:
     def unseal(self) -> None:
         self.root.sys.submit_unseal_keys(self.keys)
         end = time.monotonic() + START_SECONDS
-        while self.root.sys.read_health_status(method="GET").status_code != 200 and time.monotonic() < end:
+        # A server that is ready answers with an object; what another one says, hvac returns as it came.
+        while not isinstance(self.root.sys.read_health_status(method="GET"), dict) and time.monotonic() < end:
             time.sleep(0.05)
 
     def cut_off(self) -> None:
@@ -147,11 +148,14 @@ class RealVault:
             self.process.kill()
             self.process.wait()
 
-    def asked(self, path: str) -> list[dict[str, Any]]:
-        """The requests for a path that the audit device noted."""
+    def asked(self, path: str, *operations: str) -> list[dict[str, Any]]:
+        """The requests for a path that the audit device noted, of those operations if any are given."""
         lines = (self.directory / "audit.jsonl").read_text().splitlines()
         records = [json.loads(line) for line in lines]
-        return [each for each in records if each["type"] == "request" and each["request"]["path"] == path]
+        requests = [each["request"] for each in records if each["type"] == "request"]
+        return [
+            each for each in requests if each["path"] == path and (not operations or each["operation"] in operations)
+        ]
 
 
 def certificates(directory: Path) -> None:

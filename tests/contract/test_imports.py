@@ -20,7 +20,7 @@ ROOMS = ("base", "trust", "application", "host", "secrets", "controller")
 ANSIBLE = {"_action.py", "_module.py", "_secrets.py"}
 ON_HOSTS = [name for name in FILES if name.partition("/")[0] not in resident.CONTROLLER_ONLY]
 ON_CONTROLLERS_TOO = {"yaml", "jsonschema", "packaging", "paramiko", "referencing"}
-PROVIDERS = {"boto3", "botocore", "dotenv", "hvac", "requests", "tenacity"}
+PROVIDERS = {"boto3", "botocore", "dotenv", "hvac", "requests", "tenacity", "urllib3"}
 # What a controller alone runs of a file that hosts have too: asked for by members.CONTROLLER_CHECKS and while building.
 LATE = {"trust/members.py": ON_CONTROLLERS_TOO}
 

@@ -16,12 +16,13 @@ class Unavailable(Exception):
     """A provider did not answer: the one reason to ask the next one of a chain.
 
     ``why`` is ``unreachable``, ``sealed`` or ``timed out``. Where it may pass within a second, asking again is worth it
-    (``passing``).
+    (``passing``). ``unsent`` is what certainly did not arrive: what must not be done twice may be tried again all the same.
     """
 
-    def __init__(self, why: str, *, passing: bool = True) -> None:
+    def __init__(self, why: str, *, passing: bool = True, unsent: bool = False) -> None:
         self.why = why
         self.passing = passing
+        self.unsent = unsent
         super().__init__(why)
 
 

@@ -93,10 +93,12 @@ class Vault:
     def write(self, secret: Secret) -> str:
         def question(client: Any) -> Any:
             place = {"path": self._path(secret.name), "mount_point": self.settings.mount}
-            made = client.secrets.kv.v2.create_or_update_secret(secret=dict(secret.fields), **place)
-            about = {"type": secret.kind or "", "description": secret.description}
-            client.secrets.kv.v2.update_metadata(custom_metadata=about, **place)
-            return made
+            about = {"type": secret.kind, "description": secret.description}
+            # The values last: what fails before has changed none of them.
+            client.secrets.kv.v2.update_metadata(
+                custom_metadata={key: text for key, text in about.items() if text}, **place
+            )
+            return client.secrets.kv.v2.create_or_update_secret(secret=dict(secret.fields), **place)
 
         return str(self._asked(secret.name, question)["data"]["version"])
 
@@ -188,6 +190,8 @@ class Vault:
                 found="a refusal of the credentials",
                 remedy="Have a new secret id or JWT issued, or correct auth_mount and the paths; other providers were not asked.",
             ) from None
+        except Unavailable as error:  # a login may use up a secret id: one that may have arrived is not tried again
+            raise Unavailable(error.why, passing=error.passing and error.unsent) from None
         given = answer["auth"]
         return Token(given["client_token"], given["lease_duration"] or None)
 
@@ -242,11 +246,20 @@ class Vault:
         except (transport.ConnectionError, transport.ChunkedEncodingError) as error:
             if is_about_certificate(error):
                 raise untrusted(self.label, self.settings.url) from None
-            raise Unavailable("unreachable") from None
+            raise Unavailable("unreachable", unsent=_is_unsent(error)) from None
         except transport.RequestException as error:
             raise failed(self.label, type(error).__name__) from None
         except OSError as error:  # a ca_path that is no file
             raise failed(self.label, error.strerror or type(error).__name__) from None
+
+
+def _is_unsent(error: Any) -> bool:
+    """Whether no connection was made, or none that was ready to take a request."""
+    from requests.exceptions import SSLError
+    from urllib3.exceptions import NewConnectionError
+
+    cause = error.args[0] if error.args else None
+    return isinstance(error, SSLError) or isinstance(getattr(cause, "reason", None), NewConnectionError)
 
 
 def _is_login(error: Any) -> bool:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import ssl
+import threading
 from collections.abc import Iterator
 
 import boto3
@@ -14,6 +17,7 @@ from ansible.module_utils.slipway.secrets.aws import AwsSecretsManager, AwsSetti
 from ansible.module_utils.slipway.secrets.provider import Unavailable, Unknown
 from moto.server import ThreadedMotoServer
 from safes import CANARY, secret
+from vaults import certificates
 
 REGION = "eu-central-1"
 
@@ -121,6 +125,27 @@ def test_nobody_answers_in_time():
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unavailable) as error:
         provider(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.2).read("a")
     assert (error.value.why, error.value.passing) == ("timed out", False)
+
+
+def test_a_certificate_of_nobodys_is_refused(tmp_path):
+    certificates(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            connection, _ = listener.accept()
+            with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True):
+                pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        asked = provider(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        assert refused(lambda: asked.read("a")) == "secret_provider_untrusted"
+
+
+def test_what_boto3_cannot_even_ask_is_refused(server):
+    about = AwsSettings("no region", endpoint_url=server)
+    assert refused(lambda: AwsSecretsManager("aws", about).read("a")) == "secret_provider_failed"
 
 
 def test_another_identity_region_or_place_is_another_origin(server, monkeypatch):

@@ -110,3 +110,10 @@ print(os.waitpid(pid, 0)[1])
 
 def test_without_the_variable_nothing_is_taken():
     assert not take_from_environment({})
+
+
+def test_the_environment_of_this_process_is_emptied_of_it(monkeypatch):
+    monkeypatch.setenv("SECRETS_KEY", TEXT)
+    assert take_from_environment()
+    assert "SECRETS_KEY" not in os.environ
+    assert load_key(None).material == bytes(range(32))

@@ -62,6 +62,13 @@ def test_what_is_written_is_read_back_with_its_kind_and_version(vault, real_vaul
     ] == {"password": "new"}
 
 
+def test_what_a_secret_is_for_may_change_and_need_not_be_said(vault):
+    for kind, description in (("database", "d"), (None, "e"), (None, ""), ("jwt", "")):
+        vault.write(Secret("about", FIELDS, kind, description))
+        read = vault.read("about")
+        assert (read.kind, read.description) == (kind, description)
+
+
 def test_a_list_has_all_names_below_the_prefix_and_no_values(vault):
     for name in ("list/b", "list/a/deep", "list/a"):
         vault.write(Secret(name, FIELDS, None, name))
@@ -130,7 +137,7 @@ def test_a_connection_that_is_cut_while_it_is_made_is_no_wrong_certificate(real_
 
         threading.Thread(target=hang_up, daemon=True).start()
         about = {**vars(real_vault.settings()), "url": f"https://127.0.0.1:{server.getsockname()[1]}"}
-        assert unavailable(lambda: Vault("vault", VaultSettings(**about), logins).read("a")) == ("unreachable", True)
+        assert unavailable(lambda: Vault("vault", VaultSettings(**about), logins).read("a"))[0] == "unreachable"
 
 
 def test_another_authoritys_certificate_is_refused_and_the_secret_id_stays_here(real_vault, logins, tmp_path):
@@ -238,7 +245,7 @@ def test_a_fleet_reads_each_secret_once_and_logs_in_once(real_vault, place, tmp_
     threads = [threading.Thread(target=host, args=(number,)) for number in range(8)]
     [each.start() for each in threads]
     [each.join() for each in threads]
-    reads = [len(real_vault.asked(f"secret/data/shop/fleet/name-{number}")) for number in range(10)]
+    reads = [len(real_vault.asked(f"secret/data/shop/fleet/name-{number}", "read")) for number in range(10)]
     records = log.records()
     hits = sum(record["cached"] for record in records)
     say(f"{len(records)} lookups: {sum(reads)} reads at Vault, {hits / len(records):.1%} from the cache")
@@ -265,6 +272,14 @@ def test_the_next_provider_answers_meanwhile_and_the_time_out_is_paid_once(real_
     assert time.monotonic() - began < 10 * 0.5
     why = {"seal": "sealed", "cut_off": "timed out"}[how]
     assert set(said) == {f"FALLBACK: vault is {why}; secrets come from local instead"}
+
+
+def test_a_login_that_may_have_arrived_is_not_tried_again(answering, logins, real_vault):
+    """It may have used up a secret id; one that met a closed port has not."""
+    about = {**vars(real_vault.settings()), "url": answering(502, "{}")}
+    assert unavailable(lambda: Vault("vault", VaultSettings(**about), logins).read("a")) == ("unreachable", False)
+    about["url"] = f"http://127.0.0.1:{free_port()}"
+    assert unavailable(lambda: Vault("vault", VaultSettings(**about), logins).read("a")) == ("unreachable", True)
 
 
 @pytest.mark.parametrize(("status", "found"), [
