@@ -53,7 +53,8 @@ def project(tmp_path, memory):
             **{name: value for name, value in os.environ.items() if not name.startswith("SECRETS_")},
             "ANSIBLE_CONFIG": str(repository.ROOT / "ansible.cfg"), "XDG_RUNTIME_DIR": str(memory), "ANSIBLE_LOCAL_TEMP": str(tmp_path / "tmp"), **environment,
         }  # fmt: skip
-        command = [Path(sys.executable).with_name("ansible-playbook"), "-i", HOSTS, "play.yml", *options]
+        inventory = () if "-i" in options else ("-i", HOSTS)
+        command = [Path(sys.executable).with_name("ansible-playbook"), *inventory, "play.yml", *options]
         done = subprocess.run(
             command, cwd=tmp_path, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
@@ -113,3 +114,73 @@ def test_the_documentation_is_shown():
         cwd=repository.ROOT, env={**os.environ, "ANSIBLE_CONFIG": str(repository.ROOT / "ansible.cfg")}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "Asks the providers" in done.stdout, done.stderr
+
+
+FLEET = ",".join(f"host-{number}" for number in range(8))
+
+
+@pytest.fixture
+def fleet(project, real_vault, tmp_path):
+    """The same play for eight hosts and ten secrets of a real Vault, with the local store behind it; each secret is used by two tasks."""
+    about = real_vault.settings()
+    variables = json.loads((tmp_path / "group_vars/all.yml").read_text())
+    variables["secrets_providers"]["vault"] = {
+        "type": "vault", "url": about.url, "ca_path": str(about.ca_path), "prefix": "shop/play", "auth": "approle",
+        "role_id_path": str(about.role_id_path), "secret_id_path": str(about.secret_id_path),
+    }  # fmt: skip
+    variables["secrets_chain"] = ["vault", "local"]
+    variables["secrets_timeout_seconds"] = 1
+    names = [f"name-{number}" for number in range(10)]
+    store = LocalStore("local", tmp_path / "secrets.enc", lambda: read_key(project.key))
+    for name in names:
+        variables[name.replace("-", "_")] = f"{{{{ lookup('slipway_secret', '{name}', field='password') }}}}"
+        real_vault.put(f"play/{name}", password=f"{CANARY}-{name}", username="shop")
+        store.write(secret(name, value="from the store"))
+    (tmp_path / "group_vars/all.yml").write_text(json.dumps(variables))
+    copy = {
+        "content": "".join(f"{{{{ {name.replace('-', '_')} }}}} " for name in names),
+        "dest": f"{tmp_path}/{{{{ inventory_hostname }}}}", "mode": "0600",
+    }  # fmt: skip
+    tasks = [{"name": f"Write them, {number}", "copy": copy, "no_log": True, "diff": False} for number in range(2)]
+
+    def run():
+        return project(tasks, "-i", FLEET, "-l", "host-*", SECRETS_KEY_PATH=str(project.key))
+
+    run.asked = lambda: (
+        sum(len(real_vault.asked(f"secret/data/shop/play/{name}", "read")) for name in names),
+        len(real_vault.asked("auth/approle/login")),
+    )
+    run.written = lambda: {path.read_text() for path in tmp_path.glob("host-*")}
+    run.log = project.log
+    return run
+
+
+def test_a_run_reads_each_secret_once_and_logs_in_once_and_the_next_one_not_at_all(fleet, say):
+    reads, logins = fleet.asked()
+    code, output = fleet()
+    assert code == 0, output
+    assert (fleet.asked()[0] - reads, fleet.asked()[1] - logins) == (10, 1)
+    assert len(fleet.written()) == 1
+    assert CANARY in fleet.written().pop()
+    assert CANARY not in output
+    before = fleet.asked()
+    assert fleet()[0] == 0
+    assert fleet.asked() == before
+    records = fleet.log.records()
+    hits = sum(record["cached"] for record in records)
+    say(
+        f"two runs of 8 hosts: {len(records)} lookups, 10 reads and one login at Vault, {hits / len(records):.1%} from the cache"
+    )
+    assert len({record["run_id"] for record in records}) == 2
+
+
+@pytest.mark.parametrize("how", ["seal", "cut_off"])
+def test_a_run_goes_on_with_the_next_provider_and_says_so(fleet, real_vault, how, say):
+    getattr(real_vault, how)()
+    code, output = fleet()
+    assert code == 0, output
+    assert {text.split(" f")[0] for text in fleet.written()} == {"from the store"}
+    why = {"seal": "sealed", "cut_off": "timed out"}[how]
+    assert f"FALLBACK: vault is {why}; secrets come from local instead" in " ".join(output.split())
+    said = [record for record in fleet.log.records() if record["outcome"] == "unavailable"]
+    assert {(record["provider"], record["reason"]) for record in said} == {("vault", why)}
