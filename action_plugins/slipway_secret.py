@@ -9,7 +9,7 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway._secrets import SecretAction
+from ansible.module_utils.slipway._secret_action import SecretAction
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.secrets.secret_file import export, fields_in
 

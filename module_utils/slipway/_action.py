@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ast
-import getpass
 import os
 import secrets
 import time
@@ -27,6 +26,7 @@ from ansible.vars.clean import remove_internal_keys
 
 from .base import frame
 from .base.errors import Refusal
+from .base.operator import deployer
 from .controller import resident
 from .controller.deployment import Controller
 from .controller.memory import Process
@@ -271,11 +271,3 @@ def controller_of(arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) ->
         process=Process.of(os.getppid()),
         lease_seconds=arguments["lease_seconds"],
     )
-
-
-def deployer(task_vars: Mapping[str, Any]) -> str:
-    """Who runs this: AWX's user where AWX runs it, else the user who called sudo, else the user of the process."""
-    for name in ("awx_user_name", "tower_user_name"):
-        if task_vars.get(name):
-            return str(task_vars[name])
-    return os.environ.get("SUDO_USER") or getpass.getuser()

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the lookup and the actions of secrets share: from Ansible's variables to a chain of providers."""
+"""What the lookup and the actions of secrets share: from Ansible's variables to a chain of providers.
+
+Every worker that looks a secret up imports this, so it is kept small: what only actions need is in ``_secret_action.py``.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 
-from ._action import ControllerAction, deployer
 from .base.clock import SystemClock
 from .base.errors import Refusal
+from .base.operator import deployer
 from .secrets.access_log import AccessLog, Caller
 from .secrets.ansible_vault import AnsibleVaultFile, NotDecrypted
 from .secrets.aws import AwsSecretsManager
@@ -24,7 +27,6 @@ from .secrets.local_store import LocalStore
 from .secrets.login import Logins
 from .secrets.provider import Provider
 from .secrets.secret_settings import MODES, NAMES, ProviderSettings, SecretSettings
-from .secrets.store_commands import StoreCommands
 from .secrets.store_key import load_key, take_from_environment
 from .secrets.vault import Vault
 from .secrets.volatile import NotVolatile, Volatile, hashed, open_volatile, this_run
@@ -154,27 +156,3 @@ def decrypting(loader: Any) -> Callable[[bytes], bytes]:
             raise NotDecrypted from None
 
     return decrypt
-
-
-class SecretAction(ControllerAction):
-    """An action that works with secrets, on the controller."""
-
-    def keeper(self, task_vars: Mapping[str, Any]) -> Keeper:
-        """The chain of the host's environment."""
-        return keeper_of(task_vars, self._templar.template, self._loader)
-
-    def log(self, task_vars: Mapping[str, Any]) -> AccessLog:
-        return access_log(task_vars, self._templar.template)
-
-    def store(self, task_vars: Mapping[str, Any], key_path: str | None) -> tuple[StoreCommands, SecretSettings]:
-        """The encrypted store of that chain, with another key file where one is named."""
-        template = self._templar.template
-        settings = settings_of(task_vars, template)
-        provider = settings.store()
-        file = provider.file
-        assert file is not None  # noqa: S101 - for the type checker; what has a store is a file
-        commands = StoreCommands(
-            provider.label, file.store or file.path, file.key_path, access_log(task_vars, template), caller_of(task_vars, template), SystemClock(),
-            Path(key_path) if key_path else None, self._task.check_mode,
-        )  # fmt: skip
-        return commands, settings

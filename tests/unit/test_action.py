@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 import textwrap
@@ -15,7 +14,7 @@ import pytest
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.slipway import _action
-from ansible.module_utils.slipway._action import ControllerAction, HostAction, controller_of, deployer, documented_spec
+from ansible.module_utils.slipway._action import ControllerAction, HostAction, controller_of, documented_spec
 from ansible.module_utils.slipway.base import frame
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import resident
@@ -106,23 +105,6 @@ def test_a_file_without_documentation_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("ansible.module_utils.slipway._action.LIBRARY", tmp_path)
     with pytest.raises(LookupError, match="slipway_nothing has no DOCUMENTATION"):
         documented_spec("slipway_nothing")
-
-
-@pytest.mark.parametrize(
-    ("task_vars", "sudo_user", "expected"),
-    [
-        ({"awx_user_name": "anna", "tower_user_name": "bert"}, "carl", "anna"),
-        ({"tower_user_name": "bert"}, "carl", "bert"),
-        ({"awx_user_name": ""}, "carl", "carl"),
-        ({}, None, getpass.getuser()),
-    ],
-    ids=["AWX", "Tower", "sudo", "neither"],
-)
-def test_who_deploys_is_who_asked_for_it(monkeypatch, task_vars, sudo_user, expected):
-    monkeypatch.delenv("SUDO_USER", raising=False)
-    if sudo_user:
-        monkeypatch.setenv("SUDO_USER", sudo_user)
-    assert deployer(task_vars) == expected
 
 
 def test_a_controller_has_its_own_clock_and_the_process_that_all_workers_have_as_parent(tmp_path):
