@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every line of the code that deploys, rolls back and keeps the history is run by a test, or this fails.
+"""Every line of the code that deploys, rolls back, keeps the history and handles secrets is run by a test, or this fails.
 
 coverage json -q -o - | python tests/coverage_gate.py
 """
@@ -16,6 +16,10 @@ GATED = (
             "trust": "approval authorization consent promotion quorum rotation statement verify",
             "application": "configuration database ports preflight rollback_plan service settings unit",
             "host": "backup bootstrap deadman evidence exchange handler history integrity journal judgement lease log pack readiness recovery release shared staging status store transaction trust_update two_instances unit_file",
+            "secrets": (
+                "access_log ansible_vault aws circuit_breaker credential env_file keeper local_store login provider retries secret secret_cache secret_file "
+                "secret_kind secret_report secret_settings store_commands store_key vault volatile"
+            ),
             "controller": (
                 "audit bundle checklist checkout deployment descriptor junit manifest_view migrations permission report runs sbom "
                 "policy_draft rollout wave_verdict gate selection source story trial trust_chain validation verification"
