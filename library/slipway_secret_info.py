@@ -32,8 +32,9 @@ options:
 """
 
 EXAMPLES = r"""
-- name: List all secrets
+- name: List which secrets are declared
   slipway_secret_info:
+    declared_only: true
   run_once: true
   register: secrets
 """

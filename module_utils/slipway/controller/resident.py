@@ -42,9 +42,8 @@ from slipway.__main__ import main
 
 sys.exit(main())
 """
-CONTROLLER_ONLY = frozenset(
-    {"_action.py", "_module.py", "_secrets.py", "controller", "secrets"}
-)  # files of the package, and rooms
+# Files of the package, and rooms.
+CONTROLLER_ONLY = frozenset({"_action.py", "_module.py", "_secret_action.py", "_secrets.py", "controller", "secrets"})
 
 
 def files(package: Path | None = None) -> list[str]:

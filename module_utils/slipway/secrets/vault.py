@@ -168,7 +168,7 @@ class Vault:
         about = self.settings
         client = self._client("")
         try:
-            with self._translated():
+            with self._translated(login=True):
                 if about.auth == "approle":
                     answer = client.auth.approle.login(
                         role_id=self._credential(about.role_id_path, "role id", private=False),
@@ -221,7 +221,7 @@ class Vault:
         )  # fmt: skip
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, *, login: bool = False) -> Iterator[None]:
         from hvac import exceptions
         from requests import exceptions as transport
 
@@ -236,7 +236,7 @@ class Vault:
         except exceptions.BadGateway:
             raise Unavailable("unreachable") from None
         except (exceptions.InvalidRequest, exceptions.Unauthorized) as error:
-            if _is_login(error):
+            if login:
                 raise
             raise failed(self.label, f"{type(error).__name__} for its answer") from None
         except exceptions.VaultError as error:
@@ -260,10 +260,6 @@ def _is_unsent(error: Any) -> bool:
 
     cause = error.args[0] if error.args else None
     return isinstance(error, SSLError) or isinstance(getattr(cause, "reason", None), NewConnectionError)
-
-
-def _is_login(error: Any) -> bool:
-    return "/login" in str(getattr(error, "url", "") or "")
 
 
 def _by_name(entry: Entry) -> str:

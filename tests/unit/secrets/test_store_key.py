@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import repository
@@ -117,3 +118,12 @@ def test_the_environment_of_this_process_is_emptied_of_it(monkeypatch):
     assert take_from_environment()
     assert "SECRETS_KEY" not in os.environ
     assert load_key(None).material == bytes(range(32))
+
+
+def test_nothing_but_the_value_is_overwritten(monkeypatch):
+    before = Path("/proc/self/environ").read_bytes().split(b"\0")
+    name, _, value = before[0].partition(b"=")
+    monkeypatch.setenv(name.decode(), value.decode())  # for children, who would get what is overwritten
+    store_key._wipe(name)
+    after = Path("/proc/self/environ").read_bytes().split(b"\0")
+    assert after == [name + b"=" + b"x" * len(value), *before[1:]]

@@ -188,6 +188,7 @@ def test_a_token_of_a_file(real_vault, logins):
     path = real_vault.secret("token", made)
     vault = Vault("vault", real_vault.settings(auth="token", token_path=path), logins)
     assert vault.read("token").value() == CANARY
+    assert made not in repr(vault.origin)
     real_vault.root.auth.token.revoke(made)
     assert refused(lambda: vault.read("token")) == "secret_token_expired"
     path.chmod(0o644)
@@ -301,7 +302,16 @@ def test_every_other_answer_is_sorted(answering, logins, tmp_path, status, found
         "vault", VaultSettings(answering(status, json.dumps({"errors": [CANARY]})), "token", token_path=path), logins
     )
     call = unavailable if isinstance(found, tuple) else refused
-    assert call(lambda: vault.read("a")) == found
+    for name in ("a", "a/login"):
+        assert call(lambda name=name: vault.read(name)) == found
+
+
+def test_an_address_that_is_none_is_refused(logins, tmp_path):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    vault = Vault("vault", VaultSettings("https://127.0.0.1:99999", "token", token_path=path), logins)
+    assert refused(lambda: vault.read("a")) == "secret_provider_failed"
 
 
 def test_who_asks_where_is_in_the_origin_and_no_credential(real_vault, logins):
