@@ -26,7 +26,7 @@ from pathlib import Path
 
 from . import meter, report
 from .bundles import BUNDLES
-from .hosts import Failed, Target, close, up
+from .hosts import VERBOSE, Failed, Target, close, on_all, up
 from .peers import PLACE, Bench, Tool, Unavailable
 from .peers.ansistrano import Ansistrano
 from .peers.capistrano import Capistrano
@@ -37,6 +37,7 @@ from .peers.slipway import Slipway
 from .results import CASES, Result, append, read
 
 PEERS: dict[str, type[Tool]] = {each.name: each for each in (Rsync, Pyinfra, Capistrano, DeployHelper, Ansistrano)}
+INSTANCE = "bench"
 RESULTS = PLACE / "results.jsonl"
 
 
@@ -195,7 +196,8 @@ def measure(options: argparse.Namespace) -> int:
     # Sockets of shared connections have short names; a directory below the repository may be too long.
     control = Path(tempfile.mkdtemp(prefix="slipway-bench-"))
     try:
-        hosts = up(max(options.hosts), control)
+        hosts = up(INSTANCE, max(options.hosts), control)
+        on_all(hosts, VERBOSE)
         meter.adopt()  # from here on: what made the hosts is none of the controller's work
         bench = Bench(BUNDLES[options.bundle], not options.files_only, options.forks, control)
         bench.bundle.make(bench.source("one").parent)

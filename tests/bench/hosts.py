@@ -15,7 +15,6 @@ from pathlib import Path
 from lab import instance, lifecycle, ssh
 from lab.names import Clone
 
-INSTANCE = "bench"
 # Each session that a host's ssh server begins gets a line in its journal, whoever asks for it.
 VERBOSE = (
     "printf 'LogLevel VERBOSE\\n' | sudo tee /etc/ssh/sshd_config.d/bench.conf > /dev/null && sudo systemctl reload ssh"
@@ -38,13 +37,13 @@ class Target:
         return f"{self.user}@{self.address}"
 
 
-def up(count: int, control: Path) -> list[Target]:
-    """Bring so many hosts up, or more if there are; shared connections have their sockets in `control`."""
+def up(name: str, count: int, control: Path) -> list[Target]:
+    """Bring an instance of the lab up with so many hosts, or more if there are; shared connections have their sockets in `control`."""
     clone = Clone.here()
-    record = instance.load(clone, INSTANCE)
-    there = len(record.hosts) if record and record.ready else 0
-    record = lifecycle.up(clone, INSTANCE, f"prod={max(count, there)}")
-    os.environ["SLIPWAY_LAB_INSTANCE"] = INSTANCE
+    before = instance.load(clone, name)
+    there = len(before.hosts) if before and before.ready else 0
+    record = lifecycle.up(clone, name, f"prod={max(count, there)}")
+    os.environ["SLIPWAY_LAB_INSTANCE"] = name
     shared = ("-o", "ControlMaster=auto", "-o", "ControlPersist=3600s", "-o", f"ControlPath={control}/rsync-%C")
     targets = [
         Target(
@@ -52,12 +51,11 @@ def up(count: int, control: Path) -> list[Target]:
             address=host.address,
             user=record.user,
             key=str(ssh.private_key(clone)),
-            known_hosts=str(ssh.known_hosts(clone, INSTANCE)),
-            ssh=("ssh", *ssh.options(clone, INSTANCE), "-i", str(ssh.private_key(clone)), *shared),
+            known_hosts=str(ssh.known_hosts(clone, name)),
+            ssh=("ssh", *ssh.options(clone, name), "-i", str(ssh.private_key(clone)), *shared),
         )
         for host in record.hosts
     ]
-    on_all(targets, VERBOSE)
     return targets[:count]
 
 

@@ -48,11 +48,9 @@ def adopt() -> None:
 def measured(hosts: Sequence[Target], action: Callable[[], None]) -> Figures:
     """Do it and say what it cost."""
     link = Path("/sys/class/net") / device(hosts[0]) / "statistics"
-    sessions, moved, processor = _sessions(hosts), _moved(link), processor_seconds()
-    began = time.monotonic()
-    action()
-    wall = time.monotonic() - began
-    processor, moved_then = processor_seconds() - processor, _moved(link)
+    sessions, moved = _sessions(hosts), _moved(link)
+    wall, processor = timed(action)
+    moved_then = _moved(link)
     counted = zip(_sessions(hosts), sessions, strict=True)
     return Figures(
         wall=wall,
@@ -61,6 +59,14 @@ def measured(hosts: Sequence[Target], action: Callable[[], None]) -> Figures:
         received=moved_then[1] - moved[1],
         sessions=tuple(after - before - 1 for after, before in counted),  # the count itself is one
     )
+
+
+def timed(action: Callable[[], None]) -> tuple[float, float]:
+    """Do it and say how many seconds of the clock and of the controller's processors that took."""
+    processor, began = processor_seconds(), time.monotonic()
+    action()
+    wall = time.monotonic() - began
+    return wall, processor_seconds() - processor
 
 
 def device(host: Target) -> str:
@@ -83,6 +89,11 @@ def processor_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     stats = dict(_stats())
     return used.ru_utime + used.ru_stime + sum(stats[each].ticks for each in _below(os.getpid(), stats)) / TICKS
+
+
+def descendants() -> set[int]:
+    """The processes below this one."""
+    return _below(os.getpid(), dict(_stats()))
 
 
 @dataclass(frozen=True)

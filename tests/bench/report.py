@@ -7,6 +7,7 @@ import statistics
 import subprocess
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 
 from .bundles import BUNDLES
 from .peers import PLACE, REPOSITORY, environment
@@ -35,14 +36,25 @@ def sessions(result: Result) -> float:
 def write(results: Sequence[Result]) -> str:
     """Put the report into the page, draw the plot, and return the report."""
     text = compose(results)
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
-    python = environment.python_environment() / "bin/python"
-    source = str(PLACE / "results.jsonl")
-    subprocess.run([python, "-m", "tests.bench.plot", source, str(PLOT)], cwd=REPOSITORY, check=True)
+    replace(BEGIN, END, text)
+    draw("tools", PLACE / "results.jsonl", PLOT)
     return text
+
+
+def replace(begin: str, end: str, text: str) -> None:
+    """Put a text between two markers of the page."""
+    page = PAGE.read_text(encoding="utf-8")
+    before, found, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"{PAGE.name} has no place for this report: {begin}")
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def draw(kind: str, source: Path, target: Path) -> None:
+    """Draw `tools` or a `fleet` from the results that a file has, where matplotlib is."""
+    python = environment.python_environment() / "bin/python"
+    subprocess.run([python, "-m", "tests.bench.plot", kind, str(source), str(target)], cwd=REPOSITORY, check=True)
 
 
 def compose(results: Sequence[Result]) -> str:

@@ -22,7 +22,7 @@ class Slipway(Tool):
 
     def version(self) -> str:
         done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+            ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False
         )
         return done.stdout.strip() or "unknown"
 
