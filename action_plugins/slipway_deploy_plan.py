@@ -31,5 +31,6 @@ class ActionModule(ControllerAction):
             rollout={**arguments, "failures_max": arguments["wave_failures_max"]},
             forks=arguments["forks"],
             fetched=arguments["fetched"],
+            balancers=arguments["balancers"],
             files=moments.task_files(arguments["hooks"], Path(arguments["root"])),
         )

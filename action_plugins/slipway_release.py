@@ -20,7 +20,7 @@ from ansible.utils.display import Display
 
 ATTEMPTS = 2
 ATTACHMENT_LIMIT = REQUEST_LIMIT - (1 << 20)  # what is longer travels as a file; the rest is for the request itself
-HERE_ONLY = ("catalogue", "present", "resident_digest")  # options that this plugin reads, and no host
+HERE_ONLY = ("catalogue", "present", "resident_digest", "balancers")  # options that this plugin reads, and no host
 
 
 def _of_host(arguments):
@@ -40,6 +40,7 @@ class ActionModule(WitnessedAction):
             if arguments.get("state") in ("staged", "active") and arguments.get("catalogue"):
                 arguments |= self._signed(arguments)
             if arguments.get("state") == "staged":
+                deployment.balancers_seconds(arguments.get("balancers", []))  # refuses what is none
                 with self._progress(arguments, task_vars) as self.progress:
                     result.update(self._stage(arguments, task_vars))
             else:

@@ -98,6 +98,10 @@ options:
     description: How many hosts are worked on at once.
     type: int
     default: 20
+  balancers:
+    description: A host's balancers, each {host, backend, socket, drain_seconds}; the waves may take as long as they do.
+    type: raw
+    default: []
   fetched:
     description: Whether the hosts fetch what they lack from a store, so that nothing big is sent to them.
     type: bool

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Door to the exchanges of a deployment; the decisions are in module_utils/slipway/host/release.py."""
+"""Door to the exchanges of a deployment; the decisions are in module_utils/slipway/host/staging.py and release.py."""
 
 from __future__ import annotations
 
@@ -62,6 +62,12 @@ options:
   resident_digest:
     description: SHA-256 of the resident package on the host; another one than the controller's is replaced (C(staged)).
     type: str
+  balancers:
+    description:
+      - The host's balancers, each {host, backend, socket, drain_seconds} with the first two at least (C(staged)). They are only judged,
+        by the action plugin on the controller, so that a switch does not stop at them half-way.
+    type: raw
+    default: []
   pack:
     description: Path on the host of the pack that the action plugin sent (C(staged)). Not for playbooks.
     type: path

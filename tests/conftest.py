@@ -40,4 +40,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 from agents import agent  # noqa: E402, F401 - fixtures for every test, after the path is set
 from balancers import pair, played_pair  # noqa: E402, F401 - the same
 from offices import office  # noqa: E402, F401 - the same
-from releases import in_memory, site  # noqa: E402, F401 - fixtures for every test, after the path is set
+from releases import in_memory, site, two  # noqa: E402, F401 - fixtures for every test, after the path is set

@@ -15,7 +15,7 @@ GATED = (
         for room, names in {
             "trust": "approval authorization consent promotion quorum rotation statement verify",
             "application": "configuration database ports preflight rollback_plan service settings unit",
-            "host": "backup bootstrap deadman evidence handler history integrity journal judgement lease log pack readiness recovery release shared status store transaction trust_update two_instances unit_file",
+            "host": "backup bootstrap deadman evidence exchange handler history integrity journal judgement lease log pack readiness recovery release shared staging status store transaction trust_update two_instances unit_file",
             "controller": (
                 "audit bundle checklist checkout deployment descriptor junit manifest_view migrations permission report runs sbom "
                 "policy_draft rollout wave_verdict gate selection source story trial trust_chain validation verification"

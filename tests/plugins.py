@@ -12,7 +12,7 @@ from typing import Any
 import doors
 from ansible.module_utils.slipway._action import HostAction
 from ansible.module_utils.slipway.controller import resident
-from ansible.module_utils.slipway.host import exchange
+from ansible.module_utils.slipway.host.door import exchange
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
@@ -76,7 +76,7 @@ def at_door(action: type, door: str) -> type:
             if not cmd.endswith(" exchange"):
                 return super()._low_level_execute_command(cmd, **options)
             printed = io.StringIO()
-            code = exchange.exchange(io.BytesIO(options["in_data"]), printed, resident.own_digest())
+            code = exchange(io.BytesIO(options["in_data"]), printed, resident.own_digest())
             return {"rc": code, "stdout": printed.getvalue(), "stderr": ""}
 
         def _execute_module(

@@ -303,3 +303,64 @@ def site(in_memory: Path, host: Host, systemctl: Any) -> Site:
     root = in_memory / "machine"
     shutil.copytree(host.root, root)
     return Site(in_memory, replace(host, root=root))
+
+
+def ask(site: Site, exchange: str, release_id: str, **keys: Any) -> dict[str, Any]:
+    return site.recover(**keys) if exchange == "recover" else getattr(site, exchange)(release_id, **keys)
+
+
+@pytest.fixture
+def two(site: Site) -> Site:
+    """v1 is active, v2 is staged by run-2."""
+    site.build("v1", V1)
+    site.build("v2", V2)
+    site.deploy("v1", "run-1")
+    site.stage("v2", run=site.run("run-2"))
+    return site
+
+
+def run_2(site: Site, exchange: str, release_id: str = "v2", **keys: Any) -> dict[str, Any]:
+    return ask(site, exchange, release_id, run=site.run("run-2"), **keys)
+
+
+def refused(site: Site, answer: dict[str, Any], reason: str, before: dict[str, tuple[Any, ...]]) -> None:
+    assert (answer["failed"], answer["changed"], answer["reason"]) == (True, False, reason), answer
+    assert answer["msg"].startswith(f"{reason}: expected ")
+    assert snapshot(site.host.root) == before
+
+
+def one_byte(release: Path) -> None:
+    path = release / "bin/shop"
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + b"0\n")
+
+
+def another_mode(release: Path) -> None:
+    (release / "config.json").chmod(0o755)
+
+
+def an_extra_file(release: Path) -> None:
+    (release / ".hidden").touch()
+
+
+def a_missing_file(release: Path) -> None:
+    (release / "config.json").unlink()
+
+
+def an_empty_directory_gone(release: Path) -> None:
+    (release / "empty").rmdir()
+
+
+def a_link_for_a_file(release: Path) -> None:
+    (release / "config.json").unlink()
+    (release / "config.json").symlink_to("/etc/passwd")
+
+
+TAMPERINGS = [one_byte, another_mode, an_extra_file, a_missing_file, an_empty_directory_gone, a_link_for_a_file]
+
+
+def without_deadman(site: Site) -> None:
+    """Let the open transaction be one of a Slipway that knew no dead-man."""
+    intent, *steps = site.places.journal.read_bytes().splitlines(keepends=True)
+    older = {key: value for key, value in canonical.parse(intent, what="intent").items() if key != "deadline"}
+    site.places.journal.write_bytes(b"".join([canonical.encode(older) + b"\n", *steps]))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 import ssl
 import threading
@@ -139,6 +140,41 @@ def cut_after(count: int) -> Behaviour:
         answering.close_connection = True
 
     return cut
+
+
+def anew_and_cut_after(count: int) -> Behaviour:
+    """Send all of it again, whatever was asked for, and close after so many bytes."""
+
+    def cut(answering: Answering) -> None:
+        del answering.headers["Range"]
+        cut_after(count)(answering)
+
+    return cut
+
+
+def in_packets(count: int) -> Behaviour:
+    """Send all of it, so many bytes in each chunk, as HTTP/1.1 can."""
+
+    def send(answering: Answering) -> None:
+        content = answering.content()
+        assert content is not None
+        answering.head(200, {"Transfer-Encoding": "chunked"})
+        for start in range(0, len(content), count):
+            part = content[start : start + count]
+            answering.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+        answering.wfile.write(b"0\r\n\r\n")
+
+    return send
+
+
+def in_turn(*behaviours: Behaviour) -> Behaviour:
+    """One after the other, and again from the first."""
+    turns = itertools.cycle(behaviours)
+
+    def next_one(answering: Answering) -> None:
+        next(turns)(answering)
+
+    return next_one
 
 
 def other_bytes(answering: Answering) -> None:

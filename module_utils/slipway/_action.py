@@ -8,7 +8,8 @@ import getpass
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,9 @@ NEVER_STARTED = (
     127,
 )  # an interpreter without the file, or a package without this verb; a shell without the interpreter
 UNANSWERED_SHOWN = 600
+# By these keys, whatever the task, Ansible takes variables, hosts, groups and figures from an answer.
+OF_THE_CONTROLLER = ("ansible_facts", "ansible_stats", "add_host", "add_group")
+RETRIES = "reconnection_retries"
 SPEC_KEYS = ("type", "elements", "required", "default", "choices")
 
 display = Display()
@@ -119,8 +123,9 @@ class HostAction(ActionBase):  # type: ignore[misc]
         """The answer of the host, whichever door it came through."""
         answer = self.ask_resident(options, task_vars)
         if answer is None:
-            answer = self._execute_module(module_name=self.name, module_args=dict(options), task_vars=task_vars)
-        return answer
+            with _sent_once(self._connection):
+                answer = self._execute_module(module_name=self.name, module_args=dict(options), task_vars=task_vars)
+        return _of_a_host(answer)
 
     def ask_resident(
         self, options: Mapping[str, Any], task_vars: Mapping[str, Any], attachment: tuple[str, bytes] | None = None
@@ -141,7 +146,8 @@ class HostAction(ActionBase):  # type: ignore[misc]
             framed = frame.encoded_request(request)
         except ValueError:  # what is too long for this door
             return None
-        done = self._low_level_execute_command(self._command(task_vars), in_data=framed)
+        with _sent_once(self._connection):
+            done = self._low_level_execute_command(self._command(task_vars), in_data=framed)
         said = frame.decoded_answer(request.id, done["stdout"])
         if (said is None and done["rc"] in NEVER_STARTED) or (said is not None and "result" not in said):
             display.vvv(
@@ -153,7 +159,7 @@ class HostAction(ActionBase):  # type: ignore[misc]
         if display.verbosity >= 3:  # what a module would say of itself; registered variables do without
             answer["invocation"] = {"module_args": given}
         remove_internal_keys(answer)
-        return dict(remove_values(answer, validation._no_log_values))
+        return _of_a_host(remove_values(answer, validation._no_log_values))
 
     def state_directory(self, task_vars: Mapping[str, Any]) -> Path:
         """Where the controller keeps its memory."""
@@ -202,6 +208,25 @@ class HostAction(ActionBase):  # type: ignore[misc]
             remedy="The host may have acted. Mend what is said there, then run the same command again: it settles what is open first.",
         )
         return {"failed": True, "changed": not self._task.check_mode, "msg": str(failure), **failure.as_dict()}
+
+
+@contextmanager
+def _sent_once(connection: Any) -> Iterator[None]:
+    """Ansible's ssh sends command and input again where it is told to and the connection broke: by then the host may have acted."""
+    if not connection.has_option(RETRIES):
+        yield
+        return
+    configured = connection.get_option(RETRIES)
+    connection.set_option(RETRIES, 0)
+    try:
+        yield
+    finally:
+        connection.set_option(RETRIES, configured)
+
+
+def _of_a_host(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer without what would change the run for other hosts: a host speaks for itself only."""
+    return {key: value for key, value in answer.items() if key not in OF_THE_CONTROLLER}
 
 
 class WitnessedAction(HostAction):

@@ -7,6 +7,7 @@ import re
 
 import pytest
 import repository
+from jinja2 import Environment, nodes
 
 ENTRIES = [
     pytest.param(role, entry, id=f"{role}-{entry}")
@@ -137,3 +138,23 @@ def test_no_task_runs_a_shell(name):
         task.get("name") for task in repository.tasks_of(name) if repository.used_module(task, "shell") is not None
     ]
     assert shells == []
+
+
+# Variables of an inventory that a task of each host has read before, where what is wrong with them fails that task.
+READ_BEFORE = {"slipway_application", "slipway_applications", "release_balancers"}
+MAGIC = {"inventory_hostname", "hostvars", "ansible_play_hosts_all"}
+
+
+@pytest.mark.parametrize("name", FILES_OF_PRODUCT)
+def test_a_condition_of_a_meta_task_names_nothing_that_an_inventory_could_break(name):
+    """Ansible evaluates it outside of any task: an error there ends the whole run, past every rescue and without a report."""
+    conditions = [
+        str(task["when"]) for task in repository.tasks_of(name) if "ansible.builtin.meta" in task and "when" in task
+    ]
+    named = {
+        variable.name
+        for condition in conditions
+        for variable in Environment().parse(f"{{{{ {condition} }}}}").find_all(nodes.Name)
+        if not variable.name.startswith("__")
+    }
+    assert named <= READ_BEFORE | MAGIC

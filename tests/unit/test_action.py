@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 
+import doors
 import plugins
 import pytest
 from ansible import constants
@@ -19,6 +20,7 @@ from ansible.module_utils.slipway.base import frame
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import resident
 from ansible.module_utils.slipway.host import options
+from ansible.plugins.connection import ConnectionBase
 
 NAME = "slipway_application"
 
@@ -303,11 +305,45 @@ def test_values_that_are_not_to_be_logged_are_not_returned(ask, monkeypatch):
     assert answer == {"msg": "of ********"}
 
 
+OWN = "{'changed': False, '_ansible_no_log': False, 'ansible_facts': {'a': 1}, 'ansible_stats': {}, 'add_host': {}, 'add_group': 'b'}"
+
+
 def test_a_host_cannot_answer_in_ansibles_own_name(ask):
-    assert ask("print(answer({'result': {'changed': False, '_ansible_no_log': False, 'ansible_facts': {}}}))") == {
-        "changed": False,
-        "ansible_facts": {},
-    }
+    assert ask(f"print(answer({{'result': {OWN}}}))") == {"changed": False}
+
+
+def test_a_module_cannot_answer_in_ansibles_own_name(monkeypatch):
+    """Through the other door: what Ansible would take from it as variables, hosts and groups of the run."""
+    monkeypatch.setattr(
+        doors, "run", lambda *_arguments, **_options: {"changed": False, "ansible_facts": {"a": 1}, "add_host": {}}
+    )
+    asked = plugins.run_on_host(
+        "slipway_lock", door=plugins.MODULE, application="shop", environment="prod", state="shown"
+    )
+    assert asked["changed"] is False
+    assert not asked.keys() & set(_action.OF_THE_CONTROLLER)
+
+
+@pytest.mark.parametrize("door", [plugins.RESIDENT, plugins.MODULE])
+def test_a_request_is_sent_once_whatever_ansible_is_told_of_broken_connections(ask, monkeypatch, door):
+    """ssh would send command and input again: what was done, twice."""
+    options, seen = {"reconnection_retries": 3}, []
+    monkeypatch.setattr(ConnectionBase, "has_option", lambda _self, name: name in options)
+    monkeypatch.setattr(ConnectionBase, "get_option", lambda _self, name, **_more: options.get(name))
+    monkeypatch.setattr(ConnectionBase, "set_option", lambda _self, name, value: options.update({name: value}))
+
+    class Noting(Asking):
+        def _low_level_execute_command(self, *arguments, **more):
+            seen.append(options["reconnection_retries"])
+            return super()._low_level_execute_command(*arguments, **more)
+
+        def _execute_module(self, **more):
+            seen.append(options["reconnection_retries"])
+            return super()._execute_module(**more)
+
+    ask(SAYS if door == plugins.RESIDENT else None, action=Noting)
+    assert set(seen) == {0}
+    assert options == {"reconnection_retries": 3}
 
 
 @pytest.mark.parametrize(("verbosity", "is_told"), [(0, False), (3, True)])

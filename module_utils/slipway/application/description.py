@@ -81,6 +81,9 @@ class Patience:
     deadline_seconds: int = 30
 
 
+ONCE = Patience(interval_seconds=0, retries=0, deadline_seconds=1)
+
+
 @dataclass(frozen=True)
 class Check:
     """A command that runs as the application's user against the staged tree before the switch."""

@@ -34,6 +34,9 @@ class Verdict:
     def is_failure(self) -> bool:
         return self.outcome == "failure"
 
+    def as_dict(self) -> dict[str, Any]:
+        return {"outcome": self.outcome, "attempts": self.attempts, "detail": self.detail}
+
 
 class Undecided(str):
     """A finding by which a probe says that it cannot tell: neither well nor ill."""

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from ..application import preflight
 from ..application.description import Application
 from ..application.preflight import Judgement, Needs, Result
-from ..base.errors import Refusal
+from ..base.errors import Refusal, shown
 from ..base.files import full_disk_is_a_refusal, read_regular
 from ..host import pack
 from ..host.history import Record
@@ -41,6 +41,7 @@ Answers = Mapping[str, Mapping[str, Any]]
 SMALL_PACK_BYTES = 8 << 20  # a pack of so many is no matter of room
 STATE_INODES = 16  # of a release's evidence, the journal, and the reserve for going back
 # Reasons for which a release may not run here although it is what it says it is.
+DRAIN_SECONDS = 30  # of a balancer that does not say
 BARRING = frozenset({"below_floor", "manifest_expired", "manifest_revoked", "manifest_too_old"})
 
 
@@ -220,11 +221,12 @@ def plan_deployment(
     forks: int,
     files: Mapping[str, Sequence[str]] = MappingProxyType({}),
     fetched: bool = False,
+    balancers: Any = (),
 ) -> dict[str, Any]:
     """Choose the release, verify it as far as a controller can, judge whether every host is ready for it, begin the run.
 
     ``rollout`` is what `Settings.parse` reads; ``forks`` hosts are worked on at once; ``files`` are the operator's, by moment;
-    with ``fetched`` the hosts get objects from a store.
+    with ``fetched`` the hosts get objects from a store; ``balancers`` are those of a host, as `balancers_seconds` takes them.
     Returns {run, release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings, rollout, hooks,
     migrating (the host that runs migrations, "" for none), checks_before_confirm, commands}. The hosts verify again, by their own policies.
     """
@@ -256,6 +258,7 @@ def plan_deployment(
         files=len(sizes),
         hooks_seconds=work.seconds,
         migrations_seconds=work.migrations_seconds,
+        balancers_seconds=balancers_seconds(balancers),
         forks=forks,
     )
     planned = rollouts.plan(work.settings(settings), pace, answers)
@@ -542,6 +545,32 @@ def _told_histories(answers: Answers) -> list[str]:
 def _told_locks(answers: Answers) -> list[str]:
     """A lock is against deployments; whoever goes back all the same should know of it."""
     return [f"{host} is locked {why}. It goes back all the same." for host, why in selection.locks(answers).items()]
+
+
+def balancers_seconds(balancers: Any) -> int:
+    """How long a host's balancers may take at most to take it out and in again, one after the other.
+
+    Each of the list is {host, backend} as text, and maybe socket (text) and drain_seconds (a whole number). Refusal
+    ``balancers_invalid`` for what could not be told to drain a host.
+    """
+    expected = (
+        "a list of balancers, each {host, backend} as text, and maybe socket (text) and drain_seconds (a whole number)"
+    )
+    for found in balancers if isinstance(balancers, (list, tuple)) else [balancers]:
+        is_one = (
+            isinstance(balancers, (list, tuple)) and isinstance(found, Mapping) and {"host", "backend"} <= found.keys()
+        )
+        if not is_one or not all(
+            type(value) is int and value >= 0 if key == "drain_seconds" else isinstance(value, str) and value
+            for key, value in found.items()
+        ) or not found.keys() <= {"host", "backend", "socket", "drain_seconds"}:  # fmt: skip
+            raise Refusal(
+                "balancers_invalid",
+                expected=expected,
+                found=shown(found),
+                remedy="Correct release_balancers of this host (docs/howto/zero-downtime.md).",
+            )
+    return sum(each.get("drain_seconds", DRAIN_SECONDS) + 2 * rollouts.EXCHANGE_SECONDS for each in balancers)
 
 
 def missing_objects(

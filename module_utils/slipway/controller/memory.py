@@ -108,7 +108,10 @@ class Gate:
 
 @dataclass(frozen=True)
 class Process:
-    """A process that is recognised again, also after its number was given to another one."""
+    """A process that is recognised again, also after its number was given to another one.
+
+    ``namespace`` is the name of its machine (or container) and the kernel's of its PID namespace, with a space between.
+    """
 
     boot_id: str
     namespace: str
@@ -120,7 +123,9 @@ class Process:
         return cls(_boot_id(), _namespace(), pid, _started(pid))
 
     def is_alive(self) -> bool:
-        """False only when it is known: a process of another container (PID namespace) may well be alive."""
+        """False only when it is known: a process of another machine or container may well be alive."""
+        if self.namespace.partition(" ")[0] != os.uname().nodename:
+            return True
         if self.boot_id != _boot_id():
             return False
         return self.namespace != _namespace() or (bool(self.started) and _started(self.pid) == self.started)
@@ -131,7 +136,7 @@ def _boot_id() -> str:
 
 
 def _namespace() -> str:
-    return os.readlink("/proc/self/ns/pid")
+    return f"{os.uname().nodename} {os.readlink('/proc/self/ns/pid')}"
 
 
 def _started(pid: int) -> str:

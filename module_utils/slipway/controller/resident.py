@@ -30,12 +30,12 @@ if sys.argv[1:] == ["exchange"]:
 
     code = handed_over()
     if code is None:
-        from slipway.host.exchange import main
+        from slipway.host.door import main
 
         code = main(digest)
     sys.exit(code)
 if sys.argv[1:] == ["standby"]:
-    from slipway.host.exchange import stand_by
+    from slipway.host.door import stand_by
 
     sys.exit(stand_by(path, digest))
 from slipway.__main__ import main

@@ -117,7 +117,8 @@ class Pace:
     """What one host may need at most: for its switch with the judgement of its health, for being asked again, and from outside.
 
     ``forks`` hosts are worked on at once; migrations run once, in the first wave. ``sharing_seconds``, of the switch, are those in
-    which two instances share the traffic; after the outcome the one that leaves may need ``drain_seconds``.
+    which two instances share the traffic; after the outcome the one that leaves may need ``drain_seconds``. The balancers of a host
+    need ``balancers_seconds`` to take it out and in again.
     """
 
     switch_seconds: int
@@ -127,6 +128,7 @@ class Pace:
     migrations_seconds: int = 0
     sharing_seconds: int = 0
     drain_seconds: int = 0
+    balancers_seconds: int = 0
 
     @classmethod
     def of(
@@ -137,6 +139,7 @@ class Pace:
         files: int = 0,
         hooks_seconds: int = 0,
         migrations_seconds: int = 0,
+        balancers_seconds: int = 0,
         forks: int = 20,
     ) -> Pace:
         """The pace of an application and a release of so many bytes and files, whose hooks and migrations may take that long."""
@@ -155,6 +158,7 @@ class Pace:
             migrations_seconds=min(migrations_seconds, MOST_MIGRATIONS_SECONDS),
             sharing_seconds=sharing,
             drain_seconds=pair.drain_seconds + (stop or STOP_SECONDS) if pair else 0,
+            balancers_seconds=balancers_seconds,
         )
 
     def rounds(self, hosts: int) -> int:
@@ -373,4 +377,5 @@ def _too_low(hosts: Sequence[str], healthy: Collection[str], floor: int) -> Refu
 
 def _budget(pace: Pace, hosts: int, soak_seconds: int) -> int:
     asked_again = pace.health_seconds + pace.smoke_seconds if soak_seconds else 0
-    return pace.rounds(hosts) * (pace.switch_seconds + pace.smoke_seconds + asked_again) + soak_seconds + WAVE_SECONDS
+    switched = pace.balancers_seconds + pace.switch_seconds + pace.smoke_seconds
+    return pace.rounds(hosts) * (switched + asked_again) + soak_seconds + WAVE_SECONDS

@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from ..base.fields import NAME, require_release_id
 from ..base.files import (
     COPY_BYTES,
     full_disk_is_a_refusal,
+    open_regular,
     remove_temporary,
     sha256_of,
     sync_file_system,
@@ -99,7 +101,9 @@ class ArtifactStore:
     def writing(self) -> Iterator[Path]:
         """Give an empty directory on the store's file system to the one who writes at the moment; what a crash left is removed."""
         self.base.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-        with open(self.base / ".lock", "w") as lock:
+        self._require_own()
+        lock = open_regular(self.base / ".lock", what="store_lock", flags=os.O_RDWR | os.O_CREAT)
+        with os.fdopen(lock, "rb"):
             fcntl.flock(lock, fcntl.LOCK_EX)
             place = self.base / ".incoming"
             shutil.rmtree(place, ignore_errors=True)
@@ -110,6 +114,17 @@ class ArtifactStore:
                 yield place
             finally:
                 shutil.rmtree(place)
+
+    def _require_own(self) -> None:
+        """Whoever else may change the directory could lead our writing elsewhere by a link in it."""
+        status = os.lstat(self.base)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise Refusal(
+                "store_not_own",
+                expected=f"{self.base} to be a directory that nobody can change but who publishes (uid {os.geteuid()})",
+                found=f"{stat.filemode(status.st_mode)} of uid {status.st_uid}",
+                remedy="Publish as its owner and take the right to write from all others (chmod go-w); a web server only reads it.",
+            )
 
     def put(self, incoming: Object, size: int, place: Path) -> None:
         """Write an object; it gets its name when its bytes are those that the name promises."""

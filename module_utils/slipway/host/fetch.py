@@ -166,9 +166,8 @@ class Fetch:
         with Part(self.directory / sha256, sha256, size) as part:
             with self._lock:
                 self._resumed_bytes += part.held
-            rounds = 0
+            rounds, furthest = 0, part.held
             while not part.is_whole():
-                before = part.held
                 for mirror in self.mirrors.in_order():
                     if mirror in failures and failures[mirror].why != PASSES:
                         continue
@@ -181,7 +180,10 @@ class Fetch:
                         if self.ended.is_set():
                             return
                 passing = [failed for failed in failures.values() if failed.why == PASSES]
-                rounds = 1 if part.held - before >= self.limits.progress_bytes else rounds + 1
+                has_progress = (
+                    part.held - furthest >= self.limits.progress_bytes
+                )  # what is thrown away and comes anew is none
+                rounds, furthest = (1, part.held) if has_progress else (rounds + 1, furthest)
                 if not passing or rounds >= self.limits.rounds:
                     raise _refused(part, {**failures, **self.mirrors.for_good})
                 self.clock.sleep(self._pause(rounds, passing))
@@ -429,14 +431,24 @@ class Link:
             return 0
 
     def _read(self, response: http.client.HTTPResponse, part: Part) -> None:
-        while part.held < part.size:
-            with self._network():
-                data = response.read1(min(CHUNK, part.size - part.held))
-            if not data or self.fetch.ended.is_set():
-                raise Failed(PASSES, self._cut or f"the end after {part.held} of {part.size} bytes")
-            part.add(data)
-            self._marked_bytes += len(data)
-            self.fetch.count(len(data))
+        came = (
+            bytearray()
+        )  # a read brings no more than a TLS record, or what a packet had: too little to see a hole in it
+        try:
+            while (held := part.held + len(came)) < part.size:
+                with self._network():
+                    data = response.read1(min(CHUNK - len(came), part.size - held))
+                if not data or self.fetch.ended.is_set():
+                    raise Failed(PASSES, self._cut or f"the end after {held} of {part.size} bytes")
+                came += data
+                self._marked_bytes += len(data)
+                self.fetch.count(len(data))
+                if len(came) == CHUNK:
+                    part.add(bytes(came))
+                    came.clear()
+        finally:
+            if came:
+                part.add(bytes(came))
         with self._network():
             is_longer = response.length is None and response.read1(1)
         if is_longer:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..base.errors import Refusal
-from . import balancer, balancer_file, bootstrap, integrity, lock, release, status, trust_update, unit_file
+from . import balancer, balancer_file, bootstrap, integrity, lock, release, staging, status, trust_update, unit_file
 from .places import Host
 
 Operation = Callable[..., dict[str, Any]]
@@ -20,7 +20,7 @@ Operation = Callable[..., dict[str, Any]]
 OPERATIONS: Mapping[str, Operation] = {
     "inspect": status.inspect,
     "history": status.history,
-    "stage": release.stage,
+    "stage": staging.stage,
     "activate": release.activate,
     "make_ready": release.make_ready,
     "renew": release.renew,

@@ -101,6 +101,15 @@ class History:
             if was_enabled:
                 gc.enable()
 
+    def of_transaction(self, transaction_id: str) -> Record | None:
+        """The record of a transaction. Only its line is looked at: a way back has its end whatever the lines before it are worth."""
+        for line in reversed(self.lines()[0]):
+            if transaction_id.encode() in line:
+                record = self._parsed(line, "a line")
+                if record.get("transaction") == transaction_id:
+                    return record
+        return None
+
     def lines(self) -> tuple[list[bytes], bytes]:
         """Every whole line without its LF, oldest first and unchecked, and the bytes of a torn last one."""
         data = read_if_there(self.path, limit=HISTORY_LIMIT, what="history") or b""

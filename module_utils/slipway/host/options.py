@@ -238,6 +238,7 @@ MODULES: Final[Mapping[str, Module]] = {
             "catalogue": {"type": "path"},
             "present": {"type": "list", "elements": "dict", "default": []},
             "resident_digest": {"type": "str"},
+            "balancers": {"type": "raw", "default": []},
             "pack": {"type": "path"},
             "source": {"type": "list", "elements": "str", "default": []},
             "source_ca": {"type": "str", "default": ""},

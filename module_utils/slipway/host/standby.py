@@ -22,7 +22,7 @@ from pathlib import Path
 
 SOCKET = "/run/slipway-standby.socket"
 IDLE_SECONDS = 120.0
-PATIENCE_SECONDS = 60.0  # for a peer that says nothing: the process on standby may have to be started
+PATIENCE_SECONDS = 15.0  # for a peer that says nothing: the process on standby may have to be started
 _STANDARD = (0, 1, 2)
 _BEGUN = b"b"
 _LENGTH = 4
@@ -43,7 +43,7 @@ def handed_over(path: str = SOCKET) -> int | None:
             if connection.recv(1) != _BEGUN:
                 return None
         except TimeoutError:
-            return 1  # it may begin yet
+            return 1 if _begins_yet(connection) else None
         except OSError:
             return None
         connection.settimeout(None)
@@ -52,6 +52,15 @@ def handed_over(path: str = SOCKET) -> int | None:
         except OSError:
             code = b""
         return code[0] if code else 1  # killed in the middle: whoever asked learns that there is no answer
+
+
+def _begins_yet(connection: socket.socket) -> bool:
+    """End a conversation with who did not answer in time. It says that it begins before it does, and from now on it cannot say so."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+        return connection.recv(1) == _BEGUN
+    except OSError:  # there was no conversation
+        return False
 
 
 def serve(

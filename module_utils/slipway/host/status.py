@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from ..application.description import Application
+from ..application.description import ONCE, Application
 from ..base.clock import timestamp
 from ..base.errors import Refusal
 from ..base.files import sha256_of
@@ -23,7 +23,6 @@ from .journal import Journal, Transaction
 from .lease import LeaseFile
 from .log import Log, witnessed_size
 from .places import Host, Identity, Places, require_environment
-from .release import ONCE
 from .store import Store
 from .strategy import strategy_of
 from .transaction import settled
@@ -191,8 +190,7 @@ def remarks(answer: Mapping[str, Any]) -> list[str]:
 def _health(application: Application, places: Places, active: str | None) -> dict[str, Any]:
     if active is None:
         return {"outcome": "inconclusive", "attempts": 0, "detail": "nothing is active"}
-    verdict = strategy_of(application, places).judge(ONCE)
-    return {"outcome": verdict.outcome, "attempts": verdict.attempts, "detail": verdict.detail}
+    return strategy_of(application, places).judge(ONCE).as_dict()
 
 
 def _manifest(places: Places, active: str | None) -> dict[str, Any] | None:

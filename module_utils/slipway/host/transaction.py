@@ -518,10 +518,10 @@ class Transactions:
             remove_durable(self.places.lease)
 
     def _finish(self, transaction: Transaction) -> Record:
-        """Append the record of a noted outcome (once: a crash may have come between), then forget the transaction."""
-        last = self.history.last()
-        if last is None or last["transaction"] != transaction.id:
-            last = self._with_reserve(lambda: self.history.append(self._record(transaction)))
+        """Append the record of a noted outcome, then forget the transaction. Once: a crash may have come between, and records of others."""
+        record = self.history.of_transaction(transaction.id)
+        if record is None:
+            record = self._with_reserve(lambda: self.history.append(self._record(transaction)))
         self.sign()
         self.tell_share(None)
         self._settle(transaction)
@@ -529,7 +529,7 @@ class Transactions:
         self.leases.release(transaction.run_id)
         self.journal.close()
         self.deadman.disarm(quiet=self.at_boot)
-        return last
+        return record
 
     def _settle(self, transaction: Transaction) -> None:
         """Let end what only another outcome would have needed."""

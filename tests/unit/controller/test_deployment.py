@@ -590,6 +590,47 @@ def test_a_release_that_this_catalogue_does_not_know_counts_for_nothing(deployed
     assert missing == deployed.objects("v2")
 
 
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ([], 0),
+        ([{"host": "b", "backend": "shop"}], 30 + 60),
+        (
+            [{"host": "b", "backend": "shop", "socket": "/s", "drain_seconds": 0}, {"host": "c", "backend": "d"}],
+            60 + 90,
+        ),
+    ],
+)
+def test_balancers_need_what_each_of_them_may_take(given, seconds):
+    assert deployment.balancers_seconds(given) == seconds
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, {}, "balancer-1", ["balancer-1"], [None], [{"host": "b"}], [{"host": "", "backend": "shop"}], [{"host": "b", "backend": None}],
+     [{"host": "b", "backend": "shop", "drain_seconds": "60"}], [{"host": "b", "backend": "shop", "drain_seconds": True}],
+     [{"host": "b", "backend": "shop", "drain_seconds": -1}], [{"host": "b", "backend": "shop", "port": 80}]],
+)  # fmt: skip
+def test_balancers_that_could_not_be_told_are_refused(given):
+    with pytest.raises(Refusal) as refused:
+        deployment.balancers_seconds(given)
+    assert refused.value.reason == "balancers_invalid"
+
+
+def test_once_nothing_is_missing_no_older_release_is_read(deployed, monkeypatch):
+    deployment._object_names.cache_clear()
+    tree, older = deployed.made("v2").digest, deployed.made("v1").digest
+    read, file_list_bytes = [], type(deployed.catalogue).file_list_bytes
+
+    def noted(catalogue, application, digest):
+        read.append(digest)
+        return file_list_bytes(catalogue, application, digest)
+
+    monkeypatch.setattr(type(deployed.catalogue), "file_list_bytes", noted)
+    assert missing_objects(deployed.catalogue, "shop", tree, [{"tree": older}, {"tree": tree}]) == set()
+    assert read == [tree]
+
+
 def read(path):
     with open(path, "rb") as stream:
         pack = Pack(stream)

@@ -98,7 +98,16 @@ def test_a_process_number_that_was_given_away_is_another_process():
 
 
 def test_a_process_of_another_container_may_be_alive():
-    assert replace(Process.of(os.getpid()), namespace="pid:[1]", pid=999_999, started="1").is_alive()
+    here = Process.of(os.getpid())
+    machine = here.namespace.partition(" ")[0]
+    assert replace(here, namespace=f"{machine} pid:[1]", pid=999_999, started="1").is_alive()
+
+
+def test_a_process_of_another_machine_may_be_alive():
+    """Two with one state directory, as jobs on two nodes have: there every boot is another one."""
+    here = Process.of(os.getpid())
+    namespace = here.namespace.partition(" ")[2]
+    assert replace(here, namespace=f"another {namespace}", boot_id="another boot", pid=999_999, started="1").is_alive()
 
 
 def test_a_process_that_is_gone_has_no_start():

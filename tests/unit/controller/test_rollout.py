@@ -219,6 +219,16 @@ def test_the_pace_of_two_instances_has_the_time_in_which_they_share_and_the_drai
     assert (shared.sharing_seconds, shared.switch_seconds) == (600, pair.switch_seconds + 600)
 
 
+def test_the_balancers_of_a_host_are_in_the_time_of_each_wave():
+    settings = Settings.parse({"waves": ["1", "100%"]})
+    quick, balanced = (plan(settings, Pace(100, 10, 20, 4, balancers_seconds=each), fleet(6)) for each in (0, 600))
+    assert [wave.budget_seconds for wave in balanced.waves] == [
+        quick.waves[0].budget_seconds + 600,
+        quick.waves[1].budget_seconds + 2 * 600,  # two rounds of four hosts at once
+    ]
+    assert balanced.confirm_within(1) == quick.confirm_within(1) + 3 * 600
+
+
 def test_a_drain_is_in_the_time_for_the_end():
     settings = Settings.parse({"waves": ["100%"]})
     quick, draining = (plan(settings, Pace(100, 10, 20, 4, drain_seconds=each), fleet(5)) for each in (0, 130))

@@ -145,6 +145,36 @@ def test_a_disk_that_fails_leaves_names_that_are_whole(site, ask, root, monkeypa
     assert {name: data for name, data in files(root).items() if not name.endswith(".lock")} == expected
 
 
+@pytest.mark.parametrize("damage", ["others", "link"])
+def test_a_directory_that_others_may_change_is_refused(site, ask, root, damage):
+    """They could lead what is written as root elsewhere, by a link of their own in it."""
+    site.build("v1", V1)
+    victim = root.parent / "victim"
+    victim.mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
+    if damage == "others":
+        (root / "shop").mkdir()
+        (root / "shop").chmod(0o775)
+    else:
+        (root / "shop").symlink_to(victim)
+    with pytest.raises(Refusal) as refused:
+        ask("v1")
+    assert refused.value.reason == "store_not_own"
+    assert list(victim.iterdir()) == list((root / "shop").iterdir()) == []
+
+
+def test_a_lock_that_is_a_link_is_refused(site, ask, root):
+    site.build("v1", V1)
+    victim = root / "victim"
+    (root / "shop").mkdir(parents=True)
+    victim.write_text("precious")
+    (root / "shop/.lock").symlink_to(victim)
+    with pytest.raises(Refusal) as refused:
+        ask("v1")
+    assert refused.value.reason == "store_lock_not_regular"
+    assert victim.read_text() == "precious"
+
+
 def test_what_a_crash_left_is_removed(site, ask, root):
     site.build("v1", V1)
     place = root / "shop/.incoming"

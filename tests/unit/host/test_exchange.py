@@ -1,104 +1,224 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The resident door: a request on standard input is answered once, or nothing was begun."""
+"""What every exchange asks before it begins: of whom, as what, beside whom."""
 
 from __future__ import annotations
 
-import io
+import fcntl
 import os
 
 import pytest
-from ansible.module_utils.slipway.base import frame
-from ansible.module_utils.slipway.base.frame import Request
-from ansible.module_utils.slipway.host import exchange, handler
-from ansible.module_utils.slipway.host.options import MODULES, Module
-from releases import V1
+import signed
+from ansible.module_utils.slipway.base.clock import SystemClock
+from ansible.module_utils.slipway.host import lease, transaction
+from releases import V3, Site, ask, refused, run_2, snapshot
 
-ID = "0123456789abcdef" * 2
-OURS, THEIRS = "a" * 64, "b" * 64
+EXCHANGES = ("stage", "activate", "confirm", "revert", "recover")
 
 
-def content(module="slipway_history_info", options=None, package=OURS, check=False, attached=None):
-    given = {"application": "shop", "limit": 10, "witnessed": None} if options is None else options
-    return {"package": package, "module": module, "options": given, "check": check, "attached": attached}
+# check mode
 
 
-def ask(site, request):
-    printed = io.StringIO()
-    data = request if isinstance(request, bytes) else frame.encoded_request(request)
-    code = exchange.exchange(io.BytesIO(data), printed, OURS, site.host)
-    return code, printed.getvalue()
+def test_check_mode_changes_nothing_in_any_exchange(two):
+    two.build("v3", V3)
+    before = snapshot(two.host.root)
+    for exchange in EXCHANGES:
+        for release_id in ("v1", "v2", "v3"):
+            ask(two, exchange, release_id, check=True)
+    assert two.rollback("v2", check=True)["reason"] == "release_never_active"
+    assert snapshot(two.host.root) == before
 
 
-def answer(site, request):
-    code, printed = ask(site, request)
-    assert code == 0
-    return frame.decoded_answer(request.id, printed)
+@pytest.mark.parametrize("release_id", ["v1", "v2", "v3"])
+def test_check_mode_predicts_what_each_exchange_then_does(two, release_id):
+    two.build("v3", V3)
+    run = two.run("run-3")
+    predicted = [ask(two, exchange, release_id, run=run, check=True) for exchange in ("stage", "activate", "confirm")]
+    real = [ask(two, exchange, release_id, run=run) for exchange in ("stage", "activate", "confirm")]
+    for before, after in zip(predicted, real, strict=True):
+        assert (before["changed"], before.get("diff"), before.get("outcome")) == (
+            after["changed"], after.get("diff"), after.get("outcome"),
+        )  # fmt: skip
+    assert (predicted[0]["objects"], predicted[0]["bytes"]) == (real[0]["objects"], real[0]["bytes"])
 
 
-def test_a_request_is_answered_as_its_module_would(site):
-    site.build("v1", V1)
-    site.deploy("v1")
-    found = answer(site, Request(ID, content()))
-    assert found["result"]["active"] == "v1"
-    assert found == {"result": MODULES["slipway_history_info"].answer(content()["options"], False, site.host)}
+@pytest.mark.parametrize("exchange", ["stage", "activate", "recover"])
+def test_check_mode_predicts_a_run_that_first_recovers(two, exchange):
+    two.build("v3", V3)
+    two.stage("v3", run=two.run("run-3"))
+    run_2(two, "activate")
+    run = two.run("run-3", dead_runs=["run-2"])
+    before = snapshot(two.host.root)
+    predicted = ask(two, exchange, "v3", run=run, check=True)
+    assert snapshot(two.host.root) == before
+    real = ask(two, exchange, "v3", run=run)
+    for key in ("changed", "diff", "recovered", "outcome", "previous_release_id", "active_release_id"):
+        assert predicted.get(key) == real.get(key), key
+    assert real["changed"] is True
 
 
-def test_a_refusal_is_an_answer(site):
-    found = answer(site, Request(ID, content(options={"application": "books", "limit": 1, "witnessed": None})))
-    assert (found["result"]["failed"], found["result"]["reason"]) == (True, "application_not_bootstrapped")
+def test_check_mode_shows_what_is_active_while_another_run_is_at_work(two):
+    run_2(two, "activate")
+    assert two.stage("v1", run=two.run("run-3"), check=True)["diff"]["before_header"] == "shop v2"
+    assert two.stage("v1", run=two.run("run-3"))["diff"]["before_header"] == "shop v2"
+    assert two.current == "v2"
 
 
-def test_another_version_says_so_and_does_nothing(site, monkeypatch):
-    monkeypatch.setattr(handler, "handle", lambda *_: pytest.fail("work was begun"))
-    assert answer(site, Request(ID, content(package=THEIRS))) == {"package": OURS}
+# refusals: nothing is changed
 
 
-@pytest.mark.parametrize("data", [b"", b"hello\n", frame.encoded_request(Request(ID, content()))[:-1]])
-def test_without_a_whole_request_nothing_is_done_and_nothing_answered(site, monkeypatch, capsys, data):
-    monkeypatch.setattr(handler, "handle", lambda *_: pytest.fail("work was begun"))
-    assert ask(site, data) == (1, "")
-    assert "slipway: standard input has" in capsys.readouterr().err
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_request_for_another_environment_is_refused(two, exchange):
+    before = snapshot(two.host.root)
+    refused(two, ask(two, exchange, "v2", environment="staging"), "environment_mismatch", before)
 
 
-def test_an_attachment_is_a_file_for_as_long_as_the_exchange_takes(site, monkeypatch):
-    seen = []
-
-    def request(options):
-        with open(options["pack"], "rb") as stream:
-            seen.append((options["pack"], stream.read()))
-        return {"operation": "history", "application": {"name": "shop"}, "limit": 1}
-
-    monkeypatch.setitem(MODULES, "slipway_test", Module({"pack": {"type": "path"}}, request))
-    before = len(os.listdir("/proc/self/fd"))
-    answer(site, Request(ID, content("slipway_test", {}, attached="pack"), b"\x00\xff" * 70000))
-    assert seen[0][1] == b"\x00\xff" * 70000
-    assert len(os.listdir("/proc/self/fd")) == before
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_wrong_description_is_refused(two, exchange):
+    before = snapshot(two.host.root)
+    two.description["unti"] = "shop.service"
+    refused(two, ask(two, exchange, "v2"), "application_invalid", before)
 
 
-def test_all_input_is_read_before_the_first_byte_of_output(site):
-    """Else both sides wait for each other: the controller writes before it reads."""
-    order = []
-
-    class Source(io.BytesIO):
-        def read(self, size=-1):
-            order.append("read")
-            return super().read(size)
-
-    class Destination(io.StringIO):
-        def write(self, text):
-            order.append("write")
-            return super().write(text)
-
-    exchange.exchange(Source(frame.encoded_request(Request(ID, content()))), Destination(), OURS, site.host)
-    assert order.index("write") == len([each for each in order if each == "read"])
+@pytest.mark.parametrize("release_id", ["", "../v1", ".staging-v1", "v1/bin", "v..1"])
+@pytest.mark.parametrize("exchange", EXCHANGES[:4])
+def test_what_cannot_be_a_release_id_is_refused(two, exchange, release_id):
+    before = snapshot(two.host.root)
+    answer = two.ask(exchange, release_id=release_id, pack=None, keep_count=5, reason="r", message="m")
+    refused(two, answer, "release_id_invalid", before)
 
 
-def test_a_crash_is_no_answer(site, monkeypatch):
-    def crash(*_):
-        raise KeyError("x")
+def test_an_application_without_its_directories_is_refused(two):
+    other = Site(two.directory, two.host, application="other", description=two.description)
+    other.places.base.rmdir()
+    before = snapshot(two.host.root)
+    refused(two, other.ask("recover"), "application_not_bootstrapped", before)
 
-    monkeypatch.setattr(handler, "handle", crash)
-    printed = io.StringIO()
-    with pytest.raises(KeyError):
-        exchange.exchange(io.BytesIO(frame.encoded_request(Request(ID, content()))), printed, OURS, site.host)
-    assert printed.getvalue() == ""
+
+def test_a_clock_that_was_set_back_is_refused(two, clock):
+    clock.time -= 3600
+    before = snapshot(two.host.root)
+    refused(two, two.stage("v2"), "clock_set_back", before)
+    refused(two, two.activate("v2"), "clock_set_back", before)
+
+
+# who may
+
+
+def test_another_run_is_told_who_is_at_work(two):
+    run_2(two, "activate")
+    before = snapshot(two.host.root)
+    for exchange in ("activate", "recover"):
+        answer = ask(two, exchange, "v1", run=two.run("run-3"))
+        refused(two, answer, "locked", before)
+        assert "held by alice (run run-2, deploy of v2, since " in answer["found"]
+    assert two.inspect()["lease"]["run_id"] == "run-2"
+
+
+def test_a_controller_takes_over_from_its_own_dead_run_and_recovers_first(two):
+    run_2(two, "activate")
+    two.build("v3", V3)
+    run = two.run("run-3", dead_runs=["run-2"])
+    assert two.stage("v3", run=run)["recovered"] is True
+    assert (two.current, two.statuses[-1]) == ("v1", ("v2", "interrupted"))
+    assert two.inspect()["bad"] == {}
+    assert two.activate("v3", run=run, expected_current="v1")["outcome"] == "switched"
+
+
+@pytest.fixture
+def recorded(two, monkeypatch):
+    """v2 is confirmed and recorded; who did it was killed before the transaction was forgotten."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_arguments):
+        raise Killed
+
+    run_2(two, "activate")
+    with monkeypatch.context() as patched:
+        patched.setattr(transaction.Transactions, "_settle", killed)
+        with pytest.raises(Killed):
+            run_2(two, "confirm")
+    assert two.statuses == [("v1", "success"), ("v2", "success")]
+    return two
+
+
+def test_what_lacks_only_its_end_is_ended_by_anybody_who_stages(recorded):
+    """Else a check that fails would be recorded before it."""
+    recorded.description["check"] = {"argv": ["/bin/false"]}
+    recorded.build("v3", V3)
+    answer = recorded.stage("v3", run=recorded.run("run-3", controller_id="controller-2"))
+    assert (answer["reason"], answer["recovered"]) == ("check_failed", True)
+    assert recorded.statuses == [("v1", "success"), ("v2", "success"), ("v3", "failed")]
+    assert recorded.is_settled()
+
+
+def test_a_transaction_is_recorded_once_whatever_was_recorded_after_it(recorded):
+    left = recorded.places.journal.read_bytes()
+    recorded.deploy("v1", "run-3")
+    records = recorded.records
+    recorded.places.journal.write_bytes(left)
+    transaction.Transactions(recorded.places).recover()
+    assert recorded.records == records
+
+
+def test_a_dead_run_of_another_controller_is_left_alone(two):
+    run_2(two, "activate")
+    run = two.run("run-3", dead_runs=["run-2"], controller_id="controller-2")
+    assert two.activate("v1", run=run)["reason"] == "locked"
+
+
+def test_an_expired_lease_stops_nobody(two, clock):
+    run_2(two, "activate")
+    clock.advance(900)
+    answer = two.activate("v1", run=two.run("run-3"))
+    assert (answer["recovered"], answer["changed"], answer["outcome"]) == (True, True, "unchanged")
+    assert two.statuses[-1] == ("v2", "rolled_back")
+
+
+@pytest.fixture
+def occupied(two):
+    """The lock as another exchange on this host holds it, whose end is to close this descriptor."""
+    descriptor = os.open(two.places.lock, os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def test_an_exchange_waits_for_the_one_before_it_to_end(two, clock, occupied, monkeypatch):
+    monkeypatch.setattr(clock, "sleep", lambda _seconds: os.close(occupied))
+    assert two.recover()["outcome"] == "unchanged"
+
+
+def test_an_exchange_that_waits_too_long_is_refused(two, clock, occupied):
+    before = snapshot(two.host.root)
+    refused(two, run_2(two, "activate"), "busy", before)
+    assert sum(clock.slept) >= lease.EXCLUSIVE_WAIT_SECONDS
+    os.close(occupied)
+
+
+def test_of_two_runs_at_once_one_wins_and_the_other_names_it(two):
+    """Two real processes activate at the same moment."""
+    two.build("v3", V3)
+    two.stage("v3", run=two.run("run-3"))
+    ready, go = os.pipe()
+    children = []
+    for run_id, release_id in (("run-2", "v2"), ("run-3", "v3")):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            object.__setattr__(two.host, "clock", SystemClock())
+            SystemClock.now = lambda _self: signed.NOW + 100
+            os.close(go)
+            os.read(ready, 1)
+            answer = two.activate(release_id, run=two.run(run_id))
+            os.write(writer, str(answer.get("reason") or answer["outcome"]).encode())
+            os._exit(0)
+        os.close(writer)
+        children.append((pid, reader))
+    os.close(go)
+    outcomes = sorted(os.read(reader, 100).decode() for _pid, reader in children)
+    for pid, reader in children:
+        os.waitpid(pid, 0)
+        os.close(reader)
+    assert outcomes == ["locked", "switched"]
+    assert two.current in ("v2", "v3")

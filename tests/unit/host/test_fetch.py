@@ -155,6 +155,15 @@ def test_progress_is_patience_and_none_is_not(bring, docroot, mirror):
     assert len(mirror.asked) == 5 + PATIENCE.rounds
 
 
+def test_bytes_that_come_again_are_no_progress(bring, docroot, mirror):
+    """A store that sends the whole anew, cuts it, sends the rest, cuts that: for ever, if each counted."""
+    mirror.behaviours = [stores.cut_after(70_000)]
+    mirror.always = stores.in_turn(stores.anew_and_cut_after(1_000), stores.cut_after(70_000))
+    found = refusal(bring, docroot(BIG), mirror, limits=replace(PATIENCE, progress_bytes=60_000))
+    assert found.reason == "source_unreachable"
+    assert len(mirror.asked) <= 1 + PATIENCE.rounds * 2
+
+
 def test_a_refusal_keeps_what_has_come(bring, docroot, mirror):
     mirror.always = stores.cut_after(10)
     refusal(bring, docroot(BIG), mirror)
@@ -399,6 +408,15 @@ def test_an_object_is_never_in_memory_as_a_whole(bring, docroot, mirror, monkeyp
 
 def test_holes_stay_holes(bring, docroot, mirror):
     data = b"begin" + bytes(40 * fetch.CHUNK)
+    bring(docroot(data), mirror)
+    path = bring.into / named(data)
+    assert path.read_bytes() == data
+    assert path.stat().st_blocks * 512 < len(data) // 2
+
+
+def test_holes_stay_holes_however_little_a_read_brings(bring, docroot, mirror):
+    data = b"begin" + bytes(40 * fetch.CHUNK)
+    mirror.always = stores.in_packets(1_400)
     bring(docroot(data), mirror)
     path = bring.into / named(data)
     assert path.read_bytes() == data

@@ -7,17 +7,7 @@ import pytest
 from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.host import recovery
 from ansible.module_utils.slipway.host.status import remarks
-from releases import V1, V2, snapshot
-
-
-@pytest.fixture
-def two(site):
-    """v1 is active, v2 is staged."""
-    for number, files in ((1, V1), (2, V2)):
-        site.build(f"v{number}", files)
-    site.deploy("v1")
-    site.stage("v2", run=site.run("run-2"))
-    return site
+from releases import snapshot
 
 
 def lock(site, state="shown", **keys):

@@ -141,9 +141,35 @@ def test_one_that_is_not_begun_is_left_to_who_was_started_for_it(tmp_path, said)
     thread.join()
 
 
-def test_who_does_not_say_in_time_whether_it_was_begun_may_begin_yet(tmp_path, monkeypatch):
+def test_who_does_not_say_in_time_whether_it_was_begun_can_no_longer_begin(tmp_path, monkeypatch):
     made = Standby(tmp_path)
     monkeypatch.setattr(standby, "PATIENCE_SECONDS", 0.05)
+    assert standby.handed_over(made.path) is None
+    begun = []
+    connection, _ = made.listener.accept()
+    read, write = os.pipe()
+    pid = os.fork()  # it takes over descriptors, environment and directory
+    if pid == 0:
+        standby._take_over(connection, lambda: os.write(write, b"begun"))
+        os._exit(0)
+    os.close(write)
+    os.waitpid(pid, 0)
+    begun = os.read(read, 5)
+    os.close(read)
+    assert begun == b""
+
+
+def test_who_says_at_the_last_moment_that_it_was_begun_is_believed(tmp_path, monkeypatch):
+    made, shutdown = Standby(tmp_path), socket.socket.shutdown
+
+    def begun_just_now(connection, how):
+        peer, _ = made.listener.accept()
+        peer.sendall(b"b")
+        shutdown(connection, how)
+        peer.close()
+
+    monkeypatch.setattr(standby, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(socket.socket, "shutdown", begun_just_now)
     assert standby.handed_over(made.path) == 1
 
 
@@ -179,26 +205,24 @@ def test_another_package_is_left_to_the_next_process(on_standby):
 LATE = """
 import io, socket, sys
 from slipway.base import frame
-from slipway.host import exchange
+from slipway.host import door
 def serve(_path, _exchange, _listener):
     before = set(sys.modules)
     options = {"application": "shop", "limit": 1, "witnessed": None}
     content = {"package": "x", "module": "slipway_history_info", "options": options, "check": False, "attached": None}
     request = frame.encoded_request(frame.Request("0" * 32, content))
-    assert exchange.exchange(io.BytesIO(request), io.StringIO(), "x") == 0
+    assert door.exchange(io.BytesIO(request), io.StringIO(), "x") == 0
     print(sorted(set(sys.modules) - before))
     return 0
-exchange.serve = serve
-sys.exit(exchange.stand_by("/nowhere", "x"))
+door.serve = serve
+sys.exit(door.stand_by("/nowhere", "x"))
 """
 
 
 def test_an_exchange_imports_nothing_more():
     """Else each would pay for it: that is what the process on standby is there for."""
     listener = socket.socket(socket.AF_UNIX)
-    program = LATE.replace(
-        "exchange.stand_by(", f"__import__('os').dup2({listener.fileno()}, 3) and exchange.stand_by("
-    )
+    program = LATE.replace("door.stand_by(", f"__import__('os').dup2({listener.fileno()}, 3) and door.stand_by(")
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, pass_fds=[listener.fileno()],
         env={"PYTHONPATH": str(PACKAGE)},
