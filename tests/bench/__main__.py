@@ -26,7 +26,7 @@ from pathlib import Path
 
 from . import meter, report
 from .bundles import BUNDLES
-from .hosts import VERBOSE, Failed, Target, close, on_all, up
+from .hosts import VERBOSE, Failed, Target, as_people_have_it, close, on_all, up
 from .peers import PLACE, Bench, Tool, Unavailable
 from .peers.ansistrano import Ansistrano
 from .peers.capistrano import Capistrano
@@ -179,6 +179,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    as_people_have_it()
     PLACE.mkdir(parents=True, exist_ok=True)
     if options.fresh:
         RESULTS.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from . import meter, report
 from .bundles import Bundle
-from .hosts import Failed, Target, close, encoded, on_all, up
+from .hosts import Failed, Target, as_people_have_it, close, encoded, on_all, up
 from .peers import PLACE, REPOSITORY, Bench
 from .peers.slipway import Slipway
 
@@ -226,6 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fresh", action="store_true", help="forget what earlier runs measured")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     options = parser.parse_args(arguments)
+    as_people_have_it()
     PLACE.mkdir(parents=True, exist_ok=True)
     if options.fresh:
         RESULTS.unlink(missing_ok=True)

@@ -59,6 +59,11 @@ def up(name: str, count: int, control: Path) -> list[Target]:
     return targets[:count]
 
 
+def as_people_have_it() -> None:
+    """Let Python keep what it compiles, as it does unless somebody forbade it: from a checkout it would be compiled anew in each run."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 def close(control: Path) -> None:
     """End the shared connections whose sockets are in a directory."""
     for socket in control.iterdir():
