@@ -66,8 +66,7 @@ class Bundle:
             return
         with (place / paths[0]).open("r+b") as file:
             file.seek(self.file_bytes // 2)
-            for _ in range(self.file_bytes // 100 // BLOCK):
-                file.write(source.randbytes(BLOCK))
+            file.write(source.randbytes(self.file_bytes // 100))
 
 
 BUNDLES = {each.name: each for each in (Bundle("small", 2000, 16 * 1024), Bundle("large", 1, 2 << 30))}
