@@ -150,6 +150,9 @@ endef
 .PHONY: approve approval-add approvals authorize-rollback key
 .PHONY: publish deploy-staging deploy-prod promote abort-rollout rollback deploy-status verify evidence may-be-asked
 
+# Steps have an order, whatever -j says: nothing is begun before it is known that somebody may be asked.
+.NOTPARALLEL:
+
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 

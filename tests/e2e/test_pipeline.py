@@ -49,10 +49,15 @@ class Pipeline:
     def command(self, *words: str) -> list[str]:
         return ["make", "--no-print-directory", *words, f"OPTIONS={self.options}", f"SOURCE={self.source}"]
 
+    def environment(self) -> dict[str, str]:
+        """An operator's, without the flags of the make that runs the tests."""
+        given = self.operator.fleet.environment()
+        return {name: value for name, value in given.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+
     def make(self, *words: str, code: int = 0) -> Done:
         """Run make without a terminal."""
         done = subprocess.run(
-            self.command(*words), cwd=self.operator.fleet.clone.root, env=self.operator.fleet.environment(),
+            self.command(*words), cwd=self.operator.fleet.clone.root, env=self.environment(),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == code, done.stdout
@@ -61,7 +66,7 @@ class Pipeline:
     def json(self, *words: str) -> Any:
         """What make prints on standard output, all of which is JSON."""
         done = subprocess.run(
-            self.command(*words, "FORMAT=json"), cwd=self.operator.fleet.clone.root, env=self.operator.fleet.environment(),
+            self.command(*words, "FORMAT=json"), cwd=self.operator.fleet.clone.root, env=self.environment(),
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
         )  # fmt: skip
         return json.loads(done.stdout)
@@ -70,7 +75,7 @@ class Pipeline:
         """Run make at a terminal and type an answer as soon as it asks."""
         master, slave = pty.openpty()
         process = subprocess.Popen(
-            self.command(*words), cwd=self.operator.fleet.clone.root, env=self.operator.fleet.environment(),
+            self.command(*words), cwd=self.operator.fleet.clone.root, env=self.environment(),
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
         )  # fmt: skip
         os.close(slave)

@@ -54,6 +54,14 @@ def catalogue(shop: Application) -> Iterator[Path]:
 
 
 @pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("second", ["deploy.yml", "rollback.yml"])
+def test_a_second_run_in_one_process_is_refused(shop: Application, second: str) -> None:
+    """What the hosts said to the first would count in the second: a gate that was opened, a smoke test that passed."""
+    done = shop.deploy("one", second, limit="prod", code=2)
+    assert done.says("run_not_alone: expected one deployment or rollback in an ansible-playbook")
+
+
+@pytest.mark.usefixtures("unchanged")
 def test_a_release_that_nobody_approved_is_refused_with_who_may_approve_it(shop: Application, catalogue: Path) -> None:
     assert catalogue.exists()
     shop.make("three", approved=False)

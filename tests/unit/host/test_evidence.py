@@ -145,3 +145,22 @@ def test_thin_evidence_is_the_signed_manifest_alone(evidence):
     evidence.thin("v1")
     assert [path.name for path in evidence.directory("v1").iterdir()] == ["manifest.dsse.json"]
     assert evidence.manifest("v1").release_id == "v1"
+
+
+def synced_directories(syscalls):
+    """Of the calls so far, the directories that were synced after the last file got its name."""
+    calls = list(syscalls.calls)
+    last = max(number for number, (call, _name) in enumerate(calls) if call == "rename")
+    return [name for call, name in calls[last + 1 :] if call == "fsync"]
+
+
+def test_what_is_kept_is_on_disk_with_all_names_above_it(site, evidence, syscalls):
+    """ext4 and xfs would write the directories with the files; POSIX promises it of none."""
+    envelope, file_list = evidence.read("v1")
+    evidence.keep("v2", envelope, file_list, application(site))
+    assert synced_directories(syscalls) == ["v2", site.places.manifests.name, site.places.state.name]
+
+
+def test_a_kept_approval_is_on_disk_with_its_directory(evidence, syscalls):
+    evidence.keep_consents("v1", "approvals", {"0" * 64: b"{}"}, ["0" * 64])
+    assert synced_directories(syscalls) == ["approvals", "v1"]

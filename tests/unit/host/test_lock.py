@@ -6,12 +6,22 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.host import recovery
+from ansible.module_utils.slipway.host.lease import exclusive
 from ansible.module_utils.slipway.host.status import remarks
 from releases import snapshot
 
 
 def lock(site, state="shown", **keys):
     return site.ask("lock", **{"state": state, "holder": "anna", "message": "frozen until Monday", **keys})
+
+
+@pytest.mark.parametrize("state", ["taken", "released"])
+def test_a_lock_is_not_changed_while_an_exchange_is_at_work(two, clock, state):
+    """It has asked for a lock already, and goes on as it was answered."""
+    before = snapshot(two.host.root)
+    with exclusive(two.places.lock, clock):
+        assert lock(two, state)["reason"] == "busy"
+    assert snapshot(two.host.root) == before
 
 
 @pytest.mark.parametrize("exchange", ["stage", "activate"])

@@ -304,6 +304,12 @@ def test_by_hand_a_run_that_lives_is_left_alone(open_, clock):
     assert open_.current == "v1"
 
 
+def test_by_hand_an_exchange_at_work_is_left_alone_whatever_is_forced(open_, clock):
+    with exclusive(open_.places.lock, clock), pytest.raises(Refusal, match="busy"):
+        recovery.by_hand(open_.places, forced=True)
+    assert open_.current == "v2"
+
+
 def test_by_hand_what_is_overdue_is_settled(open_, clock):
     clock.boot += 60
     assert recovery.by_hand(open_.places, forced=False).startswith("rolled_back: ")
