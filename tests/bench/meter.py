@@ -22,7 +22,7 @@ from .hosts import Target, ask_all
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PR_SET_CHILD_SUBREAPER = 36
-SESSIONS = "sudo journalctl --no-pager -q -o cat | grep -c '^Starting session'"
+SESSIONS = "sudo journalctl --sync && sudo journalctl --no-pager -q -o cat | grep -c '^Starting session'"
 
 
 @dataclass(frozen=True)

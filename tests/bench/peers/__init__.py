@@ -105,6 +105,10 @@ class Bench:
         )
 
 
+# What Ansible does where nobody configured it otherwise, and what recipes count on.
+USUAL = {"ANSIBLE_INJECT_FACT_VARS": "True"}
+
+
 class Tool:
     """One way to deploy. `base` on the hosts has `current`, a link to the release that is served."""
 

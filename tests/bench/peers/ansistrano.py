@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from ..hosts import Target, encoded
-from . import CACHE, Tool, Unavailable
+from . import CACHE, USUAL, Tool, Unavailable
 from .environment import collections
 
 ROLES = (CACHE / "roles", Path.home() / ".ansible/roles", Path("/usr/share/ansible/roles"), Path("/etc/ansible/roles"))
@@ -61,5 +61,6 @@ class Ansistrano(Tool):
             str(path),
             hosts=hosts,
             ANSIBLE_COLLECTIONS_PATH=str(collections()),
+            **USUAL,
             ANSIBLE_ROLES_PATH=":".join(map(str, ROLES)),
         )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from ..hosts import Target, encoded
-from . import Tool
+from . import USUAL, Tool
 from .environment import collections
 
 HELPER = "community.general.deploy_helper"
@@ -67,4 +67,4 @@ class DeployHelper(Tool):
         }
         path = self.place / "play.yml"
         path.write_text(encoded([play]))
-        self.bench.ansible(str(path), hosts=hosts, ANSIBLE_COLLECTIONS_PATH=str(collections()))
+        self.bench.ansible(str(path), hosts=hosts, **USUAL, ANSIBLE_COLLECTIONS_PATH=str(collections()))
