@@ -222,7 +222,7 @@ def _slope(results: Sequence[Result], figure: Callable[[Result], float], unit: s
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.fleet", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--hosts", default="50,100,200", help="numbers of simulated hosts (default: 50,100,200)")
-    parser.add_argument("--forks", type=int, default=50, help="on how many hosts Ansible works at a time (default: 50)")
+    parser.add_argument("--forks", type=int, default=20, help="on how many hosts Ansible works at a time (default: 20)")
     parser.add_argument("--fresh", action="store_true", help="forget what earlier runs measured")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     options = parser.parse_args(arguments)

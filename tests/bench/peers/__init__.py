@@ -99,6 +99,7 @@ class Bench:
             [BINARIES / "ansible-playbook", *arguments, *limit],
             ANSIBLE_CONFIG=str(REPOSITORY / "ansible.cfg"),
             ANSIBLE_FORKS=str(self.forks),
+            ANSIBLE_TIMEOUT="120",  # all hosts have the same processors: one that waits for them is not lost
             ANSIBLE_SSH_ARGS=shared,
             ANSIBLE_SSH_CONTROL_PATH_DIR=str(self.control),
             **environment,
