@@ -14,6 +14,7 @@ from faults.sweep import place_of, points_of
 
 SAMPLE = 3
 NORMAL_EVERY = 5
+TRIES = 3  # on a busy machine a probe is asked once more now and then, which is some calls more or less
 FAULTS = (KILL, "EIO", "ENOSPC")
 
 
@@ -38,7 +39,11 @@ def test_a_fault_in_any_call_is_recovered_from(operation, fault, machine, sample
 
 def strike(operation: Operation, machine: Machine, fault: str, call: Call, before: Known) -> None:
     """One fault in one call, and what follows."""
-    ended = strace.run(lambda: operation.exchange(machine), fault=fault, at=call)
+    for _ in range(TRIES):
+        ended = strace.run(lambda: operation.exchange(machine), fault=fault, at=call)
+        if ended.fired:
+            break
+        machine.start_over()
     assert ended.fired, "the fault did not fire"
     if fault == KILL:
         assert ended.answer is None

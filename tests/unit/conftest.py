@@ -58,6 +58,7 @@ class FakeSystemctl:
     the played commands without `systemctl --no-ask-password`; `before` is called with each of them first. `properties`
     are what `show` says of a unit beside its state; `credentials` what `busctl` says of it. The timers of dead-men are apart:
     `timers` are those that were started and not stopped; `timers_end` is how starting one ends; `on_timer` is called first.
+    `state` is that of the whole system.
     """
 
     units: dict[str, tuple[str, str, str]] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class FakeSystemctl:
     timers: list[str] = field(default_factory=list)
     timers_end: Finished = field(default_factory=lambda: Finished(0, ""))
     on_timer: Callable[[str], None] = lambda _verb: None
+    state: str = "running"
 
     def __call__(self, argv: Sequence[str], **options: Any) -> Finished:
         if argv[0] == "busctl":
@@ -79,6 +81,8 @@ class FakeSystemctl:
         arguments = tuple(argv[2:])
         if arguments[-1].startswith("slipway-deadman-"):
             return self._timer(arguments[0], arguments[1:])
+        if arguments == ("is-system-running",):
+            return Finished(0, f"{self.state}\n")
         self.before(arguments)
         self.calls.append(arguments)
         if (

@@ -9,15 +9,19 @@ pruning removes the rest.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ..base.errors import Refusal
-from ..base.files import remove_tree
-from .lease import exclusive
+from ..base.files import read_if_there, remove_tree
+from .lease import Run, end_abandoned, exclusive
 from .places import Places
+
+LIMIT: Final = 1024
+NOTED_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,25 @@ class Incoming:
     verified: frozenset[str] = frozenset()
 
     @contextmanager
-    def reserved(self) -> Iterator[None]:
-        """One fetch at a time; Refusal ``busy`` when another one does not end soon.
+    def reserved(self, run: Run) -> Iterator[None]:
+        """One fetch at a time; Refusal ``busy`` when another one does not end soon. One of a run that ``run`` knows to be dead is ended.
 
         Its lock is not the application's: a store that is slow must not hold up a way back.
         """
-        with exclusive(self.places.fetching, self.places.host.clock):
+        path, clock = self.places.fetching, self.places.host.clock
+        if self._is_of(run.dead_runs):
+            clock.sleep(NOTED_SECONDS)  # one that has just begun has not noted yet whose it is
+            if self._is_of(run.dead_runs):
+                end_abandoned(path)
+        with exclusive(path, clock):
+            with suppress(OSError):  # without the note a fetch is waited for
+                path.write_text(run.run_id, encoding="utf-8")
             yield
+
+    def _is_of(self, runs: Sequence[str]) -> bool:
+        """Whether the fetch that began last is of one of these runs."""
+        noted = read_if_there(self.places.fetching, limit=LIMIT, what="fetch")
+        return noted is not None and noted.decode(errors="replace") in runs
 
     def path(self, sha256: str) -> Path:
         return self.places.incoming / sha256

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,15 +174,24 @@ def exclusive(path: Path, clock: Clock, wait_seconds: float = EXCLUSIVE_WAIT_SEC
 def end_frozen(path: Path, *, proc: Path = PROC) -> int | None:
     """Kill the exchange that holds the lock and was stopped by a signal, as only that can free it; its process id, None where there is none.
 
-    One that runs is left alone, however long it takes. A process is the holder when the kernel says so of its open file, as
-    ``proc``/<pid>/fdinfo/<n> has it (proc_pid_fdinfo(5)).
+    One that runs is left alone, however long it takes.
     """
+    return _end_holder(path, proc, _is_stopped)
+
+
+def end_abandoned(path: Path, *, proc: Path = PROC) -> int | None:
+    """Kill what holds the lock, as `end_frozen` does, though it runs: what it works at nobody waits for, and can be gone on with."""
+    return _end_holder(path, proc, lambda _process: True)
+
+
+def _end_holder(path: Path, proc: Path, is_meant: Callable[[Path], bool]) -> int | None:
+    """A process is the holder when the kernel says so of its open file, as ``proc``/<pid>/fdinfo/<n> has it (proc_pid_fdinfo(5))."""
     for name in (name for name in os.listdir(proc) if name.isdecimal()):
         with suppress(OSError):
             # Of this very process from here on, whoever gets its number when it ends.
             process = os.pidfd_open(int(name))
             try:
-                if _is_stopped(proc / name) and _holds(proc / name, path):
+                if is_meant(proc / name) and _holds(proc / name, path):
                     signal.pidfd_send_signal(process, signal.SIGKILL)
                     return int(name)
             finally:

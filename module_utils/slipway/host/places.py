@@ -21,6 +21,7 @@ from ..trust.policy import TrustPolicy
 FORMAT = 1
 IDENTITY_LIMIT = 64 * 1024
 POLICY_LIMIT = 1 << 20
+STATE_SECONDS = 10.0
 _REMEDY = "Find out who changed it; restore it, or remove it and run playbooks/bootstrap.yml for this host."
 
 
@@ -64,6 +65,11 @@ class Host:
     def balancer_socket(self) -> Path:
         """Where the host's own HAProxy takes orders; it stands before applications with two instances."""
         return self.root / "run/slipway-haproxy/admin.sock"
+
+    def is_stopping(self) -> bool:
+        """Whether systemd shuts the machine down: what units and probes say then is no word on a release."""
+        asked = self.run(("systemctl", "--no-ask-password", "is-system-running"), timeout_seconds=STATE_SECONDS)
+        return asked.output.strip() == "stopping"
 
     def application_names(self) -> list[str]:
         """Every application that ever had a release staged here."""

@@ -199,6 +199,8 @@ def _keep(exchange: Exchange, transaction: Transaction) -> Answer:
 
 def _taken_back(exchange: Exchange, transaction: Transaction, status: str, reason: str, message: str) -> Answer:
     release_id = transaction.intent["release_id"]
+    if exchange.host.is_stopping():
+        return _left_to_the_restart(exchange, release_id, message)
     taken_back = exchange.transactions.take_back(transaction, status=status, reason=reason, message=message)
     active = exchange.store.current()
     went_back = active != release_id
@@ -218,6 +220,21 @@ def _taken_back(exchange: Exchange, transaction: Transaction, status: str, reaso
         f"{'Went back' if went_back else 'No way back'}: {serves}."
         + (f" {failure}." if (failure := failed_steps(taken_back.record.get("verification", ()))) else ""),
     }
+
+
+def _left_to_the_restart(exchange: Exchange, release_id: str, message: str) -> Answer:
+    """While systemd stops everything no failure is a release's, and no unit can be started: the next start goes back."""
+    name, active = exchange.identity.name, exchange.store.current()
+    refusal = Refusal(
+        "host_is_stopping",
+        expected=f"{name} to stay up until {release_id} is confirmed or taken back",
+        found=f"it is shutting down, and: {message}",
+        remedy="It goes back by itself when it starts. Then run the same command again.",
+    )
+    return {
+        "failed": True, "changed": True, "msg": str(refusal), **refusal.as_dict(), "release_id": release_id, "healthy": False,
+        "outcome": "switched" if active == release_id else "unchanged", "active_release_id": active,
+    }  # fmt: skip
 
 
 def _require_not_bad(exchange: Exchange, view: View, release_id: str, *, retry: bool) -> None:

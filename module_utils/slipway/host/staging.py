@@ -69,7 +69,7 @@ def _stage_from(exchange: Exchange, request: Request, source: Source, answer: An
     incoming, recovered, left = Incoming(exchange.places), answer["recovered"], dict[str, str]()
     fetched = {"objects": 0, "bytes": 0, "resumed_bytes": 0}
     try:
-        with incoming.reserved(), _no_parts_on_a_full_disk(incoming):
+        with incoming.reserved(exchange.run), _no_parts_on_a_full_disk(incoming):
             for _ in range(FETCHES):
                 wanted: Mapping[str, int] = answer["missing"]
                 brought = _fetch(exchange, source, incoming, wanted)

@@ -22,8 +22,9 @@ from pathlib import Path
 
 SOCKET = "/run/slipway-standby.socket"
 IDLE_SECONDS = 120.0
-PATIENCE_SECONDS = 15.0  # for a peer that says nothing: the process on standby may have to be started
+PATIENCE_SECONDS = 5.0  # for a peer that says nothing: the process on standby may have to be started
 _STANDARD = (0, 1, 2)
+_READY = b"r"
 _BEGUN = b"b"
 _LENGTH = 4
 
@@ -34,6 +35,9 @@ def handed_over(path: str = SOCKET) -> int | None:
         connection.settimeout(PATIENCE_SECONDS)
         try:
             connection.connect(path)
+            # Descriptors that wait in a queue would keep the answer's pipe open, whoever writes to it in the end.
+            if connection.recv(1) != _READY:
+                return None
             state = b"\0".join([os.getcwdb(), *[name + b"=" + value for name, value in os.environb.items()]])
             message = len(state).to_bytes(_LENGTH, "big") + state
             sent = socket.send_fds(connection, [message], _STANDARD)
@@ -87,6 +91,7 @@ def serve(
 def _take_over(connection: socket.socket, exchange: Callable[[], int]) -> int:
     """Become the process that handed its exchange over; returns this process's own exit code, which nobody sees."""
     try:
+        connection.sendall(_READY)
         _become_it(connection)
         connection.sendall(_BEGUN)
     except (OSError, ValueError):

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 
 import pytest
 import signed
 from ansible.module_utils.slipway.base import canonical
 from ansible.module_utils.slipway.base.command import Finished
-from ansible.module_utils.slipway.host import store
+from ansible.module_utils.slipway.host import recovery, store
 from releases import TAMPERINGS, UNIT, V1, V2, V3, Site, one_byte, refused, run_2, snapshot
 
 # a deployment that goes well
@@ -231,6 +232,23 @@ def test_a_unit_that_does_not_restart_goes_back(two, systemctl):
     answer = run_2(two, "activate")
     assert (answer["outcome"], two.current) == ("reverted", "v1")
     assert "systemctl could not restart shop.service: exit code 1: it broke" in answer["msg"]
+
+
+@pytest.mark.parametrize("exchange", ["activate", "revert"])
+def test_what_fails_while_the_machine_shuts_down_is_no_word_on_the_release(two, systemctl, exchange):
+    """Units cannot be started any more then; the recovery at the next start goes back, as from any other interruption."""
+    if exchange == "revert":
+        run_2(two, "activate")
+    two.sicken("v2")
+    systemctl.state = "stopping"
+    answer = run_2(two, exchange)
+    assert (answer["failed"], answer["changed"], answer["reason"]) == (True, True, "host_is_stopping")
+    assert (answer["outcome"], answer["active_release_id"], two.current) == ("switched", "v2", "v2")
+    assert two.statuses == [("v1", "success")]
+    systemctl.state = "running"
+    shutil.rmtree(two.host.root / "run")  # as a restart leaves it
+    recovery.at_boot(two.places)
+    assert (two.current, two.statuses[-1], two.inspect()["bad"]) == ("v1", ("v2", "interrupted"), {})
 
 
 def test_a_first_deploy_that_fails_leaves_no_current_and_a_stopped_unit(site, systemctl):

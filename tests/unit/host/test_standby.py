@@ -10,6 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import ansible.module_utils.slipway
@@ -61,6 +64,15 @@ class Standby:
             env={"PYTHONPATH": str(PACKAGE), "LISTEN": "1"},
         )  # fmt: skip
 
+    @contextmanager
+    def said_ready(self) -> Iterator[Callable[[], socket.socket]]:
+        """Be a process on standby that says it is ready, and nothing more; gives a function that waits for the connection."""
+        with ThreadPoolExecutor(1) as pool:
+            accepted = pool.submit(lambda: self.listener.accept()[0])
+            accepted.add_done_callback(lambda done: done.result().sendall(b"r"))
+            yield accepted.result
+            accepted.result().close()
+
     def ask(self, asked: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", CLIENT, self.path], input=asked, capture_output=True, text=True, check=False, cwd=self.directory,
@@ -101,16 +113,16 @@ def test_one_that_ends_before_it_is_listened_to_is_not_done_again(tmp_path, monk
 
     def send_and_see_it_die(connection, *arguments):
         sent = send_fds(connection, *arguments)
-        peer, _ = made.listener.accept()
-        with peer:
-            _, descriptors, _, _ = socket.recv_fds(peer, 1 << 20, 3)
-            peer.sendall(b"b")
+        with peer() as accepted:
+            _, descriptors, _, _ = socket.recv_fds(accepted, 1 << 20, 3)
+            accepted.sendall(b"b")
         for descriptor in descriptors:
             os.close(descriptor)
         return sent
 
     monkeypatch.setattr(socket, "send_fds", send_and_see_it_die)
-    assert standby.handed_over(made.path) == 1
+    with made.said_ready() as peer:
+        assert standby.handed_over(made.path) == 1
 
 
 def test_one_that_crashes_says_so_where_it_was_asked(on_standby):
@@ -126,7 +138,7 @@ def test_without_a_process_on_standby_nothing_is_begun(tmp_path):
     assert made.ask("hello").returncode == 99
 
 
-@pytest.mark.parametrize("said", [b"", b"x"])
+@pytest.mark.parametrize("said", [b"", b"x", b"r", b"rx"])
 def test_one_that_is_not_begun_is_left_to_who_was_started_for_it(tmp_path, said):
     made = Standby(tmp_path)
 
@@ -141,36 +153,40 @@ def test_one_that_is_not_begun_is_left_to_who_was_started_for_it(tmp_path, said)
     thread.join()
 
 
-def test_who_does_not_say_in_time_whether_it_was_begun_can_no_longer_begin(tmp_path, monkeypatch):
-    made = Standby(tmp_path)
+def test_who_does_not_answer_gets_nothing_that_could_keep_a_pipe_open(tmp_path, monkeypatch):
+    made, sent = Standby(tmp_path), []
     monkeypatch.setattr(standby, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(socket, "send_fds", lambda *arguments: sent.append(arguments))
     assert standby.handed_over(made.path) is None
-    begun = []
-    connection, _ = made.listener.accept()
-    read, write = os.pipe()
-    pid = os.fork()  # it takes over descriptors, environment and directory
-    if pid == 0:
-        standby._take_over(connection, lambda: os.write(write, b"begun"))
-        os._exit(0)
-    os.close(write)
-    os.waitpid(pid, 0)
-    begun = os.read(read, 5)
-    os.close(read)
-    assert begun == b""
+    assert sent == []
 
 
-def test_who_says_at_the_last_moment_that_it_was_begun_is_believed(tmp_path, monkeypatch):
+def test_who_does_not_say_in_time_that_it_begins_can_no_longer_begin(tmp_path, monkeypatch):
+    made = Standby(tmp_path)
+    monkeypatch.setattr(standby, "PATIENCE_SECONDS", 0.5)
+    with made.said_ready() as peer:
+        assert standby.handed_over(made.path) is None
+        read, write = os.pipe()
+        if os.fork() == 0:  # it takes over descriptors, environment and directory
+            standby._take_over(peer(), lambda: os.write(write, b"begun"))
+            os._exit(0)
+        os.close(write)
+        os.wait()
+        assert os.read(read, 5) == b""
+        os.close(read)
+
+
+def test_who_says_at_the_last_moment_that_it_begins_is_believed(tmp_path, monkeypatch):
     made, shutdown = Standby(tmp_path), socket.socket.shutdown
 
     def begun_just_now(connection, how):
-        peer, _ = made.listener.accept()
-        peer.sendall(b"b")
+        peer().sendall(b"b")
         shutdown(connection, how)
-        peer.close()
 
-    monkeypatch.setattr(standby, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(standby, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(socket.socket, "shutdown", begun_just_now)
-    assert standby.handed_over(made.path) == 1
+    with made.said_ready() as peer:
+        assert standby.handed_over(made.path) == 1
 
 
 def test_it_ends_when_nobody_comes(tmp_path):
