@@ -62,7 +62,9 @@ def test_wrong_options_never_reach_the_plugin(options):
         plugins.run_class(Echo, NAME, **options)
 
 
-@pytest.mark.parametrize("strategy", ["free", "ansible.builtin.free", "host_pinned", "ansible.builtin.debug", "mitogen_linear"])
+@pytest.mark.parametrize(
+    "strategy", ["free", "ansible.builtin.free", "host_pinned", "ansible.builtin.debug", "mitogen_linear"]
+)
 def test_hosts_that_do_not_wait_for_each_other_are_refused(monkeypatch, strategy):
     monkeypatch.setattr(_action.constants, "DEFAULT_STRATEGY", strategy)
     result = plugins.run_class(Echo, NAME, applications={})
