@@ -220,9 +220,9 @@ molecule: dev ## molecule scenarios on real systemd hosts
 e2e: dev ## end-to-end tests on two labs of their own
 	pytest -q -n 2 --dist loadfile tests/e2e
 
-bench: venv lab ## Measure deploys and rollbacks on the lab's prod group
-	@command -v rsync >/dev/null || $(PYTHON) -m lab install rsync
-	$(VENV)/bin/python -m tests.bench
+bench: venv ## Measure Slipway beside other tools, on 1, 8 and 32 hosts of its own (over an hour), and write docs/benchmarks.md
+	@for tool in rsync "cap:capistrano ruby-ed25519 ruby-bcrypt-pbkdf"; do command -v $${tool%:*} >/dev/null || $(PYTHON) -m lab install $${tool\#*:}; done
+	$(VENV)/bin/python -m tests.bench --fresh
 	$(VENV)/bin/python -m tests.bench.history
 	$(VENV)/bin/python -m tests.bench.approvals
 
@@ -385,6 +385,7 @@ lock: venv ## Write requirements/*.lock anew from pyproject.toml
 	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOCK) pyproject.toml -o requirements/controller.lock
 	$(LOCK) --extra dev -c requirements/controller.lock pyproject.toml -o requirements/dev.lock
+	$(LOCK) requirements/bench.in -o requirements/bench.lock
 
 $(VENV)/made.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \

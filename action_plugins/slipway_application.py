@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks on the controller which application a run is for, before a host is asked anything."""
+"""Checks on the controller what a run is for, before a host is asked anything."""
 
 from __future__ import annotations
 
@@ -19,4 +19,5 @@ class ActionModule(ControllerAction):
     name = "slipway_application"
 
     def answer(self, arguments, task_vars):
+        deployment.require_one_run(arguments["environments"], arguments["environment"], is_alone=arguments["is_alone"])
         return {"name": deployment.resolve_application(arguments["applications"], arguments["name"])}

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: slipway_application
-short_description: Which application a run is for
+short_description: Which application and environment a run is for
 description:
-  - Checks the description of the application and that there is no doubt which one is meant.
+  - Checks the description of the application and that there is no doubt which one is meant, and which environment.
   - Runs on the controller and opens no connection. Use it with C(run_once).
 version_added: 0.1.0
 author: The Slipway founders
@@ -25,6 +25,19 @@ options:
     description: The application that is asked for; empty for the only one.
     type: str
     default: ""
+  environments:
+    description: The environments of a deployment's hosts, which have to be one.
+    type: list
+    elements: str
+    default: []
+  environment:
+    description: The one that was named, empty for none.
+    type: str
+    default: ""
+  is_alone:
+    description: Whether there was no other deployment or rollback in this process, whose answers would count in this one.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""

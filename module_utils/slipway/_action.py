@@ -75,10 +75,10 @@ def require_no_private_variables(given: Mapping[str, Any]) -> None:
 
 def require_linear(strategy: str) -> None:
     """Plans judge all hosts at once, and waves wait for each other: under ``free`` or ``host_pinned`` no host waits for another."""
-    if not strategy.rpartition(".")[2].endswith("linear"):
+    if strategy not in ("linear", "ansible.builtin.linear", "ansible.legacy.linear"):
         raise Refusal(
             "strategy_not_linear",
-            expected="Ansible's strategy linear, or one that is made of it (mitogen_linear)",
+            expected="Ansible's strategy linear",
             found=strategy,
             remedy="Leave out ANSIBLE_STRATEGY, and `strategy` in ansible.cfg.",
         )

@@ -1,239 +1,221 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make bench`: how long deploys and rollbacks take on the lab's prod group, beside what rsync needs for the same bytes.
+"""`make bench`: how long deploys and rollbacks take, beside the tools that people use instead, on the same hosts in the same run.
 
-Every figure is a whole command, as an operator types it. The rsync floor copies with checksums and hardlinks, checks
-the bytes with sha256sum, syncs and renames, on all hosts in parallel; it verifies no signature, keeps no history, asks
-for no health and cannot go back by itself. Repetitions are interleaved; the table shows medians and the spread.
+Every figure is a whole command, as an operator types it. The tools take turns within each case and each round; what was
+measured is kept line by line, and the report is made of all that is kept.
+
+    python -m tests.bench --fresh                                     everything: what `make bench` does
+    python -m tests.bench --hosts 8 --rounds 3                        adds to what is kept
+    python -m tests.bench --hosts 8 --cases first,changed --rounds 1 --peers pyinfra
+    python -m tests.bench --bundle large --hosts 1 --peers rsync,pyinfra
+    python -m tests.bench --report                                    writes the report of what is kept and measures nothing
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
+import datetime
 import os
 import platform
-import random
-import shlex
 import shutil
-import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PLACE = REPOSITORY / ".slipway" / "bench"
-BUNDLE = PLACE / "bundle"
-CATALOGUE = PLACE / "catalogue"
-VARIABLES = PLACE / "variables.json"
-FILES, FILE_BYTES, CHANGED = 2000, 16 * 1024, 20
-SUMS = "cd /srv/bench/current/ && find . -type f -print0 | xargs -0 sha256sum > /dev/null"
-APPLICATION = {"slipway_applications": {"bench": {"strategy": "none"}}, "release_waves": ["100%"]}
+from . import meter, report
+from .bundles import BUNDLES
+from .hosts import VERBOSE, Failed, Target, as_people_have_it, close, on_all, up
+from .peers import PLACE, Bench, Tool, Unavailable
+from .peers.ansistrano import Ansistrano
+from .peers.capistrano import Capistrano
+from .peers.deploy_helper import DeployHelper
+from .peers.pyinfra import Pyinfra
+from .peers.rsync import Rsync
+from .peers.slipway import Slipway
+from .results import CASES, Result, append, read
+
+PEERS: dict[str, type[Tool]] = {each.name: each for each in (Rsync, Pyinfra, Capistrano, DeployHelper, Ansistrano)}
+INSTANCE = "bench"
+RESULTS = PLACE / "results.jsonl"
 
 
 @dataclass(frozen=True)
-class Target:
-    """A host of the prod group and how to reach it over ssh."""
+class Run:
+    """One run of the command: what is the same for all its results."""
 
-    name: str
-    ssh: tuple[str, ...]
-    login: str
+    began: str
+    bench: Bench
+    cases: tuple[str, ...]
+    tools: dict[Tool, str]
 
+    def measure(self, hosts: Sequence[Target], rounds: int) -> None:
+        """All cases with all tools on these hosts, again and again."""
+        tools = list(self.tools)
+        for tool in tools:
+            tool.prepare(hosts)
+        for number in range(rounds):
+            turn = number % len(tools)
+            self._round(hosts, number, tools[turn:] + tools[:turn])
+        for tool in tools:
+            tool.forget(hosts)
 
-def targets() -> list[Target]:
-    """The prod hosts of the lab, from its inventory."""
-    listed = json.loads(_output([str(REPOSITORY / "inventories/lab/hosts"), "--list"]))
-    hosts = listed["_meta"]["hostvars"]
-    return [_target(name, hosts[name]) for name in listed["prod"]["hosts"]]
+    def _round(self, hosts: Sequence[Target], number: int, tools: list[Tool]) -> None:
+        for tool in tools:
+            tool.forget(hosts)
+        for case in CASES:
+            needed = case in self.cases or case == "first" or (case == "changed" and "rollback" in self.cases)
+            for tool in list(tools) if needed else []:
+                result = self._one(hosts, number, tool, case)
+                if result.failed:
+                    tools.remove(tool)
+                if result.failed or case in self.cases:
+                    append(RESULTS, result)
+                    print(_said(result), flush=True)
+                if result.failed and isinstance(tool, Slipway):
+                    raise Failed(result.failed, 1)
 
-
-def _target(name: str, variables: Mapping[str, str]) -> Target:
-    ssh = ("ssh", "-i", variables["ansible_ssh_private_key_file"], *shlex.split(variables["ansible_ssh_common_args"]))
-    control = (
-        "-o",
-        "ControlMaster=auto",
-        "-o",
-        "ControlPersist=60s",
-        "-o",
-        f"ControlPath=/tmp/slipway-bench-{name}-%C",
-    )
-    return Target(name, (*ssh, *control), f"{variables['ansible_user']}@{variables['ansible_host']}")
-
-
-def _output(argv: Sequence[str]) -> str:
-    return subprocess.run(argv, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout
-
-
-def play(*arguments: str) -> None:
-    """Run ansible-playbook with the bench's own application and catalogue; its output goes to a log."""
-    argv = ["ansible-playbook", *arguments, "-e", f"@{VARIABLES}", "-e", f"release_catalogue={CATALOGUE}"]
-    with open(PLACE / "output.log", "a", encoding="utf-8") as log:
-        log.write(f"\n$ {' '.join(argv)}\n")
-        log.flush()
-        done = subprocess.run(argv, cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT, check=False)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(argv)} ended with exit code {done.returncode}; read {PLACE / 'output.log'}")
-
-
-def make_bundle(seed: int) -> None:
-    """2,000 incompressible files of 16 KiB in 20 directories: 32 MB."""
-    shutil.rmtree(BUNDLE, ignore_errors=True)
-    source = random.Random(seed)
-    for number in range(FILES):
-        path = BUNDLE / f"d{number % 20:02d}" / f"f{number:04d}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(source.randbytes(FILE_BYTES))
-    (BUNDLE / "slipway.yml").write_text("application: bench\n")
-
-
-def change_bundle(seed: int) -> None:
-    """New content for one file in a hundred."""
-    source = random.Random(seed)
-    for number in source.sample(range(FILES), CHANGED):
-        (BUNDLE / f"d{number % 20:02d}" / f"f{number:04d}").write_bytes(source.randbytes(FILE_BYTES))
-
-
-def release(release_id: str) -> None:
-    play("playbooks/release.yml", "-e", f"release_source={BUNDLE}", "-e", f"release_id={release_id}")
-
-
-def approve(release_id: str) -> None:
-    """Give what the lab's trust policy asks for in prod."""
-    for role, key in (("engineering-lead", "lead"), ("risk-manager", "risk")):
-        path = REPOSITORY / ".slipway/keys" / f"{key}.pem"
-        given = {
-            "release_id": release_id,
-            "approval_environment": "prod",
-            "approval_role": role,
-            "approval_key": str(path),
+    def _one(self, hosts: Sequence[Target], number: int, tool: Tool, case: str) -> Result:
+        os.sync()  # what others have written is not waited for by this one
+        members = {
+            "run": self.began,
+            "round": number,
+            "bundle": self.bench.bundle.name,
+            "has_service": self.bench.has_service,
+            "hosts": len(hosts),
+            "tool": tool.name,
+            "version": self.tools[tool],
+            "case": case,
+            "machine": machine(),
         }
-        play("playbooks/approve.yml", "-e", json.dumps({**given, "approval_confirmed": "yes"}))
+        try:
+            figures = meter.measured(hosts, ACTIONS[case](tool, hosts))
+        except Failed as failure:
+            return Result(**members, failed=str(failure))
+        promised = tool.promised_bytes() if isinstance(tool, Slipway) else 0
+        return Result(**members, **figures.as_data(), promised_bytes=promised)
 
 
-def forget(hosts: Sequence[Target]) -> None:
-    """Hosts as they are before the first deployment of the application."""
-    on_all(hosts, "sudo rm -rf /srv/bench /var/lib/slipway/bench /home/operator/floor")
-    shutil.rmtree(CATALOGUE, ignore_errors=True)
-    play("playbooks/bootstrap.yml", "-l", "prod")
-    play("playbooks/verify.yml", "-l", "prod", "-e", "release_history_accepted=true")
+ACTIONS: dict[str, Callable[[Tool, Sequence[Target]], Callable[[], None]]] = {
+    "first": lambda tool, hosts: lambda: tool.deploy(hosts, "one"),
+    "unchanged": lambda tool, hosts: lambda: tool.deploy(hosts, "one"),
+    "changed": lambda tool, hosts: lambda: tool.deploy(hosts, "two"),
+    "rollback": lambda tool, hosts: lambda: tool.rollback(hosts),
+}
 
 
-def on_all(hosts: Sequence[Target], command: str) -> None:
-    """Run a shell command on all hosts in parallel."""
-    wait([subprocess.Popen([*host.ssh, host.login, command]) for host in hosts])
+def _said(result: Result) -> str:
+    where = f"{result.bundle}, {result.hosts} hosts, round {result.round + 1}: {result.tool}, {CASES[result.case]}"
+    if result.failed:
+        return f"{where}: failed: {result.failed}"
+    sessions = "/".join(map(str, sorted(set(result.sessions))))
+    megabytes = result.sent / result.hosts / 1e6
+    return f"{where}: {result.wall:.1f} s, {result.processor:.1f} processor s, {megabytes:.2f} MB and {sessions} sessions a host"
 
 
-def wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.wait() != 0:
-            sys.exit(f"{process.args!r} ended with exit code {process.returncode}")
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    memory = next(int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
+    return {
+        "processors": f"{os.cpu_count()} processors ({names[0] if names else platform.machine()})",
+        "memory": f"{memory / 2**20:.0f} GiB of memory",
+        "system": f"{platform.freedesktop_os_release()['PRETTY_NAME']}, Linux {platform.release()}",
+        "python": f"Python {platform.python_version()}",
+    }
 
 
-def floor(hosts: Sequence[Target], name: str, previous: str | None) -> None:
-    """The same bytes with rsync, checked and switched, and nothing else."""
-    base = "/home/operator/floor"
-    sums = PLACE / "sums"
-    sums.write_text(
-        "".join(
-            f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(BUNDLE)}\n"
-            for path in sorted(BUNDLE.glob("d*/f*"))
-        )
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="utf-8").splitlines()
+
+
+def usable(bench: Bench, names: Sequence[str], began: str) -> dict[Tool, str]:
+    """The tools that can be had here, with their versions; the others are noted for the report."""
+    tools: dict[Tool, str] = {}
+    for kind in (Slipway, *(PEERS[name] for name in names)):
+        tool = kind(bench)
+        try:
+            tools[tool] = tool.version()
+        except Unavailable as reason:
+            print(f"{tool.name} is left out: {reason}", flush=True)
+            members = {"bundle": bench.bundle.name, "has_service": bench.has_service, "tool": tool.name, "version": ""}
+            append(RESULTS, Result(run=began, round=0, hosts=0, case="", failed=str(reason), **members))
+    return tools
+
+
+def words(choices: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """A type for options that take some of these, with commas between them."""
+
+    def chosen(text: str) -> tuple[str, ...]:
+        names = tuple(name for name in text.split(",") if name)
+        for name in names:
+            if name not in choices:
+                raise argparse.ArgumentTypeError(f"expected some of {', '.join(choices)}, found {name}")
+        return names
+
+    return chosen
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    on_all(hosts, f"mkdir -p {base}")
-    link = ["--link-dest", f"{base}/{previous}"] if previous else []
-    wait(
-        [
-            subprocess.Popen(
-                [
-                    "rsync",
-                    "-a",
-                    "-c",
-                    *link,
-                    "-e",
-                    shlex.join(host.ssh),
-                    f"{BUNDLE}/",
-                    str(sums),
-                    f"{host.login}:{base}/{name}/",
-                ]
-            )
-            for host in hosts
-        ]
-    )
-    on_all(
-        hosts,
-        f"cd {base}/{name} && sha256sum --quiet -c sums && sync && ln -sfn {name} ../next && mv -T ../next ../current",
-    )
+    made.add_argument("--hosts", type=numbers, default=(1, 8, 32), help="numbers of hosts (default: 1,8,32)")
+    made.add_argument("--rounds", type=int, default=3, help="repetitions (default: 3)")
+    made.add_argument("--cases", type=words(list(CASES)), default=tuple(CASES), help=", ".join(CASES))
+    made.add_argument("--peers", type=words(list(PEERS)), default=tuple(PEERS), help=", ".join(PEERS))
+    made.add_argument("--bundle", choices=list(BUNDLES), default="small", help="2,000 small files, or one of 2 GB")
+    made.add_argument("--files-only", action="store_true", help="no unit is restarted and asked")
+    made.add_argument("--forks", type=int, default=50, help="on how many hosts Ansible works at a time (default: 50)")
+    made.add_argument("--fresh", action="store_true", help="forget what earlier runs measured")
+    made.add_argument("--report", action="store_true", help="measure nothing")
+    return made
 
 
-def timed(action: Callable[[], None]) -> float:
-    began = time.monotonic()
-    action()
-    return time.monotonic() - began
-
-
-def round_of(hosts: Sequence[Target], number: int) -> dict[str, float]:
-    """One repetition of every case, Slipway and floor in turn."""
-    make_bundle(number)
-    forget(hosts)
-    release("one")
-    approve("one")
-    seconds = {"first, rsync floor": timed(lambda: floor(hosts, "one", None))}
-    seconds["first"] = timed(lambda: play("deploy.yml", "-l", "prod"))
-    change_bundle(1000 + number)
-    seconds["release made, 1 % changed"] = timed(lambda: release("two"))
-    approve("two")
-    seconds["1 % changed, rsync floor"] = timed(lambda: floor(hosts, "two", "one"))
-    seconds["1 % changed"] = timed(lambda: play("deploy.yml", "-l", "prod"))
-    seconds["verify every byte (slipway verify)"] = timed(
-        lambda: on_all(hosts, "sudo slipway verify bench > /dev/null")
-    )
-    seconds["sha256sum over the same files"] = timed(lambda: on_all(hosts, f"sudo sh -c '{SUMS}'"))
-    seconds["no change"] = timed(lambda: play("deploy.yml", "-l", "prod"))
-    seconds["no change, rsync floor"] = timed(lambda: floor(hosts, "two", "one"))
-    seconds["rollback"] = timed(lambda: play("rollback.yml", "-l", "prod"))
-    return seconds
-
-
-def report(rounds: Sequence[Mapping[str, float]], hosts: int) -> str:
-    """Markdown: medians, spread, and ratios to the first deployment and to the floor of the same round."""
-    lines = [
-        f"{FILES} files, {FILES * FILE_BYTES // 2**20} MiB, {hosts} hosts, {len(rounds)} rounds, {os.cpu_count()} processors "
-        f"({platform.machine()}), everything on one machine.",
-        "",
-        "| case | median s | min - max | of the first deploy | of the rsync floor |",
-        "|---|---|---|---|---|",
-    ]
-    for case in rounds[0]:
-        values = [each[case] for each in rounds]
-        beside = f"{case}, rsync floor"
-        to_first = statistics.median(each[case] / each["first"] for each in rounds)
-        to_floor = f"{statistics.median(e[case] / e[beside] for e in rounds):.1f} x" if beside in rounds[0] else "-"
-        lines.append(
-            f"| {case} | {statistics.median(values):.1f} | {min(values):.1f} - {max(values):.1f} | {to_first:.2f} x | {to_floor} |"
-        )
-    return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    as_people_have_it()
     PLACE.mkdir(parents=True, exist_ok=True)
-    VARIABLES.write_text(json.dumps(APPLICATION))
-    play("playbooks/keys.yml")
-    hosts = targets()
-    rounds = []
-    for number in range(options.rounds):
-        rounds.append(round_of(hosts, number))
-        print(
-            f"round {number + 1}: " + ", ".join(f"{case} {value:.1f} s" for case, value in rounds[-1].items()),
-            flush=True,
-        )
-    print(report(rounds, len(hosts)))
+    if options.fresh:
+        RESULTS.unlink(missing_ok=True)
+    code = 0 if options.report else measure(options)
+    kept = read(RESULTS)
+    if not any(each.case for each in kept):
+        print("nothing was measured yet", file=sys.stderr)
+        return 1
+    print(report.write(kept))
+    return code
+
+
+def measure(options: argparse.Namespace) -> int:
+    began = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Sockets of shared connections have short names; a directory below the repository may be too long.
+    control = Path(tempfile.mkdtemp(prefix="slipway-bench-"))
+    try:
+        hosts = up(INSTANCE, max(options.hosts), control)
+        on_all(hosts, VERBOSE)
+        meter.adopt()  # from here on: what made the hosts is none of the controller's work
+        bench = Bench(BUNDLES[options.bundle], not options.files_only, options.forks, control)
+        bench.bundle.make(bench.source("one").parent)
+        run = Run(began, bench, options.cases, usable(bench, options.peers, began))
+        for count in options.hosts:
+            run.measure(hosts[:count], options.rounds)
+    except Failed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("cut off; what was measured is kept", file=sys.stderr)
+        return 130
+    finally:
+        close(control)
+        shutil.rmtree(control, ignore_errors=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -158,3 +158,11 @@ def test_a_condition_of_a_meta_task_names_nothing_that_an_inventory_could_break(
         if not variable.name.startswith("__")
     }
     assert named <= READ_BEFORE | MAGIC
+
+
+def test_parts_of_a_role_are_imported_without_a_validation_that_they_have_not():
+    tasks = [task for name in repository.task_files("roles/") for task in repository.tasks_of(name)]
+    imports = [part for task in tasks if (part := repository.used_module(task, "import_role"))]
+    parts = [part for part in imports if part["tasks_from"] not in specs(part["name"])]
+    assert len(parts) > 15
+    assert [part for part in parts if part.get("rolespec_validate") is not False] == []

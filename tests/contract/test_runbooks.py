@@ -91,7 +91,7 @@ def test_output_is_compared_in_order_and_without_the_breaks_of_lines(expected, m
 
 def test_every_reason_in_troubleshooting_is_one():
     text = (repository.ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-    in_playbooks = {"environments_mixed", "fleet_mixed"}
+    in_playbooks = {"fleet_mixed"}
     known = set(GENERATE.reasons()) | set(GENERATE.FAILURES) | in_playbooks
     outcomes = {"unreachable", "stuck", "unverified", "unwell"}
     first_cells = re.findall(r"^\| ([^|]*) \|", text, re.MULTILINE)

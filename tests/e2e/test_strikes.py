@@ -137,17 +137,23 @@ def asking(tasks: Sequence[str]) -> list[int]:
 
 
 def test_a_host_that_is_cut_off_in_any_phase(shop: Application, deploy_tasks: list[str], say: Say) -> None:
-    chosen = some(asking(deploy_tasks), 1)
+    """Where the host had answered for the last time before it was cut off, the run says that all is well, and is right."""
+    chosen, late = some(asking(deploy_tasks), 1), 0
     for number in chosen:
         new_release(shop)
         run = shop.start_deploy(limit=LIMIT)
         assert until_task(run, number)
         with shop.fleet.partition("prod-2"):
             done = run.end()
-            assert done.code != 0, f"cut at {deploy_tasks[number - 1]}, and the run says that all is well"
-            assert done.says("prod-2")
+        was_late = done.code == 0
+        late += was_late
+        assert done.says("prod-2")
+        assert not was_late or shop.statuses("prod-2")[-1] == (shop.newest, "success"), deploy_tasks[number - 1]
         deploy_again(shop)
-    say(f"network cut in {len(chosen)} phases: {', '.join(deploy_tasks[number - 1] for number in chosen)}")
+    assert late <= len(chosen) // 2, "most cuts came too late to be one"
+    say(
+        f"network cut in {len(chosen)} phases: {', '.join(deploy_tasks[number - 1] for number in chosen)}; {late} of them too late"
+    )
 
 
 def test_a_host_that_is_rebooted_in_any_phase(shop: Application, deploy_tasks: list[str], say: Say) -> None:

@@ -61,14 +61,16 @@ def test_wrong_options_never_reach_the_plugin(options):
         plugins.run_class(Echo, NAME, **options)
 
 
-@pytest.mark.parametrize("strategy", ["free", "ansible.builtin.free", "host_pinned", "ansible.builtin.debug"])
+@pytest.mark.parametrize(
+    "strategy", ["free", "ansible.builtin.free", "host_pinned", "ansible.builtin.debug", "mitogen_linear"]
+)
 def test_hosts_that_do_not_wait_for_each_other_are_refused(monkeypatch, strategy):
     monkeypatch.setattr(_action.constants, "DEFAULT_STRATEGY", strategy)
     result = plugins.run_class(Echo, NAME, applications={})
     assert (result["failed"], result["reason"], result["found"]) == (True, "strategy_not_linear", strategy)
 
 
-@pytest.mark.parametrize("strategy", ["linear", "ansible.builtin.linear", "mitogen_linear"])
+@pytest.mark.parametrize("strategy", ["linear", "ansible.builtin.linear", "ansible.legacy.linear"])
 def test_hosts_that_wait_for_each_other_are_not(monkeypatch, strategy):
     monkeypatch.setattr(_action.constants, "DEFAULT_STRATEGY", strategy)
     assert "failed" not in plugins.run_class(Echo, NAME, applications={})

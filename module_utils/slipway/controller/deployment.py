@@ -171,6 +171,35 @@ def write_views(
     return None
 
 
+def require_one_run(environments: Sequence[str], meant: str, *, is_alone: bool) -> None:
+    """Refuse a deployment or rollback that is not one: Refusals ``run_not_alone``, ``environments_mixed``, ``environment_not_meant``.
+
+    ``environments`` are those of its hosts (empty: not asked here), ``meant`` the one that was named, "" for none. What hosts answered to a run
+    stays with Ansible's process, and would judge the next one in it.
+    """
+    if not is_alone:
+        raise Refusal(
+            "run_not_alone",
+            expected="one deployment or rollback in an ansible-playbook",
+            found="another one before it",
+            remedy="Give each a command of its own.",
+        )
+    if len(environments) > 1:
+        raise Refusal(
+            "environments_mixed",
+            expected="the hosts of one environment",
+            found=" and ".join(environments),
+            remedy=f"Limit the run: -l {' or -l '.join(environments)}",
+        )
+    if environments and meant not in ("", *environments):
+        raise Refusal(
+            "environment_not_meant",
+            expected=f"hosts of {meant}",
+            found=f"hosts of {environments[0]}",
+            remedy="Correct the limit (-l).",
+        )
+
+
 def resolve_application(applications: object, requested: str) -> str:
     """The application that a run is for: the requested one, or the only one there is. Its description is checked."""
     if not isinstance(applications, Mapping) or not applications:
