@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import json
 import socket
 import threading
@@ -97,9 +98,13 @@ def test_what_has_no_plain_fields_is_refused(vault, real_vault):
     assert refused(lambda: vault.read("nested")) == "secret_unreadable"
 
 
-def test_permission_denied_is_a_no(vault):
+def test_permission_denied_is_a_no_and_no_reason_to_log_in_again(vault, real_vault):
+    real_vault.put("a", value=CANARY)
+    vault.read("a")
+    before = len(real_vault.asked("auth/approle/login"))
     assert refused(lambda: vault.read("forbidden/a")) == "secret_denied"
     assert refused(lambda: vault.write(Secret("forbidden/a", FIELDS))) == "secret_denied"
+    assert len(real_vault.asked("auth/approle/login")) == before
 
 
 def test_a_sealed_one_does_not_answer_and_asking_again_is_of_no_use(vault, real_vault):
@@ -304,6 +309,57 @@ def test_every_other_answer_is_sorted(answering, logins, tmp_path, status, found
     call = unavailable if isinstance(found, tuple) else refused
     for name in ("a", "a/login"):
         assert call(lambda name=name: vault.read(name)) == found
+
+
+def test_a_token_does_not_follow_a_redirect(logins, tmp_path):
+    asked = []
+
+    class Thief(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(dict(self.headers))
+            body = b'{"data": {"data": {"a": "b"}, "metadata": {"version": 1}}}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_words):
+            pass
+
+    class Redirecting(Thief):
+        def do_GET(self):
+            self.send_response(307)
+            self.send_header("Location", f"http://localhost:{thief.server_address[1]}/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    thief, first = (http.server.ThreadingHTTPServer(("127.0.0.1", 0), each) for each in (Thief, Redirecting))
+    for server in (thief, first):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text(CANARY)
+    try:
+        vault = Vault(
+            "vault", VaultSettings(f"http://127.0.0.1:{first.server_address[1]}", "token", token_path=path), logins
+        )
+        assert refused(lambda: vault.read("a")) == "secret_provider_failed"
+    finally:
+        for server in (thief, first):
+            server.shutdown()
+            server.server_close()
+    assert asked == []
+
+
+def test_nothing_of_the_environment_decides_who_is_asked_as_whom(real_vault, logins, monkeypatch):
+    for name, value in {
+        "VAULT_ADDR": "https://127.0.0.1:1", "VAULT_TOKEN": "wrong", "VAULT_CACERT": "/none", "VAULT_NAMESPACE": "wrong",
+        "HTTPS_PROXY": "http://127.0.0.1:1", "REQUESTS_CA_BUNDLE": "/none", "CURL_CA_BUNDLE": "/none",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    vault = Vault("vault", real_vault.settings(), logins)
+    vault.write(Secret("environment", {"value": CANARY}))
+    assert vault.read("environment").value() == CANARY
 
 
 def test_an_address_that_is_none_is_refused(logins, tmp_path):
