@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,12 +22,21 @@ CANARY = "canary-5b1f-s3cr3t-value"
 RUN = "run-1-2-3"
 
 
+@contextmanager
+def own_memory() -> Iterator[Path]:
+    """An empty directory on a tmpfs, gone afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="slipway-secrets-test-", dir=SHARED))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
 @pytest.fixture
 def memory() -> Iterator[Path]:
-    """An empty directory on a tmpfs, gone after the test."""
-    directory = Path(tempfile.mkdtemp(prefix="slipway-tests-", dir=SHARED))
-    yield directory
-    shutil.rmtree(directory)
+    """The same for a test."""
+    with own_memory() as directory:
+        yield directory
 
 
 @pytest.fixture

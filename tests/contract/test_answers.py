@@ -22,6 +22,7 @@ from balancers import Pair
 from offices import Office
 from releases import ONCE
 from safehouse import Safehouse
+from safes import own_memory
 from test_modules import CONTROLLER_ONLY, WITH_A_SPEC
 
 ASKED = {"environment": None, "bytes": True, "witnessed": {}}
@@ -97,10 +98,13 @@ SECRETS = ("slipway_access_info", "slipway_secret", "slipway_secret_info", "slip
 
 def answers_about_secrets(name, tmp_path):
     house = Safehouse(tmp_path)
-    store = house.ask("slipway_secret_store")
-    written = house.ask("slipway_secret", name="pager", fields={"key": "a-key"})
-    answers = {"slipway_secret": written, "slipway_secret_store": store}
-    return [answers[name] if name in answers else house.ask(name)]
+    with own_memory() as memory, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(memory))
+        patch.delenv("SECRETS_KEY_PATH", raising=False)
+        store = house.ask("slipway_secret_store")
+        written = house.ask("slipway_secret", name="pager", fields={"key": "a-key"})
+        answers = {"slipway_secret": written, "slipway_secret_store": store}
+        return [answers[name] if name in answers else house.ask(name)]
 
 
 def answers_of(name, site, tmp_path):
