@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import doors
 import plugins
 from ansible.module_utils.slipway.controller.deployment import Controller
 from ansible.module_utils.slipway.controller.memory import ControllerState, Process
 
 NAME = "slipway_recovery_plan"
+GONE = replace(Process.of(os.getpid()), started="never")
 
 
 def test_it_names_the_controller_and_its_dead_runs_and_begins_none(site):
-    dead = Controller(
-        site.state, "shop", "prod", "anna", site.host.clock.now(), Process("boot", "namespace", 1, "never")
-    )
+    dead = Controller(site.state, "shop", "prod", "anna", site.host.clock.now(), GONE)
     run_id = dead.begin("deploy")["run_id"]
     answer = plugins.run(NAME, application="shop", environment="prod", state_directory=str(site.state))
     memory = ControllerState(site.state)
@@ -28,9 +30,7 @@ def test_with_it_a_host_settles_what_such_a_run_left_open(site):
     for number in (1, 2):
         site.build(f"v{number}", {"bin/shop": b"%d" % number})
     site.deploy("v1")
-    dead = Controller(
-        site.state, "shop", "prod", "anna", site.host.clock.now(), Process("boot", "namespace", 1, "never")
-    )
+    dead = Controller(site.state, "shop", "prod", "anna", site.host.clock.now(), GONE)
     run = dead.begin("deploy")
     site.stage("v2", run=run)
     site.activate("v2", run=run)

@@ -590,7 +590,7 @@ def balancers_seconds(balancers: Any) -> int:
             isinstance(balancers, (list, tuple)) and isinstance(found, Mapping) and {"host", "backend"} <= found.keys()
         )
         if not is_one or not all(
-            type(value) is int and value >= 0 if key == "drain_seconds" else isinstance(value, str) and value
+            isinstance(value, int) and not isinstance(value, bool) and value >= 0 if key == "drain_seconds" else isinstance(value, str) and value
             for key, value in found.items()
         ) or not found.keys() <= {"host", "backend", "socket", "drain_seconds"}:  # fmt: skip
             raise Refusal(

@@ -590,10 +590,15 @@ def test_a_release_that_this_catalogue_does_not_know_counts_for_nothing(deployed
     assert missing == deployed.objects("v2")
 
 
+class OfAnsible(int):
+    """Ansible tags values with where they come from: their types are subclasses."""
+
+
 @pytest.mark.parametrize(
     ("given", "seconds"),
     [
         ([], 0),
+        ([{"host": "b", "backend": "shop", "drain_seconds": OfAnsible(60)}], 60 + 60),
         ([{"host": "b", "backend": "shop"}], 30 + 60),
         (
             [{"host": "b", "backend": "shop", "socket": "/s", "drain_seconds": 0}, {"host": "c", "backend": "d"}],
