@@ -57,7 +57,8 @@ def catalogue(shop: Application) -> Iterator[Path]:
 @pytest.mark.parametrize("second", ["deploy.yml", "rollback.yml"])
 def test_a_second_run_in_one_process_is_refused(shop: Application, second: str) -> None:
     """What the hosts said to the first would count in the second: a gate that was opened, a smoke test that passed."""
-    done = shop.deploy("one", second, limit="prod", code=2)
+    first, *words = shop.words("deploy.yml", "prod", ["-e", "release_id=one"])
+    done = shop.operator.play(first, second, *words, code=2)
     assert done.says("run_not_alone: expected one deployment or rollback in an ansible-playbook")
 
 

@@ -37,7 +37,9 @@ class Echo(ControllerAction):
 
 def test_options_and_their_defaults_are_what_is_documented():
     result = plugins.run_class(Echo, NAME, applications={"shop": {}})
-    assert result["seen"] == {"applications": {"shop": {}}, "name": ""}
+    assert result["seen"] == {
+        "applications": {"shop": {}}, "name": "", "environments": [], "environment": "", "is_alone": True,
+    }  # fmt: skip
 
 
 def test_a_plugin_on_the_controller_has_changed_nothing_unless_it_says_so():

@@ -180,9 +180,8 @@ class Fetch:
                         if self.ended.is_set():
                             return
                 passing = [failed for failed in failures.values() if failed.why == PASSES]
-                has_progress = (
-                    part.held - furthest >= self.limits.progress_bytes
-                )  # what is thrown away and comes anew is none
+                # What is thrown away and comes anew is no progress.
+                has_progress = part.held - furthest >= self.limits.progress_bytes
                 rounds, furthest = (1, part.held) if has_progress else (rounds + 1, furthest)
                 if not passing or rounds >= self.limits.rounds:
                     raise _refused(part, {**failures, **self.mirrors.for_good})
@@ -431,9 +430,8 @@ class Link:
             return 0
 
     def _read(self, response: http.client.HTTPResponse, part: Part) -> None:
-        came = (
-            bytearray()
-        )  # a read brings no more than a TLS record, or what a packet had: too little to see a hole in it
+        # A read brings no more than a TLS record, or what a packet had: too little to see a hole in it.
+        came = bytearray()
         try:
             while (held := part.held + len(came)) < part.size:
                 with self._network():
