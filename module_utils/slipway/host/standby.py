@@ -22,7 +22,7 @@ from pathlib import Path
 
 from .handover import BEGUN, LENGTH, PATIENCE_SECONDS, READY, STANDARD
 
-IDLE_SECONDS = 120.0
+IDLE_SECONDS = 600.0  # as long as somebody looks at what a run did before the next
 
 
 def serve(
