@@ -14,8 +14,8 @@ import pytest
 import repository
 import signed
 import stores
+from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.controller import deployment, resident, rollout
-from ansible.module_utils.slipway.controller.memory import Process
 from ansible.module_utils.slipway.host import bootstrap, handler
 from ansible.module_utils.slipway.host.options import MODULES
 from balancers import Pair

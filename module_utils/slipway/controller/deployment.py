@@ -21,6 +21,7 @@ from ..application.description import Application
 from ..application.preflight import Judgement, Needs, Result
 from ..base.errors import Refusal, shown
 from ..base.files import full_disk_is_a_refusal, read_regular
+from ..base.process import Process
 from ..host import pack
 from ..host.places import POLICY_LIMIT
 from ..host.transaction import RESERVE_BYTES
@@ -33,7 +34,7 @@ from . import manifest_view, moments, permission, resident, selection
 from . import rollout as rollouts
 from .catalogue import Catalogue
 from .holders import Holders
-from .memory import ControllerState, Process
+from .memory import ControllerState
 from .rollout import Pace, Settings
 from .witness import VERIFY, untrusted
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.controller.memory import (
     SCHEMA_VERSION,
     SCHEMAS,
@@ -20,7 +21,6 @@ from ansible.module_utils.slipway.controller.memory import (
     Gate,
     KeptCheckpoint,
     KnownHost,
-    Process,
     new_run_id,
 )
 
@@ -88,31 +88,6 @@ def test_an_ended_run_stays_among_the_dead_ones(memory, other_process):
     assert memory.dead_runs("shop") == [run]
     with sqlite3.connect(memory.path) as connection:
         assert connection.execute("SELECT ended, outcome FROM runs").fetchall() == [(1_795_000_060, "not as asked")]
-
-
-def test_a_process_number_that_was_given_away_is_another_process():
-    here = Process.of(os.getpid())
-    assert here.is_alive()
-    assert not replace(here, started="1").is_alive()
-    assert not replace(here, boot_id="another boot").is_alive()
-
-
-def test_a_process_of_another_container_may_be_alive():
-    here = Process.of(os.getpid())
-    machine = here.namespace.partition(" ")[0]
-    assert replace(here, namespace=f"{machine} pid:[1]", pid=999_999, started="1").is_alive()
-
-
-def test_a_process_of_another_machine_may_be_alive():
-    """Two with one state directory, as jobs on two nodes have: there every boot is another one."""
-    here = Process.of(os.getpid())
-    namespace = here.namespace.partition(" ")[2]
-    assert replace(here, namespace=f"another {namespace}", boot_id="another boot", pid=999_999, started="1").is_alive()
-
-
-def test_a_process_that_is_gone_has_no_start():
-    gone = Process.of(2**22 + 1)
-    assert (gone.started, gone.is_alive()) == ("", False)
 
 
 def test_a_newer_schema_is_refused(memory):
