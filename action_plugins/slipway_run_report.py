@@ -34,6 +34,9 @@ class ActionModule(ControllerAction):
             rollout=arguments["rollout"],
             untrusted=witness.untrusted(report.newest_answers(arguments["results"])),
         )
+        if settled := self._settled(arguments, endings, task_vars):
+            as_asked = as_asked and all(each.is_as_asked for each in settled)
+            text = "\n".join([text.rstrip("\n"), *(each.said for each in settled)])
         if trouble := self._write_views(arguments, records):
             text = f"the page of the release was not written: {trouble}\n{text}"
         outcome, reached = "as asked" if as_asked else "not as asked", []
@@ -44,6 +47,17 @@ class ActionModule(ControllerAction):
         hosts = {ending.host: {"outcome": ending.outcome, "serves": ending.serves} for ending in endings}
         answer = {"as_asked": as_asked, "hosts": hosts, "msg": text}
         return answer if as_asked else {**answer, "failed": True, "reason": "not_as_asked"}
+
+    def _settled(self, arguments, endings, task_vars):
+        """How the rotations of this run stand now that it has ended on every host."""
+        names = arguments["rotation"].get("names", [])
+        if not names or self._task.check_mode:
+            return []
+        from ansible.module_utils.slipway._secret_action import rotations_of
+
+        rotations = rotations_of(arguments["application"], task_vars, self._templar.template, self._loader)
+        outcomes = {ending.host: ending.outcome for ending in endings}
+        return rotations.settle(names, arguments["run"]["run_id"], outcomes)
 
     def _write_views(self, arguments, records):
         return deployment.write_views(

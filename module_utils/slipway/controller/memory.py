@@ -226,6 +226,24 @@ class ControllerState:
             )
         return self.gate(run_id, wave)
 
+    def newest_run(self, application: str) -> str | None:
+        """The run of an application that this controller began last, None where there was none."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "SELECT run_id FROM runs WHERE application = ? ORDER BY began DESC, rowid DESC LIMIT 1", (application,)
+            ).fetchone()
+        return str(row[0]) if row else None
+
+    def hosts_of(self, application: str, environment: str) -> set[str]:
+        """The names of the hosts that said they recorded a run of an application in an environment."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT name FROM run_hosts JOIN runs USING (run_id) JOIN hosts ON hosts.id = host_id "
+                "WHERE application = ? AND environment = ? AND recorded",
+                (application, environment),
+            ).fetchall()
+        return {str(row[0]) for row in rows}
+
     def run_ids(self, application: str) -> set[str]:
         """Every run of an application that this controller ever began."""
         with self._connection() as connection:
