@@ -25,5 +25,5 @@ class ActionModule(SecretAction):
         found = ages(keeper, records)
         return {
             "ages": [each.as_dict() for each in found], "overdue": [each.name for each in found if each.state == "overdue"],
-            "table": ages_table(found), "metrics": metrics(found, records.environment),
+            "environment": records.environment, "table": ages_table(found), "metrics": metrics(found, records.environment),
         }  # fmt: skip

@@ -40,6 +40,11 @@ overdue:
   returned: success
   type: list
   elements: str
+environment:
+  description: The environment that they are of.
+  returned: success
+  type: str
+  sample: prod
 table:
   description: The same for people.
   returned: success
