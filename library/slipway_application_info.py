@@ -140,6 +140,12 @@ lease:
   description: Who holds the application between the exchanges of a run, null for nobody.
   returned: success
   type: dict
+credentials:
+  description: >-
+    What the service gets as credentials, as {generation, created, credentials}, the last as {name: {secret, field, provider, version, since}},
+    where since is when this host first got the value. Null for none. Never a value.
+  returned: success
+  type: dict
 lock:
   description: The lock that a person took, as {id, holder, message, since, until}; null for none.
   returned: success

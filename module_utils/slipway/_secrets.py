@@ -26,6 +26,7 @@ from .secrets.keeper import Keeper
 from .secrets.local_store import LocalStore
 from .secrets.login import Logins
 from .secrets.provider import Provider
+from .secrets.release_credentials import ReleaseCredentials, parse
 from .secrets.secret_settings import MODES, NAMES, ProviderSettings, SecretSettings
 from .secrets.store_key import load_key, take_from_environment
 from .secrets.vault import Vault
@@ -91,6 +92,13 @@ def keeper_of(variables: Mapping[str, Any], template: Callable[[Any], Any], load
         announce=display.warning,
         rotating={str(name): str(version) for name, version in (template(variables.get(ROTATING)) or {}).items()},
     )  # fmt: skip
+
+
+def release_credentials(
+    given: Any, variables: Mapping[str, Any], template: Callable[[Any], Any], loader: Any
+) -> ReleaseCredentials:
+    """The credentials that the service of a release is to get, by the chain of the host with these variables."""
+    return ReleaseCredentials(keeper_of(variables, template, loader), parse(plain(given)))
 
 
 def main_process() -> int:

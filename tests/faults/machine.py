@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import played_creds
 import releases
 import signed
 from ansible.module_utils.slipway.base import command
@@ -70,6 +71,8 @@ class Systemd:
     before: list[Callable[[str], None]] = field(default_factory=list)  # asked with each verb
 
     def __call__(self, argv: Sequence[str], **options: Any) -> Finished:
+        if argv[0] == "systemd-creds":
+            return played_creds.play(argv, options.get("given"))
         if argv[0] != "systemctl":
             return command.run(argv, **options)
         verb, unit = argv[2], argv[-1]

@@ -17,6 +17,7 @@ from ..base.errors import Refusal
 from ..base.files import sha256_of
 from ..trust.chain import Record
 from . import integrity, lock, readiness, trust_update
+from .credentials import Credentials
 from .deadman import Deadman
 from .evidence import Evidence
 from .history import Activity, History, View
@@ -47,7 +48,8 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     here with success (null before the first), reach (digests of the manifests that the policy lets this host go back to by itself,
     newest first; null where the policy cannot be read), releases [{release_id, tree, manifest_digest, sequence, was_active}],
     transaction {id, operation, started, run_id, deployed_by, release_id, previous_release_id, step, seconds_left (until the host goes
-    back by itself, null where it does not)} or null, lease, lock {id, holder, message, since, until} or null, runs (newest first), health, manifest (the predicate of the active release's, for showing),
+    back by itself, null where it does not)} or null, lease, lock {id, holder, message, since, until} or null, credentials (what
+    the service gets now: {generation, created, credentials {name: {secret, field, provider, version, since}}} or null; never a value), runs (newest first), health, manifest (the predicate of the active release's, for showing),
     trust {release_id, outcome, detail} (signatures and file list of the active release, now), integrity (and every byte),
     bytes_checked (when every byte was last verified), preflight {results, room, schema_revision}, log (what the history is beside
     what was signed of it; see `Log.judge`).
@@ -84,6 +86,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "reach": _reach(host, identity, view, after),
         "releases": [release for release_id in here if (release := _kept(places, release_id, view))],
         "transaction": _summary(places, transaction),
+        "credentials": Credentials(places).summary(),
         "lease": lease.as_dict() if lease else None,
         "lock": held.as_answer() if held else None,
         "runs": [

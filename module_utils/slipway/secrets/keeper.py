@@ -50,6 +50,16 @@ NO_DEFAULT: Final = _NoDefault()
 
 
 @dataclass(frozen=True)
+class Found:
+    """The value of a field, and where it was: ``version`` is what the provider calls it, None where it has none."""
+
+    value: str = field(repr=False)
+    field: str
+    provider: str
+    version: str | None
+
+
+@dataclass(frozen=True)
 class Listed:
     """A secret in a list: where it is, or that it is declared and nowhere to be found (``provider`` is None)."""
 
@@ -86,6 +96,24 @@ class Keeper:
         default: str | _NoDefault = NO_DEFAULT,
     ) -> str:
         """The value of a field of a secret."""
+        found = self._read_or_default(name, field_name, version, default)
+        return found.value if isinstance(found, Found) else found
+
+    def found(self, name: str, field_name: str | None = None) -> Found:
+        """The same with where it was."""
+        found = self._read_or_default(name, field_name, None, NO_DEFAULT)
+        assert isinstance(found, Found)  # noqa: S101 - for the type checker; there was no default
+        return found
+
+    def note_handed_out(
+        self, *, secret: str | None, field: str | None, provider: str | None, version: str | None
+    ) -> None:
+        """Note that the caller gets a value that this run has read before."""
+        self._note("read", str(secret), "read", field=field, provider=provider, version=version, cached=True)
+
+    def _read_or_default(
+        self, name: str, field_name: str | None, version: str | None, default: str | _NoDefault
+    ) -> Found | str:
         require_name(name)
         silent: list[str] = []
         chain = self.providers[:1] if name in self.rotating else self.providers
@@ -278,7 +306,7 @@ class Keeper:
             )
         return self._breakers[label]
 
-    def _handed_out(self, secret: Secret, field_name: str | None, provider: Provider, cached: bool) -> str:
+    def _handed_out(self, secret: Secret, field_name: str | None, provider: Provider, cached: bool) -> Found:
         try:
             value = secret.value(field_name)
         except Refusal as refusal:
@@ -287,7 +315,7 @@ class Keeper:
             "read", secret.name, "read",
             field=field_name, provider=provider.label, version=secret.version or None, cached=cached,
         )  # fmt: skip
-        return value
+        return Found(value, field_name or next(iter(secret.fields)), provider.label, secret.version or None)
 
     def _require_nowhere(self, name: str, field_name: str | None, others: Sequence[Provider], first: str) -> None:
         for provider in others:
