@@ -93,7 +93,9 @@ def controller(site):
     )
 
 
-SECRETS = ("slipway_access_info", "slipway_secret", "slipway_secret_info", "slipway_secret_store")
+SECRETS = (
+    "slipway_access_info", "slipway_secret", "slipway_secret_age_info", "slipway_secret_info", "slipway_secret_rotation", "slipway_secret_store",
+)  # fmt: skip
 
 
 def answers_about_secrets(name, tmp_path):
@@ -103,6 +105,8 @@ def answers_about_secrets(name, tmp_path):
         patch.delenv("SECRETS_KEY_PATH", raising=False)
         store = house.ask("slipway_secret_store")
         written = house.ask("slipway_secret", name="pager", fields={"key": "a-key"})
+        if name == "slipway_secret_rotation":
+            return [house.ask(name, application="shop", answers={})]
         answers = {"slipway_secret": written, "slipway_secret_store": store}
         return [answers[name] if name in answers else house.ask(name)]
 

@@ -226,3 +226,20 @@ def test_a_gate_of_a_dead_run_is_held_by_nobody(memory, other_process):
     other_process.kill()
     other_process.wait()
     assert memory.held() == []
+
+
+def test_the_newest_run_and_the_hosts_of_an_application_are_remembered(memory):
+    assert memory.newest_run("shop") is None
+    first, other = begin(memory), begin(memory, application="other")
+    for host_id, name, run, recorded in (
+        ("id-1", "prod-1", first, True),
+        ("id-2", "prod-2", first, False),
+        ("id-3", "prod-3", other, True),
+    ):
+        memory.pin(KnownHost(host_id, name, "0" * 64), now=1)
+        memory.note_host_of_run(run, host_id=host_id, outcome="confirmed", recorded=recorded, now=1)
+    assert memory.hosts_of("shop", "prod") == {"prod-1"}
+    assert memory.hosts_of("shop", "staging") == set()
+    assert memory.newest_run("shop") == first
+    newest = begin(memory)
+    assert memory.newest_run("shop") == newest
