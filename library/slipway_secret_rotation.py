@@ -34,7 +34,8 @@ options:
     type: str
     required: true
   credentials:
-    description: What its service gets as credentials, {name: {secret, field}}, as C(release_credentials) says.
+    description:
+      - What its service gets as credentials, as C(release_credentials) says.
     type: dict
     default: {}
   answers:

@@ -353,3 +353,59 @@ def test_what_was_left_open_is_taken_back(shop: Rotated) -> None:
     assert shop.current() == before
     assert not shop.has_candidate()
     assert shop.everybody_reads(before[1])
+
+
+STUB = """#!/bin/sh
+# In place of ansible-playbook: says who called it how, and what it could do.
+said=/var/lib/e2e-rotation/said
+echo "$(id -un) $* $ANSIBLE_CONFIG" >> $said
+for place in /etc/e2e-rotation /opt/e2e-slipway/e2e-rotation /var/lib/e2e-metrics/x "$XDG_RUNTIME_DIR/x"; do
+    (: > "$place") 2>/dev/null && echo "wrote $place" >> $said
+done
+test "$1" != playbooks/rotate_secrets.yml
+"""
+TIMER_PLAY = [{"hosts": "prod-1", "become": True, "gather_facts": False, "roles": [{"role": "rotation_timer"}]}]
+
+
+def test_the_timer_rotates_what_is_due_and_then_writes_the_ages_also_when_that_failed(operator: Operator) -> None:
+    def inside(command: str, *, check: bool = True) -> str:
+        return str(operator.fleet.inside("prod-1", command, check=check).stdout)
+
+    play, unit = operator.state / "timer.yml", "slipway-rotation-prod"
+    play.write_text(json.dumps(TIMER_PLAY))
+    given = {
+        "rotation_timer_environment": "prod", "rotation_timer_user": "e2e", "rotation_timer_directory": "/opt/e2e-slipway",
+        "rotation_timer_state_directory": "/var/lib/e2e-rotation", "rotation_timer_metrics_directory": "/var/lib/e2e-metrics",
+        "rotation_timer_options": ["-i", "inventories/prod/hosts"], "rotation_timer_application": "shop",
+    }  # fmt: skip
+    inside(
+        "mkdir -p /opt/e2e-slipway/.venv/bin /var/lib/e2e-rotation /var/lib/e2e-metrics; chown e2e: /var/lib/e2e-rotation /var/lib/e2e-metrics"
+    )
+    inside(
+        f"cat > /opt/e2e-slipway/.venv/bin/ansible-playbook <<'END'\n{STUB}END\nchmod 0755 /opt/e2e-slipway/.venv/bin/ansible-playbook"
+    )
+    try:
+        operator.play(str(play), "-e", json.dumps(given))
+        again = operator.play(str(play), "-e", json.dumps(given))
+        assert again.says("changed=0")
+        assert inside(f"systemctl is-active {unit}.timer; systemctl is-enabled {unit}.timer").split() == [
+            "active",
+            "enabled",
+        ]
+        assert inside(f"systemctl show --value -p NextElapseUSecRealtime {unit}.timer").strip()
+        inside(f"systemctl start {unit}.service", check=False)
+        said = inside("cat /var/lib/e2e-rotation/said").splitlines()
+        assert said == [
+            "e2e playbooks/rotate_secrets.yml -l prod -e application=shop -i inventories/prod/hosts /opt/e2e-slipway/ansible.cfg",
+            "wrote /var/lib/e2e-metrics/x", f"wrote /run/{unit}/x",
+            "e2e playbooks/secrets_age.yml -e secret_environment=prod -e secret_metrics_directory=/var/lib/e2e-metrics -i inventories/prod/hosts "
+            "/opt/e2e-slipway/ansible.cfg",
+            "wrote /var/lib/e2e-metrics/x", f"wrote /run/{unit}/x",
+        ]  # fmt: skip
+        assert inside(f"systemctl is-failed {unit}.service", check=False).strip() == "failed"
+    finally:
+        inside(
+            f"systemctl disable --now {unit}.timer; rm -f {DIRECTORY}/{unit}.*; systemctl reset-failed; systemctl daemon-reload",
+            check=False,
+        )
+        inside("rm -rf /opt/e2e-slipway /var/lib/e2e-rotation /var/lib/e2e-metrics")

@@ -88,10 +88,13 @@ class AwsSecretsManager:
             return str(client.put_secret_value(SecretId=self._id(secret.name), SecretString=text)["VersionId"])
 
     def standing(self, name: str) -> Standing:
-        newest = self._labelled(name).get("AWSCURRENT")
-        if newest is None:
+        version = self._labelled(name).get("AWSCURRENT")
+        if version is None:
             raise Unknown(name)
-        return Standing(newest["VersionId"], int(newest["CreatedDate"].timestamp()))
+        with self._translated(name):
+            found = self._client().list_secret_version_ids(SecretId=self._id(name))["Versions"]
+        made = next((each["CreatedDate"] for each in found if each["VersionId"] == version), None)
+        return Standing(version, int(made.timestamp()) if made else None)
 
     def version_after(self, version: str) -> str:
         return str(uuid.uuid4())
@@ -107,7 +110,7 @@ class AwsSecretsManager:
 
     def retire(self, name: str, version: str, *, destroyed: bool) -> None:
         """A version without a label is one that AWS removes."""
-        if self._labelled(name).get("AWSPREVIOUS", {}).get("VersionId") == version:
+        if self._labelled(name).get("AWSPREVIOUS") == version:
             with self._translated(name):
                 self._client().update_secret_version_stage(
                     SecretId=self._id(name), VersionStage="AWSPREVIOUS", RemoveFromVersionId=version
@@ -120,11 +123,11 @@ class AwsSecretsManager:
         except Unknown:
             return
 
-    def _labelled(self, name: str) -> dict[str, Any]:
-        """What is said of each version that has a label, by that."""
+    def _labelled(self, name: str) -> dict[str, str]:
+        """Which version has which label."""
         with self._translated(name):
-            found = self._client().list_secret_version_ids(SecretId=self._id(name))["Versions"]
-        return {label: each for each in found for label in each.get("VersionStages", ())}
+            versions = self._client().describe_secret(SecretId=self._id(name)).get("VersionIdsToStages", {})
+        return {label: version for version, labels in versions.items() for label in labels}
 
     def _id(self, name: str) -> str:
         return f"{self.settings.prefix}{name}"
