@@ -10,6 +10,8 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._secret_action import SecretAction, rotations_of
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.controller.deployment import Target, require_deployable
 from ansible.module_utils.slipway.controller.memory import ControllerState
 from ansible.module_utils.slipway.controller.secret_run import require_all_hosts, require_one_release
 from ansible.module_utils.slipway.secrets.secret_file import fields_in
@@ -29,6 +31,10 @@ class ActionModule(SecretAction):
         release_id = require_one_release(arguments["answers"], arguments["release_id"])
         known = ControllerState(rotations.state).hosts_of(arguments["application"], rotations.records.environment)
         require_all_hosts(known, task_vars["groups"]["all"], arguments["answers"])
+        target = Target(arguments["application"], rotations.records.environment, rotations.keeper.clock.now())
+        if arguments["state"] == "begun":  # the way back is open; its deployment says what is in its way
+            catalogue, policy = Catalogue(Path(arguments["catalogue"])), Path(arguments["trust_policy"])
+            require_deployable(target, catalogue, policy, arguments["answers"], release_id)
         check = self._task.check_mode
         begun = rotations.begin(
             names,

@@ -46,6 +46,14 @@ options:
     description: The release that they must serve; empty for whatever it is.
     type: str
     default: ""
+  catalogue:
+    description: The catalogue that has the release; a deployment of it that would be refused is refused before anything is made.
+    type: path
+    required: true
+  trust_policy:
+    description: The controller's copy of the trust policy.
+    type: path
+    required: true
   source:
     description: A JSON file with the fields that change, for one secret that is made by hand.
     type: path
@@ -56,6 +64,8 @@ EXAMPLES = r"""
   slipway_secret_rotation:
     application: shop
     credentials: {database_password: {secret: database/main, field: password}}
+    catalogue: .slipway/catalogue
+    trust_policy: .slipway/trust/trust-policy.dsse.json
     answers: "{{ ansible_play_hosts_all | slipway_by_host(hostvars, 'inspection') }}"
   run_once: true
   register: rotation

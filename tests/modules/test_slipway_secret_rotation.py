@@ -9,6 +9,7 @@ import os
 import doors
 import plugins
 import pytest
+import signed
 from ansible.module_utils.slipway._secrets import ROTATING
 from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.controller.memory import ControllerState, KnownHost
@@ -24,10 +25,16 @@ BACK = {"outcome": "reverted", "active_release_id": "v1", "failed": True, "msg":
 class House:
     """A store with a secret that two hosts get; ``begin`` and ``report`` are the two ends of a run."""
 
-    def __init__(self, safehouse, tmp_path):
-        self.safehouse, self.directory = safehouse, tmp_path
+    def __init__(self, safehouse, site, tmp_path):
+        self.safehouse, self.site, self.directory = safehouse, site, tmp_path
+        self.policy = tmp_path / "trust-policy.dsse.json"
+        self.policy.write_bytes(signed.policy_envelope())
+        site.build("v1", {"bin/shop": b"one"})
+        site.deploy("v1")
+        self.answer = site.witnessed()
         self.memory = ControllerState(tmp_path / "state")
         safehouse.variables |= {
+            "slipway_environment": "prod",
             "groups": {"all": ["prod-1", "prod-2", "gone"]},
             "secrets_rotation": {"database/main": {"max_age_days": 30}},
         }
@@ -37,7 +44,7 @@ class House:
     def begin(self, check=False, **about):
         given = {
             "application": "shop", "credentials": CREDENTIALS, "names": ["database/main"],
-            "answers": {"prod-1": {"active": "v1"}, "prod-2": {"active": "v1"}}, **about,
+            "answers": {"prod-1": self.answer, "prod-2": self.answer}, "catalogue": self.site.catalogue.root, "trust_policy": self.policy, **about,
         }  # fmt: skip
         return self.safehouse.ask(MODULE, check=check, **given)
 
@@ -51,7 +58,7 @@ class House:
 
     def run(self):
         return self.memory.begin_run(
-            operation="deploy", application="shop", environment="development", deployed_by="ann", now=1, process=Process.of(os.getpid())
+            operation="deploy", application="shop", environment="prod", deployed_by="ann", now=1, process=Process.of(os.getpid())
         )  # fmt: skip
 
     def password(self, rotating=()):
@@ -69,8 +76,10 @@ class House:
 
 
 @pytest.fixture
-def house(safehouse, tmp_path):
-    return House(safehouse, tmp_path)
+def house(safehouse, site, tmp_path, monkeypatch):
+    """On the day of the site's releases."""
+    monkeypatch.setattr("ansible.module_utils.slipway.base.clock.time.time", lambda: float(site.host.clock.now()))
+    return House(safehouse, site, tmp_path)
 
 
 def test_a_run_begins_with_a_version_of_its_own_and_ends_with_one_for_everybody(house):
@@ -152,11 +161,24 @@ def test_what_could_not_be_proven_is_refused_before_anything_is_made(house, abou
     assert house.safehouse.store.read_bytes() == before
 
 
+def test_a_release_that_could_not_be_deployed_today_is_refused_before_anything_is_made(house):
+    before = house.safehouse.store.read_bytes()
+    locked = {
+        **house.answer,
+        "lock": {"holder": "bert", "message": "frozen", "since": "2026-11-18T11:06:40Z", "until": None},
+    }
+    assert house.begin(answers={"prod-1": locked})["reason"] == "locked_by_hand"
+    assert house.begin(answers={"prod-1": {**house.answer, "active": "v9"}})["reason"] == "release_unknown"
+    house.site.host.clock.advance(91 * signed.DAY)
+    assert house.begin()["reason"] == "manifest_too_old"
+    assert house.safehouse.store.read_bytes() == before
+
+
 def test_hosts_that_are_known_to_have_it_are_not_left_out(house):
     run = house.run()
     for number, name in enumerate(("prod-1", "prod-2", "retired")):
         house.memory.pin(KnownHost(f"id-{number}", name, "0" * 64), now=1)
         house.memory.note_host_of_run(run, host_id=f"id-{number}", outcome="confirmed", recorded=True, now=1)
-    refused = house.begin(answers={"prod-1": {"active": "v1"}})
+    refused = house.begin(answers={"prod-1": house.answer})
     assert (refused["reason"], refused["found"]) == ("rotation_hosts_left_out", "a run without prod-2")
     assert house.begin()["names"] == ["database/main"]

@@ -421,6 +421,20 @@ def _judge_release(
     return rows, needs_of(catalogue, manifest, file_list, answers, fetched=fetched)
 
 
+def require_deployable(
+    target: Target, catalogue: Catalogue, policy_path: Path, answers: Answers, release_id: str
+) -> None:
+    """Refuse, before anything is made for its sake, what a deployment of a certain release would be refused for by a plan: no lock, no history
+    in doubt, a release that may run here today, approved by whom it has to be.
+    """
+    selection.require_unlocked(answers)
+    selection.require_trusted_histories(answers)
+    manifest, _file_list = verified_release(target, catalogue, policy_path, release_id)
+    scope = consent.Scope(manifest, _policy(policy_path), target.environment, target.now)
+    permission.require_approved(scope, catalogue, ())
+    permission.require_in_sequence(scope, catalogue, answers)
+
+
 def _failed(check: str, subject: str, refusal: Refusal) -> Result:
     return Result(check, subject, preflight.FAIL, f"{refusal.reason}: {refusal.found}", refusal.remedy)
 
