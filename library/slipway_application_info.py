@@ -47,6 +47,11 @@ options:
     description: The answer is for a plan, so that O(health) adds no results to O(preflight), since a deployment may be what mends it.
     type: bool
     default: false
+  credentials:
+    description: The names of the credentials that a deployment would bring, which O(preflight) counts as given. Names, never values.
+    type: list
+    elements: str
+    default: []
   witnessed:
     description: The size of the newest checkpoint of this history that the controller keeps, as {size}. The action plugin fills it in.
     type: dict

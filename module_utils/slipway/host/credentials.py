@@ -232,17 +232,27 @@ class Credentials:
         return about
 
     def holds(self, generation: str) -> bool:
-        """Whether a generation is here as it was made: those files, root's alone, each with its bytes."""
+        """Whether a generation is here as it was made."""
+        return self.flaw(generation) is None
+
+    def flaw(self, generation: str) -> str | None:
+        """What a generation lacks to be as it was made, None for nothing: those files, root's alone, each with its bytes."""
         try:
             about = self.about(generation)
-            if about is None or sorted(os.listdir(self.path(generation))) != sorted(about["credentials"]):
-                return False
-            return all(
-                self._is_as_made(self.path(generation) / name, each["sha256"])
+            if about is None:
+                return "nothing says what they were"
+            if sorted(os.listdir(self.path(generation))) != sorted(about["credentials"]):
+                return "other files than there were"
+            altered = [
+                name
                 for name, each in about["credentials"].items()
-            )
-        except (OSError, Refusal):
-            return False
+                if not self._is_as_made(self.path(generation) / name, each["sha256"])
+            ]
+            return f"{', '.join(altered)} altered" if altered else None
+        except OSError as error:
+            return f"{error.filename or self.path(generation)} ({error.strerror})"
+        except Refusal as refusal:
+            return str(refusal)
 
     def _is_as_made(self, path: Path, sha256: str) -> bool:
         status = os.lstat(path)
@@ -404,13 +414,13 @@ class Credentials:
             point_link(self.link(name), generation)
 
     def of_release(self, release_id: str, records: Iterable[Record]) -> str | None:
-        """The generation that the release had when it was last confirmed here, None where that is unknown, gone, or must not be used any more."""
+        """The generation that the release had when it was last confirmed here, None where that is unknown or must not be used any more."""
         for record in reversed(list(records)):
             about = record.get("credentials")
             if record["status"] != "success" or not about:
                 continue
             if record["active_release_id"] == release_id:
-                return about["after"] if self.holds(about["after"]) else None
+                return str(about["after"])
             if about["replaced"]:
                 return None
         return None

@@ -53,7 +53,7 @@ def _about(options: Options) -> dict[str, Any]:
 
 
 def _inspect(options: Options) -> dict[str, Any]:
-    keys = ("environment", "health", "manifest", "verify", "preflight", "plan", "witnessed")
+    keys = ("environment", "health", "manifest", "verify", "preflight", "plan", "credentials", "witnessed")
     return {"operation": "inspect", "application": _about(options), **{key: options[key] for key in keys}}
 
 
@@ -155,6 +155,7 @@ MODULES: Final[Mapping[str, Module]] = {
             "verify": {"type": "bool", "default": False},
             "preflight": {"type": "bool", "default": False},
             "plan": {"type": "bool", "default": False},
+            "credentials": {"type": "list", "elements": "str", "default": [], "no_log": False},  # names
             "witnessed": {"type": "dict"},
         },
         _inspect,

@@ -182,7 +182,8 @@ def _turnover(exchange: Exchange, request: Request, records: Sequence[Record]) -
     credentials, wanted = exchange.credentials, request.get("generation")
     before = credentials.current()
     if request.get("rollback"):
-        wanted = credentials.of_release(request["release_id"], records)
+        kept = credentials.of_release(request["release_id"], records)
+        wanted = kept if kept and credentials.holds(kept) else None
     elif exchange.check and wanted == UNMADE:
         return Turnover(before or "", UNMADE)
     elif wanted is not None and (not GENERATION.match(wanted) or before is None or not credentials.holds(wanted)):

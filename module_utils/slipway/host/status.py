@@ -40,8 +40,8 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     """Everything that a plan or a status table needs from this host, in one exchange.
 
     request: application {name, description}, environment, health (bool), manifest (bool), verify (bool: all bytes),
-    preflight (bool: is all ready for a deployment; with health a row for each probe too, but not for a plan), plan (bool), witnessed
-    ({size} or null).
+    preflight (bool: is all ready for a deployment; with health a row for each probe too, but not for a plan), plan (bool), credentials
+    (names of those that the deployment would bring), witnessed ({size} or null).
     answer: changed (never), host {id, name, environment}, policy {version, digest, expires, problem},
     application, resident_digest, active, settled (active once the open transaction is settled), since, deployed_by, previous,
     bad {release: why}, last_success, last_good, high_water {sequence, manifest_digest} of the newest release that was deployed
@@ -98,13 +98,21 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "trust": integrity.trust(places, active, Activity(records)),
         "integrity": integrity.integrity(places, active) if request.get("verify") else None,
         "bytes_checked": integrity.bytes_checked(places, active, brought["timestamp"] if brought else None),
-        "preflight": readiness.inspect(
-            application, places, active=active, health=bool(request.get("health")) and not request.get("plan")
-        )
-        if request.get("preflight")
-        else None,
+        "preflight": _preflight(application, places, request, active) if request.get("preflight") else None,
         "log": told,
     }
+
+
+def _preflight(
+    application: Application, places: Places, request: Mapping[str, Any], active: str | None
+) -> dict[str, Any]:
+    return readiness.inspect(
+        application,
+        places,
+        active=active,
+        health=bool(request.get("health")) and not request.get("plan"),
+        credentials=request.get("credentials") or (),
+    )
 
 
 def _policy(host: Host) -> dict[str, Any]:

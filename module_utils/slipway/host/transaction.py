@@ -433,9 +433,8 @@ class Transactions:
     def _lacking(self, transaction: Transaction) -> str | None:
         """Why the service cannot get the credentials that it had before, None when it can."""
         turnover = Turnover.of(transaction.intent)
-        if turnover is None or not turnover.changes or self.credentials.holds(turnover.before):
-            return None
-        return f"the credentials {turnover.before}, which it had, are not whole any more"
+        flaw = self.credentials.flaw(turnover.before) if turnover is not None and turnover.changes else None
+        return f"its credentials cannot be loaded again: {flaw}" if flaw else None
 
     def _run_again(
         self, transaction: Transaction, previous: str | None, application: Application
