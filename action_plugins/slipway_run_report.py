@@ -23,6 +23,8 @@ class ActionModule(ControllerAction):
         endings = report.endings_of(arguments["results"], arguments["unreachable"])
         as_asked = all(ending.is_as_asked for ending in endings)
         records = report.records_of(arguments["results"])
+        settled = {each.said: each.is_as_asked for each in self._settled(arguments, endings, task_vars)}
+        as_asked = as_asked and all(settled.values())
         watch = report.Watch.of(records.values(), arguments["monitoring"])
         text = report.run_report(
             arguments["title"],
@@ -33,10 +35,8 @@ class ActionModule(ControllerAction):
             watch=watch,
             rollout=arguments["rollout"],
             untrusted=witness.untrusted(report.newest_answers(arguments["results"])),
+            secrets=settled,
         )
-        if settled := self._settled(arguments, endings, task_vars):
-            as_asked = as_asked and all(each.is_as_asked for each in settled)
-            text = "\n".join([text.rstrip("\n"), *(each.said for each in settled)])
         if trouble := self._write_views(arguments, records):
             text = f"the page of the release was not written: {trouble}\n{text}"
         outcome, reached = "as asked" if as_asked else "not as asked", []

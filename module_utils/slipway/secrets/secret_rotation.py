@@ -189,7 +189,7 @@ class Rotations:
                 return self._new(policy)
             if is_overtaken and found.state != TAKING_BACK and not back:
                 raise overtaken(self._first.label, found.name, found.before)
-            state = TAKING_BACK if back else MADE if found.state in (HANDED_OUT, PROVEN) else found.state
+            state = TAKING_BACK if back else found.state
             ours = replace(found, process=self.process, run_id=self._caller.run_id, by=self._caller.by)
             return self._saved(replace(ours, state=state, resumed=found.state != MAKING))
 

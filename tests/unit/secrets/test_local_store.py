@@ -197,6 +197,7 @@ def test_an_old_version_is_retired_and_the_newest_never(store):
     for version in ("2", "1", "1"):
         store.retire("database/main", version, destroyed=False)
     assert store.read("database/main").version == "2"
+    assert len(store._content()["database/main"]["versions"]) == 1
     with pytest.raises(Unknown):
         store.read("database/main", "1")
 

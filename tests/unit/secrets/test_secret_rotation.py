@@ -184,6 +184,15 @@ def test_a_killed_run_is_gone_on_with_and_makes_nothing_twice(house):
     assert [each.state for each in house.settle(CONFIRMED)] == ["retired"]
 
 
+def test_a_run_that_was_killed_just_after_it_had_made_the_new_version_finds_it_again(house):
+    house.killed()
+    made, records = house.first.secrets[candidate_of(NAME)], house.rotations().records
+    records.save(replace(records.read(NAME), state="making"))
+    assert house.begin().rotating == {NAME: "4"}
+    assert house.first.secrets[candidate_of(NAME)] is made
+    assert house.state_of() == "made"
+
+
 @pytest.mark.parametrize("state", ["proven", "adopted"])
 def test_a_run_that_was_killed_after_all_hosts_had_it_sees_them_have_it_again_before_it_retires_anything(house, state):
     """Meanwhile another deployment may have brought them the old one."""
