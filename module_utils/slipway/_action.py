@@ -29,9 +29,9 @@ from ansible.vars.clean import remove_internal_keys
 from .base import frame
 from .base.errors import Refusal
 from .base.operator import deployer
+from .base.process import Process
 from .controller import resident
 from .controller.deployment import Controller
-from .controller.memory import Process
 from .controller.witness import Memory, Verdict, Witness, host_of
 from .host.options import MODULES
 

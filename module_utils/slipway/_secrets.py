@@ -34,6 +34,8 @@ from .secrets.volatile import NotVolatile, Volatile, hashed, open_volatile, this
 
 MODE_VARIABLE = "SECRETS_MODE"
 LOG_NAME = "access.jsonl"
+# Set by playbooks/rotate_secrets.yml for the plays that hand out what it has made.
+ROTATING = "__secret_rotating"
 
 display = Display()
 take_from_environment()  # where this is loaded before the workers are forked, none of them or of their children has it
@@ -88,6 +90,7 @@ def keeper_of(variables: Mapping[str, Any], template: Callable[[Any], Any], load
         caller=caller_of(variables, template),
         clock=clock,
         announce=display.warning,
+        rotating={str(name): str(version) for name, version in (template(variables.get(ROTATING)) or {}).items()},
     )  # fmt: skip
 
 
