@@ -133,6 +133,8 @@ def test_check_mode_says_which_would_change_and_does_nothing(served):
     staged, active = switch(served, "run-2", NEW, check=True)
     assert (staged["changed"], staged["generation"], active["changed"]) == (True, "unmade", True)
     assert staged["credentials"]["changed"] == ["database_password"]
+    confirmed = served.confirm("v1", run=served.run("run-2"), generation=active["generation"], check=True)
+    assert (confirmed["changed"], confirmed["outcome"]) == (True, "confirmed")
     assert snapshot(served.host.root) == before
     staged, active = switch(served, "run-2", OLD, check=True)
     assert (staged["changed"], active["changed"]) == (False, False)
