@@ -29,6 +29,8 @@ PER_SECOND = 60
 READER = """[Service]
 User=root
 ExecStart=/bin/sh -c 'sha256sum < "$CREDENTIALS_DIRECTORY/slipway_database_password" > /run/e2e-rotated; exec sleep infinity'
+[Install]
+WantedBy=multi-user.target
 """
 # As docs/howto/rotate-secrets.md says.
 ROTATOR = """
@@ -152,7 +154,10 @@ def fleet_wide(operator: Operator, rotating: Any) -> Iterator[Rotated]:
     """An application of a unit on three hosts, which is restarted."""
     shop = operator.application("rotated", HOSTS, unit="e2e-rotated.service", strategy="restart")
     for host in HOSTS:
-        shop.fleet.inside(host, f"cat > {DIRECTORY}/e2e-rotated.service <<'END'\n{READER}END\nsystemctl daemon-reload")
+        shop.fleet.inside(
+            host,
+            f"cat > {DIRECTORY}/e2e-rotated.service <<'END'\n{READER}END\nsystemctl daemon-reload; systemctl enable e2e-rotated.service",
+        )
     shop.make("one")
     rotated = rotating(shop, NAME, ",".join(HOSTS))
     rotated.deploy("one")
@@ -160,7 +165,7 @@ def fleet_wide(operator: Operator, rotating: Any) -> Iterator[Rotated]:
     for host in HOSTS:
         shop.fleet.inside(
             host,
-            f"systemctl stop e2e-rotated.service; rm -rf {DIRECTORY}/e2e-rotated.service* /run/e2e-rotated; systemctl daemon-reload",
+            f"systemctl disable --now e2e-rotated.service; rm -rf {DIRECTORY}/e2e-rotated.service* /run/e2e-rotated; systemctl daemon-reload",
         )
 
 

@@ -26,6 +26,7 @@ from ..base.process import Process
 DIRECTORY: Final = "rotations"
 FORMAT: Final = 1
 LIMIT: Final = 64 << 10
+REASON: Final = "rotation_record_altered"
 REMEDY: Final = "Put the file back from a backup, or move it away: then the origin of the version in use is not known, and it is not revoked."
 
 MAKING: Final = "making"  # the candidate is being made
@@ -129,12 +130,11 @@ class RotationRecords:
         return self.directory / f"{name.replace('/', '.')}.json"
 
     def _parsed(self, data: bytes, name: str) -> Rotation:
-        reason, what = "rotation_record_altered", f"record of the rotation of {name}"
         try:
             given: Any = canonical.parse_canonical(data.removesuffix(b"\n"), what="rotation record", limit=LIMIT)
         except Refusal:
             given = None
-        fields = Fields(given, what, reason, REMEDY)
+        fields = Fields(given, f"record of the rotation of {name}", REASON, REMEDY)
         if fields.integer("format") != FORMAT:
             raise fields.refusal("format", f"format {FORMAT}", given["format"])
         process = fields.object("process")
