@@ -158,7 +158,7 @@ options:
   generation:
     description:
       - The generation of credentials to switch to with the release, as C(staged) returned it (C(active)). Without it the service keeps its own.
-      - A rollback needs none, it takes the one that its release had.
+      - A rollback needs none, it takes the one that its release had. With C(confirmed) it is what C(active) returned, for check mode.
     type: str
   credentials_replaced:
     description: Once this is confirmed nothing goes back to an older generation of credentials, since what is in those ends (C(active)).

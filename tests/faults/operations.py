@@ -212,7 +212,6 @@ OPERATIONS = [
     Operation("turn, ill", (stage_turned,), turn_ill, {"v1"}, lambda machine: False),
     Operation("confirm turned", (stage_turned, turn), confirm_turned, {"v1", "turned"}, _has("v1", "success")),
     Operation("revert turned", (stage_turned, turn), revert_turned, {"v1"}, _has("v1", "failed")),
-    Operation("recover turned", (stage_turned, turn), recover, {"v1"}, _has("v1", "interrupted", "failed")),
 ]
 
 
@@ -262,6 +261,5 @@ RECOVERIES = [
         ("stage credentials", "rename .new-"),
         ("activate", 'rename credentials/current"'),
         ("turn", 'rename credentials/current"'),
-        ("turn", "write systemd"),
     )
 ]

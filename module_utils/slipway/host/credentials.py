@@ -219,16 +219,20 @@ class Credentials:
         return sorted(path.name for path in self.directory.iterdir() if GENERATION.match(path.name))
 
     def about(self, generation: str | None) -> dict[str, Any] | None:
-        """{created, credentials: {name: {secret, field, provider, version, since, digest, sha256}}} of a generation, None where there is none.
+        """{created, credentials: {name: {secret, field, provider, version, since, digest, sha256}}} of a generation, None where nothing says it.
 
-        ``since`` is when this host first got the value; ``sha256`` is of the encrypted file.
+        ``since`` is when this host first got the value; ``sha256`` is of the encrypted file. A description that was damaged is none: it holds up
+        neither a look at the host nor a way back, and a deployment makes the generation anew.
         """
         if generation is None or not GENERATION.match(generation):
             return None
         data = read_if_there(self.directory / f"{generation}.json", limit=ABOUT_LIMIT, what="credentials")
         if data is None:
             return None
-        about: dict[str, Any] = canonical.parse_canonical(data, what="credentials", limit=ABOUT_LIMIT)
+        try:
+            about: dict[str, Any] = canonical.parse_canonical(data, what="credentials", limit=ABOUT_LIMIT)
+        except Refusal:
+            return None
         return about
 
     def holds(self, generation: str) -> bool:
@@ -446,11 +450,14 @@ class Credentials:
         fsync_directory(self.directory)
 
     def summary(self) -> dict[str, Any] | None:
-        """For status: {generation, created, credentials: {name: {secret, field, provider, version, since}}}, None where there are none."""
+        """For status: {generation, created, credentials: {name: {secret, field, provider, version, since}}}, None where there are none.
+
+        ``created`` is null where nothing says what they are.
+        """
         generation = self.current()
-        about = self.about(generation)
-        if about is None:
+        if generation is None:
             return None
+        about = self.about(generation) or {"created": None, "credentials": {}}
         return {
             "generation": generation,
             "created": about["created"],

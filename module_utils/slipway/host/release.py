@@ -314,7 +314,8 @@ def _link_difference(exchange: Exchange, current: str | None, release_id: str) -
 def confirm(request: Request, host: Host, *, check: bool) -> Answer:
     """Keep the release that this run switched to: one record of success, then prune.
 
-    request: application, environment, run, release_id, smoke_test_passed (true, false or null), keep_count.
+    request: application, environment, run, release_id, smoke_test_passed (true, false or null), keep_count, generation (as `activate`
+    answered it; for check mode alone, which switches nothing).
     answer: changed, outcome (``confirmed``, ``unchanged``), release_id, active_release_id, pruned, prune_error, record, log.
     """
     exchange = Exchange.begin(request, host, check=check)
@@ -326,7 +327,10 @@ def _confirm(exchange: Exchange, request: Request) -> Answer:
     release_id, transactions = request["release_id"], exchange.transactions
     transaction = transactions.journal.read()
     if exchange.check:
-        changed = exchange.current() != release_id
+        changed = exchange.current() != release_id or request.get("generation") not in (
+            None,
+            exchange.credentials.current(),
+        )
         return {
             "changed": changed, "outcome": "confirmed" if changed else "unchanged", "release_id": release_id,
             "active_release_id": release_id, "pruned": [],

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 
 import pytest
@@ -13,6 +14,7 @@ from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.host import credentials as module
 from ansible.module_utils.slipway.host.credentials import Credentials, Given, encoded
 from ansible.module_utils.slipway.host.history import View
+from ansible.module_utils.slipway.host.transaction import Transactions
 from played_creds import bringing
 from releases import UNIT, V1, V2, V3, refused, run_2, snapshot
 
@@ -133,6 +135,8 @@ def test_check_mode_says_which_would_change_and_does_nothing(served):
     staged, active = switch(served, "run-2", NEW, check=True)
     assert (staged["changed"], staged["generation"], active["changed"]) == (True, "unmade", True)
     assert staged["credentials"]["changed"] == ["database_password"]
+    confirmed = served.confirm("v1", run=served.run("run-2"), generation=active["generation"], check=True)
+    assert (confirmed["changed"], confirmed["outcome"]) == (True, "confirmed")
     assert snapshot(served.host.root) == before
     staged, active = switch(served, "run-2", OLD, check=True)
     assert (staged["changed"], active["changed"]) == (False, False)
@@ -152,6 +156,60 @@ def test_a_generation_that_was_altered_is_made_anew_and_switched_to(served):
     staged, active = switch(served, "run-2", OLD)
     assert (staged["changed"], active["outcome"]) == (True, "switched")
     assert served.gets() == {"slipway_database_password": "old-canary-value"}
+
+
+def gone(directory, _about):
+    shutil.rmtree(directory)
+
+
+def a_link(directory, _about):
+    path = directory / "database_password"
+    path.rename(directory.parent / "elsewhere")
+    path.symlink_to("../elsewhere")
+
+
+def readable_by_others(directory, _about):
+    (directory / "database_password").chmod(0o644)
+
+
+def one_more(directory, _about):
+    (directory / "more").touch()
+
+
+def undescribed(_directory, about):
+    about.unlink()
+
+
+def described_wrongly(_directory, about):
+    about.write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("harm", "flaw"),
+    [
+        (gone, "No such file or directory"),
+        (a_link, "database_password altered"),
+        (readable_by_others, "database_password altered"),
+        (one_more, "other files than there were"),
+        (undescribed, "nothing says what they were"),
+        (described_wrongly, "nothing says what they were"),
+    ],
+)
+def test_a_generation_that_is_not_as_it_was_made_says_why_and_is_used_for_nothing_new(served, harm, flaw):
+    credentials = Credentials(served.places)
+    generation = credentials.current()
+    harm(credentials.path(generation), credentials.directory / f"{generation}.json")
+    assert flaw in credentials.flaw(generation)
+    answer = served.activate("v1", run=served.run("run-2"), generation=generation)
+    assert answer["reason"] == "credentials_not_here"
+
+
+def test_a_description_that_was_damaged_holds_nothing_up(served):
+    generation = served.records[-1]["credentials"]["after"]
+    (served.places.credentials / f"{generation}.json").write_text("{")
+    assert served.inspect()["credentials"] == {"generation": generation, "created": None, "credentials": {}}
+    staged, active = switch(served, "run-2", OLD)
+    assert (staged["generation"] != generation, active["outcome"]) == (True, "switched")
 
 
 def test_without_the_key_all_is_made_anew(served):
@@ -258,6 +316,28 @@ def test_a_rollback_whose_credentials_are_gone_keeps_those_that_are_there(served
     (served.places.credentials / f"{generation}.json").unlink()
     served.rollback("v1", run=served.run("run-3"))
     assert served.gets() == {f"slipway_{name}": value for name, value in NEW.items()}
+
+
+def test_a_service_that_came_to_other_credentials_before_the_journal_says_so_is_restarted_too(
+    served, systemctl, monkeypatch
+):
+    """A crash comes after the link and before the step; systemd may have started the service again in between."""
+    reach = Transactions._reach
+
+    def dies(transactions, transaction, step, **details):
+        if step == "switched":
+            raise KeyboardInterrupt
+        return reach(transactions, transaction, step, **details)
+
+    monkeypatch.setattr(Transactions, "_reach", dies)
+    with pytest.raises(KeyboardInterrupt):
+        switch(served, "run-2", NEW)
+    monkeypatch.setattr(Transactions, "_reach", reach)
+    assert "slipway_pager" in served.gets()
+    systemctl.calls.clear()
+    served.recover(run=served.run("run-9", dead_runs=["run-2"]))
+    assert served.gets() == {"slipway_database_password": "old-canary-value"}
+    assert "restart" in systemctl.verbs
 
 
 def test_a_transaction_of_a_slipway_that_knew_no_credentials_is_settled(two):
