@@ -14,6 +14,7 @@ from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
 from ansible.module_utils.slipway.secrets.keeper import Keeper, candidate_of
 from ansible.module_utils.slipway.secrets.provider import Unavailable, denied
 from ansible.module_utils.slipway.secrets.rotation_policy import DAY, Recipe, RotationPolicy
+from ansible.module_utils.slipway.secrets.secret_maker import Made
 from ansible.module_utils.slipway.secrets.secret_rotation import Rotations
 from ansible.module_utils.slipway.secrets.secret_settings import ProviderSettings, SecretSettings
 from safes import CANARY, FakeProvider, secret
@@ -382,6 +383,52 @@ def test_what_is_due_is_what_is_old_and_what_was_left_open(house):
     assert due() == [NAME, OTHER]
     del house.first.secrets[OTHER]
     assert due() == [NAME]
+
+
+def test_what_is_made_by_hand_and_was_not_brought_is_not_what_a_timer_goes_on_with(house):
+    assert refused(lambda: house.begin(["pager"])) == "rotation_fields_missing"
+    assert house.rotations().due([NAME, OTHER, "pager"]) == []
+    assert house.begin(["pager"], brought={"password": "brought"}).rotating == {"pager": "2"}
+    assert house.rotations().due([NAME, OTHER, "pager"]) == ["pager"]
+
+
+def test_a_policy_that_is_gone_when_the_run_ends_leaves_the_rotation_open(house):
+    house.begin()
+    house.policies = ()
+    (settled,) = house.settle(CONFIRMED)
+    assert (settled.state, settled.is_as_asked) == ("made", False)
+    assert "rotation_undeclared" in settled.said
+
+
+def test_where_the_version_in_use_came_from_is_known_from_the_rotation_before(house):
+    """What a lease was issued for is revoked by its name, also when a rotation in between was taken back."""
+    origins = iter(range(9))
+    maker = "ansible.module_utils.slipway.secrets.secret_rotation.Maker"
+    revoked = []
+
+    class Issuing:
+        def __init__(self, policy, _vault):
+            self.policy = policy
+
+        def make(self, before, _brought):
+            return Made(before.fields, {"lease": f"lease-{next(origins)}"})
+
+        def revoke(self, origin):
+            revoked.append(dict(origin))
+            return ""
+
+        def origin_of(self, _before, known):
+            return known
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maker, Issuing)
+        for hosts in (CONFIRMED, REVERTED, CONFIRMED):
+            house.begin()
+            house.settle(hosts)
+        house.first.secrets[NAME] = secret(NAME, "by hand", version="9")
+        house.begin()
+        house.settle(CONFIRMED)
+    assert revoked == [{}, {"lease": "lease-1"}, {"lease": "lease-0"}, {}]
 
 
 def shared(house):
