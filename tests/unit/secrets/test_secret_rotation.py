@@ -12,7 +12,7 @@ from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
 from ansible.module_utils.slipway.secrets.keeper import Keeper, candidate_of
-from ansible.module_utils.slipway.secrets.provider import Unavailable, denied
+from ansible.module_utils.slipway.secrets.provider import Unavailable, Unknown, denied
 from ansible.module_utils.slipway.secrets.rotation_policy import DAY, Recipe, RotationPolicy
 from ansible.module_utils.slipway.secrets.secret_maker import Made
 from ansible.module_utils.slipway.secrets.secret_rotation import Rotations
@@ -318,6 +318,14 @@ def test_all_are_judged_before_one_is_made(house):
     assert refused(lambda: house.begin([NAME, "unknown"])) == "rotation_undeclared"
     assert house.state_of() is None
     assert candidate_of(NAME) not in house.first.secrets
+
+
+def test_what_was_removed_meanwhile_is_said(house):
+    house.begin()
+    house.first.trouble = {"retire": Unknown(NAME)}
+    (settled,) = house.settle(CONFIRMED)
+    assert (settled.state, settled.is_as_asked) == ("adopted", False)
+    assert "secret_unknown" in settled.said
 
 
 def test_several_are_rotated_by_one_run(house):
