@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A file that ansible-vault encrypted: {name: {field: value}} or {name: value} in YAML, edited by `ansible-vault edit`.
 
+Values are texts, as they are written: YAML itself would make 42798 of a PIN 0123456, and true of yes.
+
 Who decrypts it is Ansible itself, with the passwords that the run was given; the door hands that in.
 """
 
@@ -21,6 +23,36 @@ from .volatile import hashed
 
 FILE_LIMIT: Final = 4 << 20
 HEADER: Final = b"$ANSIBLE_VAULT;"
+DEEPEST: Final = 8  # of a document, its mapping, and the fields of one name, with what a merge key may have
+
+
+class _Texts(yaml.SafeLoader):
+    """YAML whose scalars are texts, but for a null; a key that stands twice and what is nested too deep are errors of YAML."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise yaml.YAMLError("nested too deep")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _value in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(keys)) != len(keys):
+            raise yaml.YAMLError("a key stands twice")
+        return node
+
+
+def _as_written(loader: _Texts, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+for _kind in ("bool", "float", "int", "merge", "timestamp", "value"):
+    _Texts.add_constructor(f"tag:yaml.org,2002:{_kind}", _as_written)
 
 
 class NotDecrypted(Exception):
@@ -93,13 +125,13 @@ class AnsibleVaultFile:
                 remedy="Run with --vault-id or --vault-password-file (in make: OPTIONS='--vault-id …').",
             ) from None
         try:
-            content = yaml.safe_load(plain)
+            content = yaml.load(plain, _Texts)  # noqa: S506 - it constructs less than SafeLoader
         except yaml.YAMLError:  # whose text shows the line
             content = None
         if not isinstance(content, dict) or not all(isinstance(name, str) and NAME.match(name) for name in content):
             raise Refusal(
                 "vault_file_unreadable",
-                expected=f"names of secrets with fields in {self.path}, such as database/main: {{password: …}}",
+                expected=f"names of secrets with fields in {self.path}, each once, such as database/main: {{password: …}}",
                 found="something else",
                 remedy=f"Correct it with `ansible-vault edit {self.path}`.",
             )

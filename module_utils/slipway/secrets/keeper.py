@@ -100,8 +100,8 @@ class Keeper:
         return found.value if isinstance(found, Found) else found
 
     def found(self, name: str, field_name: str | None = None) -> Found:
-        """The same with where it was."""
-        found = self._read_or_default(name, field_name, None, NO_DEFAULT)
+        """The same with where it was, for whoever hands it to hosts: as a provider has answered in this run, and not in an earlier one."""
+        found = self._read_or_default(name, field_name, None, NO_DEFAULT, of_this_run=True)
         assert isinstance(found, Found)  # noqa: S101 - for the type checker; there was no default
         return found
 
@@ -112,14 +112,20 @@ class Keeper:
         self._note("read", str(secret), "read", field=field, provider=provider, version=version, cached=True)
 
     def _read_or_default(
-        self, name: str, field_name: str | None, version: str | None, default: str | _NoDefault
+        self,
+        name: str,
+        field_name: str | None,
+        version: str | None,
+        default: str | _NoDefault,
+        *,
+        of_this_run: bool = False,
     ) -> Found | str:
         require_name(name)
         silent: list[str] = []
         chain = self.providers[:1] if name in self.rotating else self.providers
         for number, provider in enumerate(chain):
             try:
-                secret, cached = self._noted(name, field_name, provider, version)
+                secret, cached = self._noted(name, field_name, provider, version, of_this_run=of_this_run)
             except Unavailable as error:
                 silent.append(f"{provider.label}: {error.why}")
                 self._say_fallback(number, error.why, name, version)
@@ -239,11 +245,11 @@ class Keeper:
         return count
 
     def _noted(
-        self, name: str, field_name: str | None, provider: Provider, version: str | None
+        self, name: str, field_name: str | None, provider: Provider, version: str | None, *, of_this_run: bool = False
     ) -> tuple[Secret | Absent, bool]:
         """What a provider answers and whether that was in the cache; what is no answer is noted."""
         try:
-            return self._answer(provider, name, version)
+            return self._answer(provider, name, version, of_this_run)
         except Unavailable as error:
             self._note(
                 "read",
@@ -258,20 +264,24 @@ class Keeper:
         except Refusal as refusal:
             raise self._refused(name, field_name, provider, refusal) from None
 
-    def _answer(self, provider: Provider, name: str, version: str | None) -> tuple[Secret | Absent, bool]:
+    def _answer(
+        self, provider: Provider, name: str, version: str | None, of_this_run: bool
+    ) -> tuple[Secret | Absent, bool]:
         if version in (None, next_version := self.rotating.get(name)) and next_version is not None:
-            found, cached = self._kept_or_read(provider, candidate_of(name), None)
+            found, cached = self._kept_or_read(provider, candidate_of(name), None, of_this_run)
             return replace(found, name=name, version=next_version) if isinstance(found, Secret) else found, cached
-        return self._kept_or_read(provider, name, version)
+        return self._kept_or_read(provider, name, version, of_this_run)
 
-    def _kept_or_read(self, provider: Provider, name: str, version: str | None) -> tuple[Secret | Absent, bool]:
+    def _kept_or_read(
+        self, provider: Provider, name: str, version: str | None, of_this_run: bool
+    ) -> tuple[Secret | Absent, bool]:
         origin = provider.origin
         if not origin:
             return self._read(provider, name, version), False
-        if (kept := self.cache.get(origin, name, version)) is not None:
+        if (kept := self.cache.get(origin, name, version, of_this_run=of_this_run)) is not None:
             return kept, True
         with self.cache.asked_once(origin, name, version):
-            if (kept := self.cache.get(origin, name, version)) is not None:
+            if (kept := self.cache.get(origin, name, version, of_this_run=of_this_run)) is not None:
                 return kept, True
             answer = self._read(provider, name, version)
             self.cache.put(origin, name, version, answer)

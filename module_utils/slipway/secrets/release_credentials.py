@@ -2,7 +2,7 @@
 """What the service of an application is to get of secrets: ``release_credentials``, and how its values come to hosts.
 
 The values are read once for a run, when it is planned, so that a secret that is not as it should be stops it before any host is touched, and
-so that all of its hosts get the same. They stay in memory for that run (`volatile`); where there is no such memory, each host's process
+so that all of its hosts get the same. What an earlier run has read is not used for that: it may have been replaced since. They stay in memory for that run (`volatile`); where there is no such memory, each host's process
 reads for itself. Every handing out is a line of the access log, with the host.
 """
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What providers answered, for a few minutes: one read of a secret serves all processes and hosts of a run, and the next run.
 
-An entry is found by provider, address, namespace, path, name, version and identity, so that nobody gets what another identity read.
+What is handed to hosts is taken from what its own run has read, and never from an earlier one: meanwhile somebody may have set another
+value, and the old one may have ended. An entry is found by provider, address, namespace, path, name, version and identity, so that nobody gets what another identity read.
 It ends when its time is over on CLOCK_BOOTTIME, which nobody sets, or with its lease, whichever is first. That a provider has no such name is
 kept for the run only: whoever sets the secret then finds it with the next one.
 """
@@ -38,15 +39,19 @@ class SecretCache:
     clock: Clock
     _own: dict[str, bytes] = field(default_factory=dict, repr=False)
 
-    def get(self, origin: Sequence[str], name: str, version: str | None) -> Secret | Absent | None:
-        """What was answered, None where nothing is kept or its time is over."""
+    def get(
+        self, origin: Sequence[str], name: str, version: str | None, *, of_this_run: bool = False
+    ) -> Secret | Absent | None:
+        """What was answered, None where nothing is kept or its time is over; with ``of_this_run`` only what this run was answered."""
         for entry in self._entries(origin, name, version):
-            data = self.place.read(entry) if self.place else self._own.get(entry)
+            data = self._data(entry)
             if data is None:
                 continue
             kept = _parsed(data)
             if kept is None or kept["until"] <= self._now() or kept["name"] != name:
                 self._remove(entry)
+                continue
+            if of_this_run and kept.get("run") != self._run:
                 continue
             return ABSENT if kept["secret"] is None else _secret(name, kept["secret"])
         return None
@@ -66,9 +71,13 @@ class SecretCache:
                 "description": answer.description, "fields": dict(answer.fields), "kind": answer.kind,
                 "version": answer.version,
             }  # fmt: skip
-        data = canonical.encode({"name": name, "secret": secret, "until": self._now() + seconds * 1000})
+        data = canonical.encode(
+            {"name": name, "run": self._run, "secret": secret, "until": self._now() + seconds * 1000}
+        )
         entry = absent if secret is None else kept
-        if self.place:
+        if len(data) > ENTRY_LIMIT:
+            self._remove(entry)  # an older answer is no better than none
+        elif self.place:
             self.place.write(entry, data)
         else:
             self._own[entry] = data
@@ -113,13 +122,27 @@ class SecretCache:
             return
         tidy_up = False
         for entry in self._all():
-            data = self.place.read(entry)
+            data = self._data(entry)
             kept = _parsed(data) if data is not None else None
             if data is not None and (kept is None or kept["until"] <= self._now()):
                 self._remove(entry)
                 tidy_up = True
         if tidy_up:
             tidy(self.place)
+
+    def _data(self, entry: str) -> bytes | None:
+        """What is in an entry; what can be none of ours is removed, so that it keeps nobody from asking."""
+        if self.place is None:
+            return self._own.get(entry)
+        try:
+            return self.place.read(entry)
+        except Refusal:
+            self._remove(entry)
+            return None
+
+    @property
+    def _run(self) -> str:
+        return self.place.run if self.place else ""
 
     def _remove(self, entry: str) -> None:
         if self.place:

@@ -56,6 +56,30 @@ def test_names_have_fields_or_one_value(file):
     assert CANARY not in repr(provider)
 
 
+@pytest.mark.parametrize("text", [
+    "0123456", "1_000", "12:30:45", "0x1F", "0b1", "1.10", "1e3", "+1", ".5", "yes", "no", "on", "true", "2026-11-22", "2026-99-99", "=", "<<", "9" * 5000,
+])  # fmt: skip
+def test_a_value_is_the_text_that_stands_there(file, text):
+    provider = file(f"pin/gate: {{pin: {text}}}\npager: {text}\n{'on' if text[0] == '9' else '007'}: {text}\n")
+    assert provider.read("pin/gate").fields == {"pin": text}
+    assert provider.read("pager").fields == {"value": text}
+    assert len(provider.entries()) == 3
+
+
+def test_an_anchor_and_a_merge_are_what_they_say(file):
+    provider = file("a: &a {host: db-1, pin: 007}\nb: {<<: *a, host: db-2}\nc: *a\n")
+    assert provider.read("b").fields == {"host": "db-2", "pin": "007"}
+    assert provider.read("c").fields == {"host": "db-1", "pin": "007"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a:", "a: ~", "a: null", "a: {b: }", "a: {b: null}", "a: {b: [c]}", "a: {b: {c: d}}", "a: [b]", "a: {[b]: c}"],
+)
+def test_what_is_no_text_is_none(file, text):
+    assert refused(lambda: file(text).read("a")) in ("secret_unreadable", "vault_file_unreadable")
+
+
 def test_another_content_has_another_origin(file):
     assert file("a: b").origin != file("a: c").origin
 
@@ -81,8 +105,12 @@ def test_a_file_that_is_missing_or_plain_is_named(file):
 
 
 @pytest.mark.parametrize(
-    "text", [f"[{CANARY}]", f"A B: {CANARY}", f"1: {CANARY}", f"a: {CANARY}: b", "", f"{{a: {CANARY}"]
-)
+    "text",
+    [
+        f"[{CANARY}]", f"A B: {CANARY}", f"[1]: {CANARY}", f"a: {CANARY}: b", "", f"{{a: {CANARY}", f"a: !unknown {CANARY}", f"a: {CANARY}\na: b",
+        f"a: {{b: {CANARY}, b: c}}", "[" * 50000, f"a: {'{b: ' * 50000}", f"a: {'- ' * 50000}",
+    ],
+)  # fmt: skip
 def test_a_content_that_is_none_is_refused_without_showing_it(file, text):
     assert refused(lambda: file(text).read("a")) == "vault_file_unreadable"
 

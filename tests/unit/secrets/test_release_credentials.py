@@ -14,6 +14,7 @@ from ansible.module_utils.slipway.secrets.provider import Unavailable
 from ansible.module_utils.slipway.secrets.release_credentials import Credential, ReleaseCredentials, Resolved, parse
 from ansible.module_utils.slipway.secrets.secret import Secret
 from ansible.module_utils.slipway.secrets.secret_settings import ProviderSettings, SecretSettings
+from ansible.module_utils.slipway.secrets.volatile import Volatile
 from safes import CANARY, FakeProvider, secret
 
 DECLARED = {
@@ -117,6 +118,25 @@ def test_another_run_reads_for_itself(run):
     run.provider.secrets["database/main"] = secret(value="newer", version="8")
     assert run.of().take("run-2").values["database_password"] == "newer"
     assert run.of().take("run-1").values["database_password"] == CANARY
+
+
+def test_what_an_earlier_run_has_read_goes_to_no_host(run):
+    """Meanwhile somebody else may have set another value, and the old one may have ended."""
+    run.seconds = 300
+    assert run.of().read().values["database_password"] == CANARY
+    run.provider.secrets["database/main"] = secret(value="newer", version="8")
+    (run.place.directory / "run-4-5-6").mkdir()
+    run.place = Volatile(run.place.directory, "run-4-5-6")
+    assert run.of().keeper.read("database/main", "password") == CANARY
+    assert run.of().take("run-2").values["database_password"] == "newer"
+    assert run.of().keeper.read("database/main", "password") == "newer"
+
+
+def test_a_secret_of_which_several_fields_are_wanted_is_read_once(run):
+    run.seconds = 300
+    declared = {name: {"secret": "database/main", "field": name} for name in ("password", "username")}
+    assert run.of(declared=declared).read().values == {"password": CANARY, "username": "shop"}
+    assert len(run.provider.calls) == 1
 
 
 def test_a_host_that_wants_something_else_or_is_elsewhere_reads_for_itself(run):

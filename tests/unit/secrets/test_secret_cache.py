@@ -8,7 +8,7 @@ import threading
 import pytest
 from ansible.module_utils.slipway.secrets.secret import Secret
 from ansible.module_utils.slipway.secrets.secret_cache import ABSENT, SecretCache
-from ansible.module_utils.slipway.secrets.volatile import Volatile
+from ansible.module_utils.slipway.secrets.volatile import ENTRY_LIMIT, Volatile
 from safes import CANARY, secret
 
 ORIGIN = ("vault", "https://vault.example", "namespace", "secret", "prefix", "approle", "identity")
@@ -89,7 +89,41 @@ def test_what_is_over_is_removed_when_something_is_added(place, clock):
     assert not (place.directory / "cache/.b.0123456789abcdef").exists()
 
 
-@pytest.mark.parametrize("data", [b"", b"noise", b'{"name":"other","secret":null,"until":99999999999}'])
+def test_who_wants_what_this_run_was_answered_gets_nothing_of_another_one(place, clock):
+    (place.directory / "run-4-5-6").mkdir()
+    this, other = SecretCache(place, 300, clock), SecretCache(Volatile(place.directory, "run-4-5-6"), 300, clock)
+    other.put(ORIGIN, "a", None, secret("a", value="older"))
+    assert this.get(ORIGIN, "a", None, of_this_run=True) is None
+    assert this.get(ORIGIN, "a", None) == secret("a", value="older")
+    this.put(ORIGIN, "a", None, secret("a"))
+    assert this.get(ORIGIN, "a", None, of_this_run=True) == secret("a")
+    assert other.get(ORIGIN, "a", None) == secret("a")
+    alone = SecretCache(None, 300, clock)
+    alone.put(ORIGIN, "a", None, secret("a"))
+    assert alone.get(ORIGIN, "a", None, of_this_run=True) == secret("a")
+
+
+def test_what_is_too_large_is_not_kept_and_nothing_older_instead(cache):
+    cache.put(ORIGIN, "a", None, secret("a", value="older"))
+    cache.put(ORIGIN, "a", None, secret("a", value="x" * ENTRY_LIMIT))
+    assert len(cache) == 0
+    assert cache.get(ORIGIN, "a", None) is None
+
+
+def test_an_entry_that_cannot_be_read_keeps_nobody_from_asking(place, clock):
+    cache = SecretCache(place, 300, clock)
+    cache.put(ORIGIN, "a", None, secret("a"))
+    (entry,) = place.names("cache")
+    place.write(entry, b"x" * (ENTRY_LIMIT + 1))
+    cache.put(ORIGIN, "b", None, secret("b"))
+    assert entry not in place.names("cache")
+    place.write(entry, b"x" * (ENTRY_LIMIT + 1))
+    assert cache.get(ORIGIN, "a", None) is None
+    assert entry not in place.names("cache")
+    assert cache.get(ORIGIN, "b", None) == secret("b")
+
+
+@pytest.mark.parametrize("data", [b"", b"noise", b'{"name":"other","run":"","secret":null,"until":99999999999}'])
 def test_an_entry_that_is_none_is_removed_and_asked_for_again(place, clock, data):
     cache = SecretCache(place, 300, clock)
     cache.put(ORIGIN, "a", None, secret("a"))
