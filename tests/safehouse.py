@@ -8,6 +8,8 @@ from typing import Any
 
 import plugins
 import pytest
+from safes import CANARY
+from vaults import RealVault
 
 DECLARED = {
     "database/main": {"type": "database", "description": "The shop's database"},
@@ -20,6 +22,7 @@ class Safehouse:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.administrator: dict[str, Any] = {}
         self.key, self.store = directory / "keys/secrets.key", directory / "secrets.enc"
         self.variables: dict[str, Any] = {
             "inventory_hostname": "prod-1", "slipway_environment": "development", "slipway_state_directory": str(directory / "state"),
@@ -38,3 +41,28 @@ def safehouse(tmp_path: Path, memory: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("SECRETS_KEY_PATH", "SECRETS_KEY", "SECRETS_MODE"):
         monkeypatch.delenv(name, raising=False)
     return Safehouse(tmp_path)
+
+
+VAULT_ROLES = {
+    "deployer": {"description": "d", "may": {"read": ["database/main"]}},
+    "emergency": {"description": "e", "may": {"read": ["*"]}, "token_minutes": 15},
+}
+VAULT_OWN = {"owner": "t4", "roles": VAULT_ROLES}
+
+
+@pytest.fixture
+def vault_house(safehouse: Safehouse, real_vault: RealVault, tmp_path: Path) -> Safehouse:
+    """A chain of one real Vault, whose role id and secret id are still to come; ``administrator`` are options of whoever administers it."""
+    real_vault.put("database/main", password=CANARY)
+    real_vault.secret("admin-token", real_vault.token)
+    provider = {
+        "type": "vault", "url": real_vault.url, "ca_path": str(real_vault.ca), "prefix": "shop", "auth": "approle",
+        "role_id_path": str(tmp_path / "id/role-id"), "secret_id_path": str(tmp_path / "id/secret-id"),
+    }  # fmt: skip
+    safehouse.variables |= {
+        "secrets_chain": ["vault"],
+        "secrets_providers": {"vault": provider},
+        "secrets_declared": {},
+    }
+    safehouse.administrator = {**VAULT_OWN, "token_path": real_vault.directory / "admin-token"}
+    return safehouse

@@ -102,6 +102,23 @@ class Vault:
 
         return str(self._asked(secret.name, question)["data"]["version"])
 
+    def ask(
+        self, what: str, question: Callable[[Any], T], *, token: str | None = None, rejected: Exception | None = None
+    ) -> T:
+        """The answer to any other question, sorted as those to secrets are; ``what`` is what a 403 is said to be about.
+
+        ``token`` asks as somebody else, once and without a login; ``rejected`` is raised where 400, 401 or 403 means something particular then.
+        """
+        from hvac import exceptions
+
+        if token is None:
+            return self._asked(what, question)
+        try:
+            with self._translated(login=rejected is not None):
+                return question(self._client(token))
+        except (_Forbidden, exceptions.InvalidRequest, exceptions.Unauthorized):
+            raise rejected or denied(self.label, what, "403, permission denied") from None
+
     def _below(self, client: Any, directory: str, depth: int = 0) -> Iterator[Entry]:
         try:
             with self._translated():
