@@ -260,7 +260,9 @@ class Stage:
         }  # fmt: skip
         for name, variables in changes.items():
             path = self.controller.root / "group_vars/all" / name
-            path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **variables}), encoding="utf-8")
+            path.write_text(
+                yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **variables}), encoding="utf-8"
+            )
 
     def a_lost_secret_id(self) -> None:
         assert not (self.directory / "vault/id/secret-id").exists()

@@ -50,7 +50,9 @@ class Role:
 
     def policy(self, settings: VaultSettings) -> str:
         """The policy as JSON, which Vault takes as it takes HCL: the same text for the same role, whatever the order in group_vars was."""
-        found: dict[str, set[str]] = {path: set(capabilities) for path, capabilities in {**OWN_TOKEN, **self.paths}.items()}
+        found: dict[str, set[str]] = {
+            path: set(capabilities) for path, capabilities in {**OWN_TOKEN, **self.paths}.items()
+        }
         for action, patterns in self.may.items():
             for pattern in patterns:
                 for path, capabilities in _paths(action, pattern, settings):
