@@ -52,6 +52,15 @@ def _spellings(text: str) -> Iterable[str]:
     for safe in ("", "/", "/:@!$&()*+,;=-._~"):
         quoted = urllib.parse.quote(data, safe=safe)
         yield from (quoted, quoted.replace("%20", "+"), _lower_escapes(quoted))
+    for inner in {
+        data,
+        json.dumps(text)[1:-1].encode(),
+        json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"),
+    }:
+        yield from _in_base64(inner)
+
+
+def _in_base64(data: bytes) -> Iterable[str]:
     for offset in range(3):
         encoded = base64.b64encode(bytes(offset) + data).decode("ascii").rstrip("=")
         # Characters that bits of a neighbour have a part in are another value's, too.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who may do what at Vault, as group_vars say it: from ``vault_roles`` to the policy and the AppRole of each.
 
-A role says which secrets it may read, list, write and retire, by names and not by paths of Vault: what it may do anywhere else is nothing. Only what another
+A role says which secrets it may read, list, write, retire and remove, by names and not by paths of Vault: what it may do anywhere else is nothing. Only what another
 engine keeps (a database's static role) is named by its path, never one of Vault's own. Vault's policy ``default`` is not given, since it lets every token
 do more than ours need.
 """
@@ -25,7 +25,7 @@ OWNER: Final = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 ROLE: Final = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 EACH: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 PLACE: Final = "{each}"
-ACTIONS: Final = ("read", "list", "write", "retire")
+ACTIONS: Final = ("read", "list", "write", "retire", "remove")
 MAX_ROLES: Final = 256
 _CAPABILITY: Final = re.compile(r"(create|delete|list|read|update)\Z")
 _PATH: Final = re.compile(r"(?!(sys|auth|identity|cubbyhole)/)[a-z0-9][\w-]*(/[\w-][\w.-]*)+\Z")
@@ -174,4 +174,6 @@ def _paths(action: str, pattern: str, settings: VaultSettings) -> list[tuple[str
         return [(at("metadata"), ("list", "read"))]
     if action == "write":
         return [(at("data"), ("create", "read", "update")), (at("metadata"), ("create", "read", "update"))]
+    if action == "remove":
+        return [(at("metadata"), ("delete",))]
     return [(at("delete"), ("update",)), (at("destroy"), ("update",)), (at("metadata"), ("read",))]

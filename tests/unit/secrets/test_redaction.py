@@ -47,6 +47,8 @@ ENCODERS = {
     "base64 for URLs": lambda value: base64.urlsafe_b64encode(value.encode()).decode().rstrip("="),
     "basic authentication": lambda value: "Basic " + base64.b64encode(f"shop:{value}".encode()).decode(),
     "base64 in lines": lambda value: base64.encodebytes(f"user=shop&password={value}&x=1".encode()).decode(),
+    "JSON in base64": lambda value: base64.b64encode(json.dumps({"a": value}).encode()).decode(),
+    "JSON without escapes in base64": lambda value: base64.b64encode(json.dumps([value], ensure_ascii=False).encode()).decode(),
     "hexadecimal": lambda value: value.encode().hex(),
     "HEXADECIMAL": lambda value: value.encode().hex().upper(),
 }  # fmt: skip

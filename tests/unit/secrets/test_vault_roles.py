@@ -32,6 +32,7 @@ def paths(may, settings=SETTINGS):
     ({"read": ["app/*"]}, {"kv/data/shop/app/*": ["read"]}),
     ({"read": ["*"], "list": ["*"]}, {"kv/data/shop/*": ["read"], "kv/metadata/shop/*": ["list", "read"]}),
     ({"write": ["a"]}, {"kv/data/shop/a": ["create", "read", "update"], "kv/metadata/shop/a": ["create", "read", "update"]}),
+    ({"remove": ["a/*"]}, {"kv/metadata/shop/a/*": ["delete"]}),
     ({"retire": ["a"]}, {"kv/delete/shop/a": ["update"], "kv/destroy/shop/a": ["update"], "kv/metadata/shop/a": ["read"]}),
 ])  # fmt: skip
 def test_an_action_on_names_is_what_key_value_needs_for_it_and_no_more(may, expected):
