@@ -237,11 +237,12 @@ molecule: dev ## molecule scenarios on real systemd hosts
 e2e: dev ## end-to-end tests on two labs of their own
 	pytest -q -n 2 --dist loadfile tests/e2e
 
-bench: venv ## Measure Slipway beside other tools, on 1, 8 and 32 hosts of its own (over an hour), and write docs/benchmarks.md
+bench: dev ## Measure Slipway beside other tools, on 1, 8 and 32 hosts of its own (over an hour), and write docs/benchmarks.md
 	@for tool in rsync "cap:capistrano ruby-ed25519 ruby-bcrypt-pbkdf"; do command -v $${tool%:*} >/dev/null || $(PYTHON) -m lab install $${tool\#*:}; done
 	$(VENV)/bin/python -m tests.bench --fresh
 	$(VENV)/bin/python -m tests.bench.history
 	$(VENV)/bin/python -m tests.bench.approvals
+	$(VENV)/bin/python -m tests.bench.secrets
 
 ## The release pipeline; each step runs those before it (APPLICATION= SOURCE= RELEASE_ID= TYPE=major|minor|hotfix BUILD_ID= TICKETS= OPTIONS=)
 release-audit: venv ## 1. Test the source and bundle the evidence: release/audit_<time>/

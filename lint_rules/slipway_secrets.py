@@ -79,9 +79,24 @@ def module_of(task: Mapping[str, Any]) -> tuple[str, Any]:
     return "", None
 
 
-def uses(task: Mapping[str, Any], names: frozenset[str]) -> bool:
+def template_of(task: Mapping[str, Any], directory: Path) -> str:
+    """What is in the template that a task fills in, nothing where it has none or its name is one of a variable."""
+    module, arguments = module_of(task)
+    name = arguments.get("src") if module == "template" and isinstance(arguments, Mapping) else None
+    if not isinstance(name, str):
+        return ""
+    for path in (directory / name, directory / "templates" / name, directory.parent / "templates" / name):
+        if path.is_file():
+            return path.read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
+def uses(task: Mapping[str, Any], names: frozenset[str], directory: Path) -> bool:
     """Whether a secret passes through a task."""
-    names = tainted(task.get("vars") or {}, names)
+    own = task.get("vars") or {}
+    names = tainted(own, names)
+    if names.intersection(own) or is_tainted(template_of(task, directory), names):
+        return True
     module, arguments = module_of(task)
     if module == "slipway_secret" and isinstance(arguments, Mapping) and "fields" in arguments:
         return True
@@ -96,7 +111,7 @@ def uses(task: Mapping[str, Any], names: frozenset[str]) -> bool:
     )
 
 
-def names_of_file(data: Any, names: frozenset[str]) -> frozenset[str]:
+def names_of_file(data: Any, names: frozenset[str], directory: Path) -> frozenset[str]:
     """What plays and tasks of a file set, register or declare that has a secret in it."""
     while True:
         more = names
@@ -106,7 +121,7 @@ def names_of_file(data: Any, names: frozenset[str]) -> frozenset[str]:
                 if "hosts" in item
                 else more
             )
-            if "hosts" in item or not uses(item, more):
+            if "hosts" in item or not uses(item, more, directory):
                 continue
             module, arguments = module_of(item)
             if module == "set_fact" and isinstance(arguments, Mapping):
@@ -127,9 +142,9 @@ def items_of(data: Any) -> Iterator[Mapping[str, Any]]:
                 yield from items_of(item.get(key))
 
 
-def problems(task: Mapping[str, Any], names: frozenset[str]) -> list[str]:
+def problems(task: Mapping[str, Any], names: frozenset[str], directory: Path) -> list[str]:
     """What is wrong with a task, given which variables have a secret in them."""
-    if any(key in task for key in NESTED) or not uses(task, names):
+    if any(key in task for key in NESTED) or not uses(task, names, directory):
         return []
     found = []
     names = tainted(task.get("vars") or {}, names)
@@ -200,5 +215,5 @@ class SlipwaySecretsRule(AnsibleLintRule):
         raw = {key: value for key, value in task.raw_task.items() if not str(key).startswith("__")}
         path = Path(file.path).resolve() if file else Path.cwd() / "play.yml"
         names = names_of_project(root_of(path))
-        names = names_of_file(getattr(file, "data", None), names)
-        return "; ".join(problems(raw, names)) or False
+        names = names_of_file(getattr(file, "data", None), names, path.parent)
+        return "; ".join(problems(raw, names, path.parent)) or False

@@ -31,9 +31,9 @@ from ansible.utils.display import Display
 
 take_from_environment()
 try:
-    from ansible.module_utils.slipway import _redaction
+    from ansible.module_utils.slipway import _masking
 
-    _redaction.install(os.getpid())
+    _masking.install(os.getpid())
 except (ImportError, AttributeError) as error:
     Display().warning(f"values of secrets are not masked in the output, since this Ansible is another one: {error}")
 

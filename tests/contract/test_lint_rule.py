@@ -33,7 +33,7 @@ GOOD = {
     "standard input": {"ansible.builtin.command": {"argv": ["psql"], "stdin": "{{ password }}"}, "changed_when": True, **QUIET},
     "a fact for this run": {"ansible.builtin.set_fact": {"kept": "{{ password }}"}, "no_log": True},
     "an assertion": {"ansible.builtin.assert": {"that": ["password | length > 8"]}, "no_log": True},
-    "a request": {"ansible.builtin.uri": {"url": "https://a", "url_password": "{{ nested.a[0] }}"}, "no_log": True},
+    "a request": {"ansible.builtin.uri": {"url": "https://a.example", "url_password": "{{ nested.a[0] }}"}, "no_log": True},
 }  # fmt: skip
 BAD = {
     "a file without no_log": ({"ansible.builtin.copy": {"content": LOOKUP, "dest": "/a", "mode": "0600"}, "diff": False}, "no_log: true is missing"),
@@ -43,14 +43,15 @@ BAD = {
         "no_log: true is missing",
     ),
     "a file without diff": ({"ansible.builtin.copy": {"content": "{{ password }}", "dest": "/a", "mode": "0600"}, "no_log": True}, "diff: false is missing"),
-    "a variable of a variable": ({"ansible.builtin.uri": {"url": "https://a", "body": "{{ nested }}"}}, "no_log: true is missing"),
-    "a loop": ({"ansible.builtin.uri": {"url": "https://{{ item }}"}, "loop": ["{{ url }}"]}, "no_log: true is missing"),
-    "a query": ({"ansible.builtin.uri": {"url": "https://a"}, "loop": "{{ query('slipway_secret', 'a', 'b') }}"}, "no_log: true is missing"),
+    "a template that uses it": ({"ansible.builtin.template": {**TEMPLATE, "src": "b.j2"}, "diff": False}, "no_log: true is missing"),
+    "a variable of a variable": ({"ansible.builtin.uri": {"url": "https://a.example", "body": "{{ nested }}"}}, "no_log: true is missing"),
+    "a loop": ({"ansible.builtin.uri": {"url": "https://a.example/{{ item }}"}, "loop": ["{{ url }}"]}, "no_log: true is missing"),
+    "a query": ({"ansible.builtin.uri": {"url": "https://a.example"}, "loop": "{{ query('slipway_secret', 'a', 'b') }}"}, "no_log: true is missing"),
     "a condition": ({"ansible.builtin.assert": {"that": ["password != ''"]}}, "no_log: true is missing"),
-    "a condition of the task": ({"ansible.builtin.uri": {"url": "https://a"}, "when": "url is match('x')"}, "no_log: true is missing"),
-    "a name": ({"name": "Use {{ password }}", "ansible.builtin.uri": {"url": "https://a"}, "no_log": True}, "its name has a secret"),
+    "a condition of the task": ({"ansible.builtin.uri": {"url": "https://a.example"}, "when": "url is match('x')"}, "no_log: true is missing"),
+    "a name": ({"name": "Use {{ password }}", "ansible.builtin.uri": {"url": "https://a.example"}, "no_log": True}, "its name has a secret"),
     "a label": (
-        {"ansible.builtin.uri": {"url": "https://a"}, "loop": [1, 2], "loop_control": {"label": "{{ password }}"}, "no_log": True},
+        {"ansible.builtin.uri": {"url": "https://a.example"}, "loop": [1, 2], "loop_control": {"label": "{{ password }}"}, "no_log": True},
         "its loop label has a secret",
     ),
     "an environment": (
@@ -61,8 +62,8 @@ BAD = {
     "a fact that is cached": ({"ansible.builtin.set_fact": {"kept": LOOKUP, "cacheable": True}, "no_log": True}, "a fact that is cached"),
     "a message": ({"ansible.builtin.debug": {"msg": "{{ password }}"}, "no_log": True}, "it prints a secret"),
     "fields": ({"slipway_secret": {"name": "a", "fields": {"value": "{{ typed }}"}}}, "no_log: true is missing"),
-    "what another task registered": ({"ansible.builtin.uri": {"url": "https://{{ answer.stdout }}"}}, "no_log: true is missing"),
-    "what another task set": ({"ansible.builtin.uri": {"url": "https://{{ as_fact }}"}}, "no_log: true is missing"),
+    "what another task registered": ({"ansible.builtin.uri": {"url": "https://a.example/{{ answer.stdout }}"}}, "no_log: true is missing"),
+    "what another task set": ({"ansible.builtin.uri": {"url": "https://a.example/{{ as_fact }}"}}, "no_log: true is missing"),
 }  # fmt: skip
 EARLIER = [
     {"name": "Ask", "ansible.builtin.command": {"argv": ["psql"], "stdin": "{{ password }}"}, "register": "answer", "changed_when": True, **QUIET},
@@ -107,6 +108,8 @@ def found(tmp_path_factory):
     (directory / "group_vars/all.yml").write_text(yaml.safe_dump(VARIABLES))
     (directory / "ansible.cfg").touch()
     (directory / "a.j2").touch()
+    (directory / "templates").mkdir()
+    (directory / "templates/b.j2").write_text("url={{ url }}\n")
     cases = {**GOOD, **{name: task for name, (task, _message) in BAD.items()}}
     tasks = [*EARLIER, *({"name": f"Case {name}", **task} for name, task in cases.items())]
     text = yaml.safe_dump([{"name": "Play", "hosts": "all", "tasks": tasks}], sort_keys=False, width=1000)

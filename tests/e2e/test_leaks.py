@@ -131,10 +131,8 @@ class Scene:
         if not self.masked:
             plugin = self.place.root / "vars_plugins/slipway_secrets.py"
             text = plugin.read_text(encoding="utf-8")
-            assert "    _redaction.install(os.getpid())\n" in text
-            plugin.write_text(
-                text.replace("    _redaction.install(os.getpid())\n", "    _redaction\n"), encoding="utf-8"
-            )
+            assert "    _masking.install(os.getpid())\n" in text
+            plugin.write_text(text.replace("    _masking.install(os.getpid())\n", "    _masking\n"), encoding="utf-8")
         self.logs = self.directory / "logs"
         self.logs.mkdir()
 

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,10 @@ from test_playbooks import typed
 
 OPTION = re.compile(r'"(\w+)": \{(?:[^{}]|\{[^{}]*\})*?"no_log": True')
 # Where nothing was found that would come out without it; it stays, since what a later Ansible prints nobody knows.
-NOT_SEEN = {"playbooks/secret.yml: Work on it": "an action that answers without its arguments"}
+NOT_SEEN = {
+    "playbooks/secret.yml: Work on it": "an action that answers without its arguments",
+    "roles/release/meta/argument_specs.yml: release_source_credentials": "no error of a dictionary repeats it",
+}
 # Tasks of tests, which their own scenario looks for in the output.
 OF_SCENARIOS = {"molecule/not_ready/database.yml: Put the secrets there"}
 KEY = "{{ playbook_dir }}/{name}.pem"
@@ -74,7 +78,10 @@ ASKED = {
         "slipway_bundle", {"source": "/none", "catalogue": "/none", "builder_key": "/none", "trust_policy": "/none", "passphrase": "{canary}"},
     ),
     "module_utils/slipway/host/options.py: source_credentials": (
-        "slipway_release", {"application": "leaks", "release_id": "v1", "state": "staged", "source_credentials": {"token": "{canary}"}},
+        "slipway_release", {
+            "application": "leaks", "release_id": "v1", "state": "reverted", "description": {}, "environment": "prod", "run": {"run_id": "run_1"},
+            "source_credentials": {"token": "{canary}"},
+        },
     ),
 }  # fmt: skip
 # The questions that somebody answers at a terminal.
@@ -125,6 +132,13 @@ class Proof:
         self.canaries[site] = Canary(site)
         return self.canaries[site].plain
 
+    def looked_up(self, site: str) -> str:
+        """Its canary from a file: what stands in a play, Ansible shows where the play has an error."""
+        path = self.root / f"values/{len(self.canaries)}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(self.canary(site))
+        return f"{{{{ lookup('ansible.builtin.file', '{path}') }}}}"
+
     def played(self) -> str:
         known, answers, tasks = tasks_with_it(), [], []
         for site, variables in TYPED.items():
@@ -135,11 +149,11 @@ class Proof:
         for site, (option, about) in role_options_with_it().items():
             given = {
                 "argument_spec": {option: about},
-                "provided_arguments": {option: f"no dictionary: {self.canary(site)}"},
+                "provided_arguments": {option: f"no dictionary: {self.looked_up(site)}"},
             }
             tasks.append({"name": site, "ansible.builtin.validate_argument_spec": given, "ignore_errors": True})
         for site, (module, options) in ASKED.items():
-            given = filled(options, self.canary(site), self.root)
+            given = filled(options, self.looked_up(site), self.root)
             tasks.append({"name": f"Ask {module}", module: given, "ignore_errors": True, "check_mode": True})
         if self.bare:
             tasks = [without(task) for task in tasks]
@@ -182,18 +196,19 @@ def unmasked(root):
     """Take the masking out of a copy of the tree."""
     path = root / "vars_plugins/slipway_secrets.py"
     text = path.read_text(encoding="utf-8")
-    assert text.count("    _redaction.install(os.getpid())\n") == 1
-    path.write_text(text.replace("    _redaction.install(os.getpid())\n", "    _redaction\n"), encoding="utf-8")
+    assert text.count("    _masking.install(os.getpid())\n") == 1
+    path.write_text(text.replace("    _masking.install(os.getpid())\n", "    _masking\n"), encoding="utf-8")
 
 
-SITES = sorted([*TYPED, *role_options_with_it(), *ASKED])
+SITES = sorted([*TYPED, *ASKED])
 
 
 @pytest.fixture(scope="module")
 def proofs(tmp_path_factory):
     """The play with and without."""
     directory = tmp_path_factory.mktemp("proof")
-    return Proof(directory, bare=False), Proof(directory, bare=True)
+    with ThreadPoolExecutor() as pool:
+        return tuple(pool.map(lambda bare: Proof(directory, bare=bare), (False, True)))
 
 
 def test_every_no_log_is_proven_here_or_said_why_not():

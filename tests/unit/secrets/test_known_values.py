@@ -80,7 +80,7 @@ def test_without_memory_a_process_knows_its_own():
 
 
 @pytest.mark.parametrize(("kind", "fields", "expected"), [
-    ("database", DATABASE, [CANARY]), (None, DATABASE, list(DATABASE.values())), ("unknown", {"url": "https://hook/T0KEN"}, ["https://hook/T0KEN"]),
+    ("database", DATABASE, [CANARY]), (None, DATABASE, list(DATABASE.values())), ("unknown", {"url": "https://hook.example/T0KEN"}, ["https://hook.example/T0KEN"]),
     ("s3", {"access_key_id": "AKIA", "secret_access_key": CANARY, "bucket": "pictures"}, [CANARY]),
     ("broker", {"username": "u", "api_key": "k", "api_secret": "s", "host": "h"}, ["k", "s"]), ("jwt", {"secret": CANARY, "issuer": "i"}, [CANARY]),
 ])  # fmt: skip

@@ -50,7 +50,9 @@ def test_what_another_engine_keeps_is_named_by_its_path():
 
 
 def test_without_a_prefix_names_are_paths():
-    assert paths({"read": ["a/*"]}, VaultSettings("https://v", "token")) == {"secret/data/a/*": ["read"]}
+    assert paths({"read": ["a/*"]}, VaultSettings("https://vault.example:8200", "token")) == {
+        "secret/data/a/*": ["read"]
+    }
 
 
 def test_the_same_role_is_the_same_text():
