@@ -34,6 +34,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # NAME         the secret, such as database/main
 # FIELD        the field of it
 # KIND         what kind of secret it is: database, s3, broker, api_key, encryption_key or jwt
+# BACK         yes: take back what a rotation left open, instead of going on with it
 # BY           the person or machine whose accesses to secrets are shown
 # SINCE        the time, such as 2026-11-22T00:00:00Z, from which they are shown; UNTIL is that of the last one
 # UNTIL        see SINCE
@@ -70,6 +71,7 @@ STORE_HOST ?=
 NAME ?=
 FIELD ?=
 KIND ?=
+BACK ?=
 BY ?=
 SINCE ?=
 UNTIL ?=
@@ -85,7 +87,7 @@ OPTIONS ?=
 
 # What is given goes through a shell into variables that Ansible takes for templates: what means something to either is refused.
 GIVEN := APPLICATION SOURCE RELEASE_ID TYPE BUILD_ID TICKETS ENVIRONMENT ROLE KEY HOSTS STATUS MANIFEST AUDIT HOURS MESSAGE OUTPUT FILE RENEW RUN \
-	STORE STORE_HOST NAME FIELD KIND BY SINCE UNTIL LEFTOVERS FIRST SECOND DIRECTORY NAMES LIMIT CONFIRM FORMAT
+	STORE STORE_HOST NAME FIELD KIND BACK BY SINCE UNTIL LEFTOVERS FIRST SECOND DIRECTORY NAMES LIMIT CONFIRM FORMAT
 UNSAFE := ' " ` { }
 $(foreach name,$(GIVEN),$(foreach mark,$(UNSAFE),$(if $(findstring $(mark),$($(name))), \
 	$(error $(name): expected a value without quotes and braces, found $($(name))))))
@@ -129,6 +131,7 @@ secret_description := $(MESSAGE)
 secret_file := $(FILE)
 secret_key := $(filter-out agent,$(KEY))
 secret_new_key := $(KEY)
+secret_back := $(if $(filter yes,$(BACK)),true)
 secret_by := $(BY)
 secret_since := $(SINCE)
 secret_until := $(UNTIL)
@@ -186,7 +189,7 @@ endef
 .PHONY: help demo test check lint types unit strike faults molecule e2e bench lab clean-lab venv dev docs lock
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
 .PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
-.PHONY: secrets-key secrets-encrypt secrets-rekey secrets-list secrets-get secrets-set secrets-flush secrets-access secrets-example
+.PHONY: secrets-key secrets-encrypt secrets-rekey secrets-list secrets-get secrets-set secrets-flush secrets-access secrets-age secrets-rotate secrets-example
 .PHONY: vault-plan vault-apply vault-issue vault-receive break-glass-seal break-glass-open break-glass-shut
 .PHONY: approve approval-add approvals authorize-rollback key
 .PHONY: publish deploy-staging deploy-prod promote abort-rollout rollback deploy-status verify evidence may-be-asked
@@ -337,6 +340,16 @@ secrets-get: venv ## Print a field of a secret, or write it to OUTPUT (NAME= FIE
 
 secrets-flush: venv ## Forget what is cached of secrets
 	@$(PLAY) playbooks/secret.yml $(call vars,secret_environment) -e secret_state=flushed
+
+secrets-age: venv ## How old they are, and which are older than they may get (FORMAT=json)
+	@answer=$$(mktemp) && log=$$(mktemp) && trap 'rm -f "$$answer" "$$log"' EXIT; \
+	$(PLAY) playbooks/secrets_age.yml $(call vars,secret_environment) -e secret_format='$(FORMAT)' -e secret_age_path="$$answer" >"$$log" 2>&1 \
+		|| { cat "$$log" >&2; exit 1; }; \
+	cat "$$answer"
+
+secrets-rotate: venv ## Rotate what is due, or NAME, and retire the old versions when every host is well (asks for a yes; BACK=yes: take it back)
+	@$(call confirm,$(if $(filter yes,$(BACK)),takes back the rotation of,rotates) $(or $(NAME),what is due) on $(or $(LIMIT),prod))
+	@$(PLAY) playbooks/rotate_secrets.yml -l '$(or $(LIMIT),prod)' $(call vars,application secret_name secret_file secret_back)
 
 secrets-access: venv ## Who asked for which secret, and when (NAME= BY= SINCE= UNTIL=)
 	@$(PLAY) playbooks/secrets_access.yml $(call vars,secret_name secret_by secret_since secret_until)

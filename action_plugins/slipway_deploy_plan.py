@@ -20,7 +20,9 @@ class ActionModule(ControllerAction):
     name = "slipway_deploy_plan"
 
     def answer(self, arguments, task_vars):
-        return deployment.plan_deployment(
+        credentials = self._credentials(arguments, task_vars) if arguments["credentials"] else None
+        resolved = credentials.read() if credentials else None
+        plan = deployment.plan_deployment(
             controller_of(arguments, task_vars),
             Catalogue(Path(arguments["catalogue"])),
             Path(arguments["trust_policy"]),
@@ -34,3 +36,11 @@ class ActionModule(ControllerAction):
             balancers=arguments["balancers"],
             files=moments.task_files(arguments["hooks"], Path(arguments["root"])),
         )
+        if credentials:
+            credentials.keep(plan["run"]["run_id"], resolved)
+        return plan
+
+    def _credentials(self, arguments, task_vars):
+        from ansible.module_utils.slipway._secrets import release_credentials
+
+        return release_credentials(arguments["credentials"], task_vars, self._templar.template, self._loader)

@@ -37,6 +37,8 @@ class ActionModule(WitnessedAction):
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         try:
+            if arguments.get("state") == "staged" and arguments.get("credentials"):
+                arguments |= self._credentials(arguments, task_vars)
             if arguments.get("state") in ("staged", "active") and arguments.get("catalogue"):
                 arguments |= self._signed(arguments)
             if arguments.get("state") == "staged":
@@ -104,6 +106,20 @@ class ActionModule(WitnessedAction):
         return permission.signed_for(
             catalogue, arguments["application"], digest, arguments["environment"], int(time.time())
         )
+
+    def _credentials(self, arguments, task_vars):
+        """What the service is to get, as this run has read it. It travels within the exchange alone, never as a file."""
+        from ansible.module_utils.slipway._secrets import release_credentials
+
+        if not self._is_pipelining_enabled("new"):
+            raise Refusal(
+                "credentials_need_pipelining",
+                expected="a connection that hands what is sent to the host's memory (pipelining)",
+                found="one that makes files of it",
+                remedy="Set pipelining = true for the connection, and leave out ANSIBLE_KEEP_REMOTE_FILES.",
+            )
+        chain = release_credentials(arguments["credentials"], task_vars, self._templar.template, self._loader)
+        return chain.take(arguments["run"]["run_id"]).options()
 
     def _exchange(self, arguments, path, task_vars):
         """A pack travels within the request, or as a file where it is too long for that or the module has to run."""

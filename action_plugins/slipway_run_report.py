@@ -23,6 +23,8 @@ class ActionModule(ControllerAction):
         endings = report.endings_of(arguments["results"], arguments["unreachable"])
         as_asked = all(ending.is_as_asked for ending in endings)
         records = report.records_of(arguments["results"])
+        settled = {each.said: each.is_as_asked for each in self._settled(arguments, endings, task_vars)}
+        as_asked = as_asked and all(settled.values())
         watch = report.Watch.of(records.values(), arguments["monitoring"])
         text = report.run_report(
             arguments["title"],
@@ -33,6 +35,7 @@ class ActionModule(ControllerAction):
             watch=watch,
             rollout=arguments["rollout"],
             untrusted=witness.untrusted(report.newest_answers(arguments["results"])),
+            secrets=settled,
         )
         if trouble := self._write_views(arguments, records):
             text = f"the page of the release was not written: {trouble}\n{text}"
@@ -44,6 +47,17 @@ class ActionModule(ControllerAction):
         hosts = {ending.host: {"outcome": ending.outcome, "serves": ending.serves} for ending in endings}
         answer = {"as_asked": as_asked, "hosts": hosts, "msg": text}
         return answer if as_asked else {**answer, "failed": True, "reason": "not_as_asked"}
+
+    def _settled(self, arguments, endings, task_vars):
+        """How the rotations of this run stand now that it has ended on every host."""
+        names = arguments["rotation"].get("names", [])
+        if not names or self._task.check_mode:
+            return []
+        from ansible.module_utils.slipway._secret_action import rotations_of
+
+        rotations = rotations_of(arguments["application"], task_vars, self._templar.template, self._loader)
+        outcomes = {ending.host: ending.outcome for ending in endings}
+        return rotations.settle(names, arguments["run"]["run_id"], outcomes)
 
     def _write_views(self, arguments, records):
         return deployment.write_views(

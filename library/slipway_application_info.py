@@ -47,6 +47,11 @@ options:
     description: The answer is for a plan, so that O(health) adds no results to O(preflight), since a deployment may be what mends it.
     type: bool
     default: false
+  credentials:
+    description: The names of the credentials that a deployment would bring, which O(preflight) counts as given. Names, never values.
+    type: list
+    elements: str
+    default: []
   witnessed:
     description: The size of the newest checkpoint of this history that the controller keeps, as {size}. The action plugin fills it in.
     type: dict
@@ -138,6 +143,12 @@ transaction:
   type: dict
 lease:
   description: Who holds the application between the exchanges of a run, null for nobody.
+  returned: success
+  type: dict
+credentials:
+  description: >-
+    What the service gets as credentials, as {generation, created, credentials}, the last as {name: {secret, field, provider, version, since}},
+    where since is when this host first got the value. Null for none. Never a value.
   returned: success
   type: dict
 lock:

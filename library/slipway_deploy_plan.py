@@ -106,6 +106,12 @@ options:
     description: Whether the hosts fetch what they lack from a store, so that nothing big is sent to them.
     type: bool
     default: false
+  credentials:
+    description: >-
+      What the service is to get as credentials, as {name: {secret, field}}; see docs/howto/credentials.md. The values are read now, from the chain of
+      the first host's environment, and kept in memory for the staging of this run. No answer has any of them.
+    type: dict
+    default: {}
   hooks:
     description: The operator's task files by moment, absolute or below O(root); see docs/howto/hooks-and-migrations.md. Each has to be there.
     type: dict

@@ -49,7 +49,7 @@ records:
     Records, newest first, each with seq, prev_hash, timestamp, release_id, previous_release_id, active_release_id,
     environment, status, rollback, operation, reason, message, artifacts, backups, smoke_test_passed, deployed_by, run_id,
     controller_id, host_id, application, transaction, manifest_digest, sequence, policy, takes_back, approvals, authorizations,
-    window, verification, hooks, migrations, irreversible_accepted, shared_links, durations.
+    window, verification, hooks, migrations, irreversible_accepted, shared_links, credentials, durations.
   returned: success
   type: list
   elements: dict

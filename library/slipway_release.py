@@ -146,6 +146,24 @@ options:
     description: Switch to a release that does not know an irreversible migration of what is active, which is refused otherwise (C(active)).
     type: bool
     default: false
+  credentials:
+    description: >-
+      What the service is to get as credentials, as {name: {secret, field}}; see docs/howto/credentials.md (C(staged)). The action plugin takes the
+      values from the chain of the host's environment, and says with each where it was. The host encrypts them, and nothing is switched to them
+      yet. Without it, those that are there stay.
+    type: dict
+  credential_values:
+    description: Their values, in one text. The action plugin sets it. Not for playbooks.
+    type: str
+  generation:
+    description:
+      - The generation of credentials to switch to with the release, as C(staged) returned it (C(active)). Without it the service keeps its own.
+      - A rollback needs none, it takes the one that its release had. With C(confirmed) it is what C(active) returned, for check mode.
+    type: str
+  credentials_replaced:
+    description: Once this is confirmed nothing goes back to an older generation of credentials, since what is in those ends (C(active)).
+    type: bool
+    default: false
   smoke_test_passed:
     description: What the smoke test from outside found, for the record; omit it where there is none (C(confirmed)).
     type: bool
@@ -224,6 +242,14 @@ seconds_left:
   description: In how many seconds the host goes back by itself unless the release is confirmed.
   returned: renewed
   type: int
+generation:
+  description: The generation of credentials that was staged, or that the service is to have; C(unmade) in check mode for a new one, null for none.
+  returned: staged, active
+  type: str
+credentials:
+  description: What would change by a switch to what was staged, as {names, added, changed, removed}, lists of names; null where nothing was said of them.
+  returned: staged
+  type: dict
 commands:
   description: What the switch runs beside the unit, a line each; pending migrations also where another host runs them.
   returned: staged, active

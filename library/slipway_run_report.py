@@ -69,6 +69,12 @@ options:
     description: Why the waves ended or what they tolerated, as C(slipway_rollout_verdict) said it at the end.
     type: str
     default: ""
+  rotation:
+    description:
+      - What M(slipway_secret_rotation) began for this run. By how the hosts ended, the new versions of its secrets are adopted and the old ones retired, or
+        they are taken back.
+    type: dict
+    default: {}
   unreachable:
     description: Hosts that were left out because they did not answer at the start.
     type: list

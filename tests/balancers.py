@@ -22,6 +22,7 @@ from ansible.module_utils.slipway.application.blue_green import COLOURS
 from ansible.module_utils.slipway.application.description import Application
 from ansible.module_utils.slipway.base.clock import SystemClock
 from ansible.module_utils.slipway.base.command import Finished
+from ansible.module_utils.slipway.base.files import read_link
 from ansible.module_utils.slipway.host import balancer_file
 from ansible.module_utils.slipway.host.haproxy import Haproxy, Server
 from ansible.module_utils.slipway.host.places import Host
@@ -220,6 +221,7 @@ class Pair:
         """The colour that runs, alone, what is active, with all of the traffic."""
         (colour,) = self.running()
         assert self.links() == {colour: self.site.current}
+        assert len({read_link(self.site.places.credentials / name) for name in ("current", *COLOURS)}) == 1
         servers = self.haproxy.servers()
         assert servers[colour].is_up, servers
         assert servers[colour].weight == 100

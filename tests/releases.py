@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import played_creds
 import pytest
 import signed
 from ansible.module_utils.slipway.base import canonical
@@ -199,18 +200,25 @@ class Site:
     def recover(self, **keys: Any) -> dict[str, Any]:
         return self.ask("recover", **keys)
 
-    def deploy(self, release_id: str, run_id: str = "run-1", **keys: Any) -> dict[str, Any]:
+    def deploy(
+        self, release_id: str, run_id: str = "run-1", *, credentials: Mapping[str, str] | None = None, **keys: Any
+    ) -> dict[str, Any]:
         """Stage, activate, confirm; asserts that each went well."""
         run = self.run(run_id)
+        given = {} if credentials is None else played_creds.bringing(credentials)
         for answer in (
-            self.stage(release_id, run=run),
-            self.activate(release_id, run=run, **keys),
+            staged := self.stage(release_id, run=run, **given),
+            self.activate(release_id, run=run, generation=staged["generation"], **keys),
             confirmed := self.confirm(release_id, run=run),
         ):
             assert not answer.get("failed"), answer
         return confirmed
 
     # what is there
+
+    def gets(self, link: str = "current") -> dict[str, str]:
+        """The credentials that the service gets when it is started now."""
+        return played_creds.loaded(self.places.credentials / link)
 
     @property
     def current(self) -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway.secrets.provider import Entry, Unknown
+from ansible.module_utils.slipway.secrets.provider import Entry, Standing, Unknown, overtaken
 from ansible.module_utils.slipway.secrets.secret import Secret
 from ansible.module_utils.slipway.secrets.volatile import SHARED, Volatile, open_volatile
 
@@ -57,7 +57,9 @@ def is_locked(path: Path) -> bool:
 
 @dataclass
 class FakeProvider:
-    """A keeper of ``secrets`` by name; ``fails`` are raised first, one for each call. ``calls`` are what was asked of it."""
+    """A keeper of ``secrets`` by name; ``fails`` are raised first, one for each call, ``trouble`` by the next call of that name. ``calls``
+    are what was asked of it, ``retired`` the versions that nobody reads any more, ``written`` since when (Unix seconds) secrets are as they are.
+    """
 
     label: str
     secrets: dict[str, Secret] = field(default_factory=dict)
@@ -65,6 +67,9 @@ class FakeProvider:
     calls: list[tuple[str, str | None]] = field(default_factory=list)
     origin: Sequence[str] = ("fake",)
     before: Callable[[], None] = lambda: None
+    trouble: dict[str, Exception] = field(default_factory=dict)
+    retired: list[tuple[str, str, bool]] = field(default_factory=list)
+    written: dict[str, int] = field(default_factory=dict)
 
     def read(self, name: str, version: str | None = None) -> Secret:
         self._called("read", name)
@@ -83,9 +88,34 @@ class FakeProvider:
         self.secrets[secret.name] = Secret(secret.name, secret.fields, secret.kind, secret.description, version)
         return version
 
+    def standing(self, name: str) -> Standing:
+        self._called("standing", name)
+        if name not in self.secrets:
+            raise Unknown(name)
+        return Standing(self.secrets[name].version, self.written.get(name))
+
+    def version_after(self, version: str) -> str:
+        return str(int(version) + 1)
+
+    def replace(self, secret: Secret, before: str) -> None:
+        self._called("replace", secret.name)
+        if self.secrets[secret.name].version != before:
+            raise overtaken(self.label, secret.name, before)
+        self.secrets[secret.name] = secret
+
+    def retire(self, name: str, version: str, *, destroyed: bool) -> None:
+        self._called("retire", name)
+        self.retired.append((name, version, destroyed))
+
+    def remove(self, name: str) -> None:
+        self._called("remove", name)
+        self.secrets.pop(name, None)
+
     def _called(self, what: str, name: str | None) -> None:
         self.before()
         self.calls.append((what, name))
+        if what in self.trouble:
+            raise self.trouble.pop(what)
         if self.fails:
             raise self.fails.pop(0)
 

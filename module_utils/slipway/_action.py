@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import secrets
 import time
@@ -20,6 +21,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import become_loader, connection_loader, filter_loader, shell_loader, test_loader
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 from ansible.vars.clean import remove_internal_keys
@@ -27,9 +29,9 @@ from ansible.vars.clean import remove_internal_keys
 from .base import frame
 from .base.errors import Refusal
 from .base.operator import deployer
+from .base.process import Process
 from .controller import resident
 from .controller.deployment import Controller
-from .controller.memory import Process
 from .controller.witness import Memory, Verdict, Witness, host_of
 from .host.options import MODULES
 
@@ -47,7 +49,22 @@ RETRIES = "reconnection_retries"
 SPEC_KEYS = ("type", "elements", "required", "default", "choices")
 
 display = Display()
-resident.own_digest()  # once, where the plugin is loaded: workers are forked from there
+
+
+def _prepare_workers() -> None:
+    """Load what every worker needs, once: Ansible's first process loads action plugins, and forks a worker for each task and host.
+
+    The filters, which are most of it, it has loaded even before its first worker where it needed one for a play's ``hosts``.
+    """
+    resident.own_digest()
+    filter_loader.get("default")  # with the first, all of them
+    test_loader.get("defined")
+    for loader, name in ((connection_loader, "ssh"), (become_loader, "sudo"), (shell_loader, "sh")):
+        loader.get(name, class_only=True)
+    gc.freeze()  # as its documentation has it: what is collected in a worker would be copied for it first
+
+
+_prepare_workers()
 
 
 @cache

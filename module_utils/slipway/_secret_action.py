@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ._action import ControllerAction
-from ._secrets import access_log, caller_of, keeper_of, plain, settings_of
+from ._secrets import access_log, caller_of, keeper_of, main_process, plain, settings_of
 from .base.clock import SystemClock
 from .base.errors import Refusal
+from .base.process import Process
+from .controller.memory import ControllerState
 from .secrets.access_log import AccessLog
 from .secrets.keeper import Keeper
 from .secrets.login import Logins
+from .secrets.secret_rotation import Rotations
 from .secrets.secret_settings import SecretSettings
 from .secrets.store_commands import StoreCommands
 from .secrets.vault import Vault, VaultSettings
@@ -27,6 +30,10 @@ class SecretAction(ControllerAction):
     def keeper(self, task_vars: Mapping[str, Any]) -> Keeper:
         """The chain of the host's environment."""
         return keeper_of(task_vars, self._templar.template, self._loader)
+
+    def state_directory(self, task_vars: Mapping[str, Any]) -> Path:
+        """Where the controller keeps its memory."""
+        return Path(self._templar.template(task_vars["slipway_state_directory"]))
 
     def log(self, task_vars: Mapping[str, Any]) -> AccessLog:
         return access_log(task_vars, self._templar.template)
@@ -69,3 +76,13 @@ class SecretAction(ControllerAction):
         )  # fmt: skip
         roles = Roles.parse(plain(arguments["owner"]), plain(arguments["roles"]))
         return VaultAccess(Vault(provider.label, as_administrator, provider.logins), about, roles)
+
+
+def rotations_of(
+    application: str, variables: Mapping[str, Any], template: Callable[[Any], Any], loader: Any
+) -> Rotations:
+    """The rotations of the host's environment for an application, by this run."""
+    state = Path(template(variables["slipway_state_directory"]))
+    return Rotations(
+        keeper_of(variables, template, loader), state, application, Process.of(main_process()), ControllerState(state).newest_run
+    )  # fmt: skip

@@ -26,6 +26,7 @@ from .secrets.keeper import Keeper
 from .secrets.local_store import LocalStore
 from .secrets.login import Logins
 from .secrets.provider import Provider
+from .secrets.release_credentials import ReleaseCredentials, parse
 from .secrets.secret_settings import MODES, NAMES, ProviderSettings, SecretSettings
 from .secrets.store_key import load_key, take_from_environment
 from .secrets.vault import Vault
@@ -33,6 +34,8 @@ from .secrets.volatile import NotVolatile, Volatile, hashed, open_volatile, this
 
 MODE_VARIABLE = "SECRETS_MODE"
 LOG_NAME = "access.jsonl"
+# Set by playbooks/rotate_secrets.yml for the plays that hand out what it has made.
+ROTATING = "__secret_rotating"
 
 display = Display()
 take_from_environment()  # where this is loaded before the workers are forked, none of them or of their children has it
@@ -87,7 +90,15 @@ def keeper_of(variables: Mapping[str, Any], template: Callable[[Any], Any], load
         caller=caller_of(variables, template),
         clock=clock,
         announce=display.warning,
+        rotating={str(name): str(version) for name, version in (template(variables.get(ROTATING)) or {}).items()},
     )  # fmt: skip
+
+
+def release_credentials(
+    given: Any, variables: Mapping[str, Any], template: Callable[[Any], Any], loader: Any
+) -> ReleaseCredentials:
+    """The credentials that the service of a release is to get, by the chain of the host with these variables."""
+    return ReleaseCredentials(keeper_of(variables, template, loader), parse(plain(given)))
 
 
 def main_process() -> int:

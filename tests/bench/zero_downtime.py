@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import sys
 import tempfile
@@ -35,9 +36,12 @@ INSTANCE = "zero-downtime"
 HOST = "prod-1"
 NAME = "pair"
 PORT = 8091
+FILES, FILE_SIZE = 2000, 16 * 1024
+BOOTS = 5
 AT_ONCE = 5  # rounds of exchanges for which a busy machine has time within one call
 HELLO = REPOSITORY / "examples/hello"
-# Deploy two and confirm it, take the host back to one, and every fifth time try a release that is ill.
+# Deploy two and confirm it, take the host back to one, and every fifth time try a release that is ill. For less than no rounds: switch to two
+# and leave it so.
 EXCHANGES = """
 import json, sys, time
 sys.path.insert(0, "/usr/lib/slipway/slipway.pyz")
@@ -51,6 +55,8 @@ def ask(operation, number, **keys):
 def went(answer, outcome):
     if answer.get("outcome") != outcome:
         sys.exit(json.dumps(answer))
+if rounds < 0:
+    went(ask("activate", "open", release_id="two", retry=True), "switched")
 for number in range(rounds):
     began = time.monotonic()
     went(ask("activate", f"d{number}", release_id="two", retry=True), "switched")
@@ -87,8 +93,16 @@ def application(operator: Operator) -> Application:
             path.relative_to(HELLO).as_posix(): path.read_bytes() for path in HELLO.glob("[bs]*/*") if path.is_file()
         }
         configuration = {"version": "1.0.0", "port": 1, "greeting": release_id, "healthy": release_id != "ill"}
-        pair.make(release_id, {**files, "config.json": json.dumps(configuration)})
+        pair.make(release_id, {**files, **payload(release_id), "config.json": json.dumps(configuration)})
     return pair
+
+
+def payload(release_id: str) -> dict[str, str | bytes]:
+    """32 MiB in 2,000 files, one in a hundred of them this release's own."""
+    return {
+        f"data/{number:04}": random.Random(f"{number} {release_id if number % 100 == 0 else ''}").randbytes(FILE_SIZE)
+        for number in range(FILES)
+    }
 
 
 def played(pair: Application, playbook: str, variables: str = "", code: int = 0) -> None:
@@ -118,6 +132,24 @@ def by_exchange(pair: Application, rounds: int, name: str) -> dict[str, list[flo
         for kind, seconds in json.loads(done.stdout).items():
             times.setdefault(kind, []).extend(seconds)
     return times
+
+
+def boots(pair: Application, rounds: int) -> list[float]:
+    """Restart the host with a release that nobody confirmed; returns the seconds that going back took, before anything ordinary started."""
+    description = json.loads(pair.variables.read_text())["slipway_applications"][pair.name]
+    given = json.dumps(description).replace("'", "'\\''")
+    seconds = []
+    for number in range(rounds):
+        pair.fleet.inside(HOST, f"/usr/bin/python3 /root/exchanges.py '{given}' -1 boot-{time.time():.0f}-{number}")
+        pair.fleet.reboot(HOST)
+        pair.fleet.inside(HOST, f'test "$(basename "$(readlink /srv/{pair.name}/current)")" = one')
+        shown = pair.fleet.inside(
+            HOST,
+            "systemctl show slipway-recover.service -p ExecMainStartTimestampMonotonic -p ExecMainExitTimestampMonotonic --value",
+        )
+        began, ended = (int(line) for line in shown.stdout.split())
+        seconds.append((ended - began) / 1e6)
+    return seconds
 
 
 def measured(load: Load, work: Callable[[], Any]) -> tuple[Figures, Any]:
@@ -176,6 +208,7 @@ def run(operator: Operator, options: argparse.Namespace) -> int:
     figures = {"at rest": (0, rest), "by playbook": (2 * options.playbooks, plays)}
     figures["by the host's exchanges"] = (sum(map(len, times.values())), exchanges)
     last = load.stop()
+    restarts = boots(pair, BOOTS)
     print("| when | deploys and rollbacks | requests | failed | p50 ms | p99 ms | p99.9 ms | longest ms |")
     print("|---|---|---|---|---|---|---|---|")
     for name, (count, each) in figures.items():
@@ -183,6 +216,7 @@ def run(operator: Operator, options: argparse.Namespace) -> int:
     print("\n| exchange | number | median s | longest s |\n|---|---|---|---|")
     for name, seconds in times.items():
         print(f"| {name} | {len(seconds)} | {statistics.median(seconds):.2f} | {max(seconds):.2f} |")
+    print(f"| back at boot | {len(restarts)} | {statistics.median(restarts):.2f} | {max(restarts):.2f} |")
     print("\n| from the records | median ms | p99 ms | longest ms |\n|---|---|---|---|")
     print(switch_times(pair))
     failed = sum(each.failed + each.reconnected for _count, each in figures.values()) + last.failed

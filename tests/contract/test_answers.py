@@ -14,8 +14,8 @@ import pytest
 import repository
 import signed
 import stores
+from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.controller import deployment, resident, rollout
-from ansible.module_utils.slipway.controller.memory import Process
 from ansible.module_utils.slipway.host import bootstrap, handler
 from ansible.module_utils.slipway.host.options import MODULES
 from balancers import Pair
@@ -94,7 +94,9 @@ def controller(site):
 
 
 VAULTED = ("slipway_break_glass", "slipway_vault_access", "slipway_vault_credential")
-SECRETS = ("slipway_access_info", "slipway_secret", "slipway_secret_info", "slipway_secret_store")
+SECRETS = (
+    "slipway_access_info", "slipway_secret", "slipway_secret_age_info", "slipway_secret_info", "slipway_secret_rotation", "slipway_secret_store",
+)  # fmt: skip
 
 
 def answers_about_secrets(name, tmp_path):
@@ -104,6 +106,8 @@ def answers_about_secrets(name, tmp_path):
         patch.delenv("SECRETS_KEY_PATH", raising=False)
         store = house.ask("slipway_secret_store")
         written = house.ask("slipway_secret", name="pager", fields={"key": "a-key"})
+        if name == "slipway_secret_rotation":
+            return [house.ask(name, application="shop", answers={}, catalogue=tmp_path, trust_policy=tmp_path)]
         answers = {"slipway_secret": written, "slipway_secret_store": store}
         return [answers[name] if name in answers else house.ask(name)]
 

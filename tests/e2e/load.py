@@ -24,17 +24,26 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass
 class Figures:
-    """What became of the requests. ``errors`` are what was not answered whole, by what was found; ``releases`` who answered;
+    """What became of the requests. ``errors`` are what was not answered whole, by what was found; ``answered`` who answered, in order;
     ``kept`` those that came over a connection that had answered before, ``reconnected`` those that found it closed meanwhile and
     were sent once more, as every client does (RFC 9112, 9.3.1).
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    releases: Counter[str] = field(default_factory=Counter)
+    answered: list[str] = field(default_factory=list)
     kept: int = 0
     reconnected: int = 0
     milliseconds: list[float] = field(default_factory=list)
+
+    @property
+    def releases(self) -> Counter[str]:
+        return Counter(self.answered)
+
+    def while_answering(self, release_id: str) -> list[str]:
+        """Who answered from the first to the last answer of a release."""
+        places = [place for place, who in enumerate(self.answered) if who == release_id]
+        return self.answered[places[0] : places[-1] + 1] if places else []
 
     @property
     def sent(self) -> int:
@@ -122,7 +131,7 @@ class Load:
             self.figures.kept += was_kept
             self.figures.milliseconds.append((time.monotonic() - due) * 1000)
             if status == 200:
-                self.figures.releases[json.loads(body)["release_id"]] += 1
+                self.figures.answered.append(json.loads(body)["release_id"])
         if is_open:
             return connection
         connection[1].close()

@@ -16,7 +16,7 @@ from ansible.module_utils.slipway.trust.keys import PublicKey
 from ansible.module_utils.slipway.trust.verify import verify_tree
 from releases import UNIT, leftovers
 
-from faults.machine import Machine
+from faults.machine import CREDENTIALS, Machine
 
 UNREADABLE = re.compile(r"no way back to v\d: .* cannot be .* \(Input/output error\)")
 NOT_RESTORED = "files outside the release were not restored"
@@ -67,7 +67,9 @@ def require_settled(machine: Machine, before: Known, possible: Set[str | None]) 
         assert last["status"] == "failed", f"{served} is served, expected one of {possible}"
         assert UNREADABLE.search(last["message"]), f"{served} is served, expected one of {possible}: {last['message']}"
     require_served(machine, {*possible, served})
-    assert machine.systemd.runs() == ({UNIT: f"releases/{served}"} if served else {})
+    generation = machine.credentials
+    assert machine.systemd.runs() == ({UNIT: f"releases/{served} {generation}"} if served else {})
+    require_paired(machine, possible)
     outside = machine.outside.read_bytes()
     if outside != (served.encode() if served else b"from before\n"):  # a backup that cannot be read holds no release up
         assert NOT_RESTORED in site.records[-1]["message"], (
@@ -82,6 +84,19 @@ def require_settled(machine: Machine, before: Known, possible: Set[str | None]) 
     require_bounded(machine)
     assert Journal(site.places.journal).read() is None
     _require_history(machine, before)
+
+
+def require_paired(machine: Machine, possible: Set[str | None]) -> None:
+    """The service gets what belongs to its release, and what nothing needs is not half there."""
+    served, gets = machine.served, machine.site.gets()
+    expected = [CREDENTIALS[which] for which in (served, *(possible & {"turned"})) if which]
+    names = [{f"slipway_{name}": value for name, value in each.items()} for each in expected] or [{}]
+    if gets not in names:
+        last = machine.site.records[-1]
+        assert UNREADABLE.search(last["message"]), f"{served} with {sorted(gets)}"
+    directory = machine.site.places.credentials
+    described = {path.stem for path in directory.glob("*.json")}
+    assert described == {path.name for path in directory.iterdir() if path.is_dir() and not path.is_symlink()}
 
 
 def require_bounded(machine: Machine) -> None:

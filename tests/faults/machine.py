@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import played_creds
 import releases
 import signed
 from ansible.module_utils.slipway.base import command
@@ -38,6 +39,11 @@ MOMENTS = ("before_switch", "after_switch", "before_confirm", "after_confirm", "
 HOOKS = f"hooks: {json.dumps({moment: [COMMAND] for moment in MOMENTS})}"
 MIGRATION = {**COMMAND, "name": "first", "reversible": True, "back": ["true"]}
 MIGRATIONS = f"migrations: {json.dumps([MIGRATION])}"
+# What the service gets of secrets under each release; "turned" is what v1 gets when it is deployed again.
+CREDENTIALS = {
+    **{release_id: {"key": f"of {release_id}", release_id: "one of its own"} for release_id in ("v1", "v2", "v3", "v4")},
+    "turned": {"key": "another one"},
+}  # fmt: skip
 
 
 @dataclass
@@ -63,13 +69,16 @@ class Clock:
 
 @dataclass(frozen=True)
 class Systemd:
-    """A Runner that plays `systemctl`: a file for each unit that runs says what release it runs; all else is run for real."""
+    """A Runner that plays `systemctl`: a file for each unit that runs says what release it runs, with which credentials; all else is run for real."""
 
     memory: Path
     link: Path
+    credentials: Path
     before: list[Callable[[str], None]] = field(default_factory=list)  # asked with each verb
 
     def __call__(self, argv: Sequence[str], **options: Any) -> Finished:
+        if argv[0] == "systemd-creds":
+            return played_creds.play(argv, options.get("given"))
         if argv[0] != "systemctl":
             return command.run(argv, **options)
         verb, unit = argv[2], argv[-1]
@@ -86,19 +95,25 @@ class Systemd:
             }
             return Finished(0, "".join(f"{name}={known.get(name, '')}\n" for name in names[1].split(",")))
         if verb in ("restart", "reload-or-restart", "start"):
-            (self.memory / unit).write_text(os.readlink(self.link) if self.link.is_symlink() else "nothing")
+            links = [os.readlink(link) if link.is_symlink() else "nothing" for link in (self.link, self.credentials)]
+            (self.memory / unit).write_text(" ".join(links))
         if verb == "stop":
             for each in argv[3:]:
                 (self.memory / each).unlink(missing_ok=True)
         return Finished(0, "")
 
     def runs(self) -> dict[str, str]:
-        """What runs: by unit, what the link said when it was started."""
+        """What runs: by unit, what the links to release and credentials said when it was started."""
         return {path.name: path.read_text() for path in sorted(self.memory.glob("*.service"))}
 
     def timers(self) -> list[str]:
         """The timers that were started and not stopped."""
         return sorted(path.name for path in self.memory.glob("*.timer"))
+
+
+def bringing(which: str) -> dict[str, object]:
+    """The keys of a request to stage that bring those credentials."""
+    return played_creds.bringing(CREDENTIALS[which])
 
 
 @dataclass
@@ -108,13 +123,14 @@ class Machine:
     disk: Path
     desk: Path
     clock: Clock = field(default_factory=Clock)
+    generations: dict[str, str] = field(default_factory=dict)  # of credentials, as the staging of each answered
 
     def __post_init__(self) -> None:
         root, memory = self.disk / "root", self.disk / "systemd"
         for place in (root / "etc", memory):
             place.mkdir(parents=True, mode=0o755)
         releases.bootstrap(root)
-        self.systemd = Systemd(memory, root / "srv/shop/current")
+        self.systemd = Systemd(memory, root / "srv/shop/current", root / "var/lib/slipway/shop/credentials/current")
         host = Host(root=root, clock=self.clock, run=self.systemd, uid=os.geteuid())
         self.site = Site(self.desk, host)
         self.site.description |= {
@@ -141,8 +157,8 @@ class Machine:
                 {**files, "motd": release_id.encode()},
                 more=HOOKS if release_id == "v1" else f"{HOOKS}\n{MIGRATIONS}",
             )
-        site.deploy("v1", "run-1")
-        site.stage("v2", run=site.run("run-2"))
+        site.deploy("v1", "run-1", credentials=CREDENTIALS["v1"])
+        machine.generations["v2"] = site.stage("v2", run=site.run("run-2"), **bringing("v2"))["generation"]
         machine.pack = site.pack("v3", site.objects("v3"), run_id="run-3")
         machine.bare_pack = site.pack("v3", (), run_id="bare")
         machine.remember()
@@ -179,6 +195,18 @@ class Machine:
         """What systemd does at the end of a boot: the application's unit starts."""
         if self.served:
             self.systemd(("systemctl", "--no-ask-password", "start", UNIT))
+
+    def has_credentials(self, which: str) -> bool:
+        """Whether a generation with those credentials is here."""
+        directory = self.site.places.credentials
+        expected = {f"slipway_{name}": value for name, value in CREDENTIALS[which].items()}
+        found = (path for path in directory.iterdir() if path.is_dir() and not path.is_symlink())
+        return any(self.site.gets(path.name) == expected for path in found)
+
+    @property
+    def credentials(self) -> str:
+        """What the link to the credentials says."""
+        return os.readlink(self.site.places.credentials / "current")
 
     @property
     def served(self) -> str | None:

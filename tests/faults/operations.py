@@ -16,7 +16,7 @@ from ansible.module_utils.slipway.host.journal import Journal
 from ansible.module_utils.slipway.host.places import Places
 
 from faults import strace
-from faults.machine import Machine
+from faults.machine import Machine, bringing
 from faults.strace import KILL, Call
 
 Answer = dict[str, Any]
@@ -29,7 +29,10 @@ def run_2(machine: Machine) -> dict[str, Any]:
 
 def stage(machine: Machine) -> Answer:
     """Bring v3, whose bytes are not here."""
-    return machine.site.ask("stage", release_id="v3", run=machine.site.run("run-3"), pack=machine.pack)
+    run = machine.site.run("run-3")
+    answer = machine.site.ask("stage", release_id="v3", run=run, pack=machine.pack, **bringing("v3"))
+    machine.generations["v3"] = answer.get("generation")
+    return answer
 
 
 def pull(machine: Machine) -> Answer:
@@ -44,7 +47,8 @@ def pull(machine: Machine) -> Answer:
 
 
 def activate(machine: Machine) -> Answer:
-    return machine.site.activate("v2", run=run_2(machine), share=10, migrate=True)
+    generation = machine.generations["v2"]
+    return machine.site.activate("v2", run=run_2(machine), share=10, migrate=True, generation=generation)
 
 
 def renew(machine: Machine) -> Answer:
@@ -56,7 +60,7 @@ def activate_ill(machine: Machine) -> Answer:
     """v2 is ill: the exchange goes back by itself."""
     machine.site.sicken("v2")
     try:
-        return machine.site.activate("v2", run=run_2(machine), migrate=True)
+        return machine.site.activate("v2", run=run_2(machine), migrate=True, generation=machine.generations["v2"])
     finally:
         machine.site.sicken()
 
@@ -114,7 +118,38 @@ def _by_itself(recovers: Callable[[Places], str], machine: Machine) -> Answer:
 
 
 def activate_v3(machine: Machine) -> Answer:
-    return machine.site.activate("v3", run=machine.site.run("run-3"), migrate=True)
+    generation = machine.generations["v3"]
+    return machine.site.activate("v3", run=machine.site.run("run-3"), migrate=True, generation=generation)
+
+
+def stage_turned(machine: Machine) -> Answer:
+    """Bring other credentials for what is active."""
+    answer = machine.site.ask("stage", release_id="v1", run=run_2(machine), **bringing("turned"))
+    machine.generations["turned"] = answer.get("generation")
+    return answer
+
+
+def turn(machine: Machine) -> Answer:
+    """What a rotation does: the active release is deployed again with other credentials."""
+    return machine.site.activate(
+        "v1", run=run_2(machine), generation=machine.generations["turned"], credentials_replaced=True
+    )
+
+
+def turn_ill(machine: Machine) -> Answer:
+    machine.site.sicken("v1")
+    try:
+        return turn(machine)
+    finally:
+        machine.site.sicken()
+
+
+def confirm_turned(machine: Machine) -> Answer:
+    return machine.site.confirm("v1", run=run_2(machine))
+
+
+def revert_turned(machine: Machine) -> Answer:
+    return machine.site.revert("v1", run=run_2(machine))
 
 
 @dataclass(frozen=True)
@@ -138,6 +173,12 @@ class Operation:
 def _awaits(machine: Machine) -> bool:
     transaction = Journal(machine.site.places.journal).read()
     return machine.served == "v2" and transaction is not None and transaction.reached("healthy")
+
+
+def _has_turned(machine: Machine) -> bool:
+    transaction = Journal(machine.site.places.journal).read()
+    turned = machine.credentials == machine.generations["turned"]
+    return turned and transaction is not None and transaction.reached("healthy")
 
 
 def _is_renewed(machine: Machine) -> bool:
@@ -166,6 +207,11 @@ OPERATIONS = [
     Operation("renew", (activate,), renew, {"v1"}, _is_renewed),
     Operation("expire", (activate, wait), expire, {"v1"}, _has("v2", "rolled_back", "failed")),
     Operation("recover at boot", (activate, reboot), boot, {"v1"}, _has("v2", "interrupted", "failed"), at_boot=True),
+    Operation("stage credentials", (), stage_turned, {"v1"}, lambda machine: machine.has_credentials("turned")),
+    Operation("turn", (stage_turned,), turn, {"v1"}, _has_turned),
+    Operation("turn, ill", (stage_turned,), turn_ill, {"v1"}, lambda machine: False),
+    Operation("confirm turned", (stage_turned, turn), confirm_turned, {"v1", "turned"}, _has("v1", "success")),
+    Operation("revert turned", (stage_turned, turn), revert_turned, {"v1"}, _has("v1", "failed")),
 ]
 
 
@@ -212,5 +258,8 @@ RECOVERIES = [
         ("confirm", "unlink journal.jsonl"),
         ("revert", "write history.jsonl"),
         ("confirm and prune", "rmdir .staging-removed"),
+        ("stage credentials", "rename .new-"),
+        ("activate", 'rename credentials/current"'),
+        ("turn", 'rename credentials/current"'),
     )
 ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.slipway.host.credentials import Credentials
 from ansible.module_utils.slipway.host.evidence import Evidence
 from ansible.module_utils.slipway.host.journal import Journal
 from ansible.module_utils.slipway.host.lease import LeaseFile
@@ -21,7 +22,7 @@ from ansible.module_utils.slipway.trust.verify import verify_tree
 from faults import strace
 from faults.disk import LOSES_ALL, WRITES_ALL, Disk
 from faults.invariants import Known, require_served, require_settled, signed_size
-from faults.machine import Machine
+from faults.machine import CREDENTIALS, Machine
 from faults.operations import BY_NAME, OPERATIONS, RECOVERIES, Operation, boot, recover
 from faults.strace import KILL, Call
 from faults.sweep import place_of, points_of
@@ -126,6 +127,22 @@ def links_to(release_id: str) -> Fact:
     return lambda machine: machine.served == release_id
 
 
+def has_credentials(which: str) -> Fact:
+    """A generation is here whole, and can be told from half a one."""
+
+    def are_there(machine: Machine) -> bool:
+        credentials = Credentials(machine.site.places)
+        return machine.has_credentials(which) and all(credentials.holds(each) for each in credentials.generations())
+
+    return are_there
+
+
+def gets(which: str) -> Fact:
+    return lambda machine: (
+        machine.site.gets() == {f"slipway_{name}": value for name, value in CREDENTIALS[which].items()}
+    )
+
+
 def has_outside(content: bytes) -> Fact:
     return lambda machine: machine.outside.read_bytes() == content
 
@@ -163,7 +180,8 @@ ACKNOWLEDGED = [
     ("stage", "rename .staging-v3-", [is_laid_out]),
     ("stage", None, [is_staged]),
     ("activate", 'rename shop/current"', [steps(), can_go_back]),
-    ("activate", 'rename etc/motd"', [links_to("v2"), steps(), can_go_back]),
+    ("activate", 'rename credentials/current"', [links_to("v2"), steps(), can_go_back, has_credentials("v2")]),
+    ("activate", 'rename etc/motd"', [links_to("v2"), gets("v2"), steps(), can_go_back]),
     ("activate", 'rename etc/motd" then write shop/journal.jsonl>', [links_to("v2"), has_outside(b"v2")]),
     ("activate", "write systemd/shop.service>", [links_to("v2"), has_outside(b"v2"), steps("switched")]),
     ("activate", None, [links_to("v2"), steps("switched", "healthy"), can_go_back]),
@@ -176,6 +194,12 @@ ACKNOWLEDGED = [
     ("revert", "unlink shop/lease.json", [recorded("v2", "rolled_back"), is_signed]),
     ("revert", None, [links_to("v1"), has_outside(b"v1"), recorded("v2", "rolled_back"), is_signed, is_forgotten]),
     ("roll back", None, [links_to("v1"), has_outside(b"v1"), recorded("v1", "success"), is_signed, is_forgotten]),
+    ("stage credentials", "rename credentials/.new-", [gets("v1")]),
+    ("stage credentials", None, [gets("v1"), has_credentials("v1"), has_credentials("turned")]),
+    ("turn", "write systemd/shop.service>", [gets("turned"), steps("switched")]),
+    ("confirm turned", None, [gets("turned"), recorded("v1", "success"), is_signed, is_forgotten]),
+    ("revert turned", "write systemd/shop.service>", [gets("v1"), steps("reverting")]),
+    ("revert turned", None, [gets("v1"), has_credentials("v1"), recorded("v1", "failed"), is_signed, is_forgotten]),
     ("recover", None, [links_to("v1"), has_outside(b"v1"), recorded("v2", "interrupted"), is_signed, is_forgotten]),
 ]
 

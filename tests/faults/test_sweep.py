@@ -7,7 +7,7 @@ import pytest
 
 from faults import strace
 from faults.invariants import Known, require_honest, require_served, require_settled
-from faults.machine import Machine
+from faults.machine import CREDENTIALS, Machine
 from faults.operations import OPERATIONS, RECOVERIES, Operation, recover
 from faults.strace import KILL, Call
 from faults.sweep import place_of, points_of
@@ -63,6 +63,6 @@ def strike(operation: Operation, machine: Machine, fault: str, call: Call, befor
 def require_normal(machine: Machine) -> None:
     """An operator goes on as if nothing had been."""
     before = Known.of(machine)
-    machine.site.deploy("v4", "run-4", migrate=True)
+    machine.site.deploy("v4", "run-4", migrate=True, credentials=CREDENTIALS["v4"])
     require_settled(machine, before, {"v4"})
     assert not machine.site.places.incoming.exists(), "what a fetch left outlived the next confirmation"

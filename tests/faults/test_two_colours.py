@@ -12,7 +12,7 @@ from balancers import Pair
 from releases import V1, V2
 
 from faults import strace
-from faults.machine import Machine
+from faults.machine import CREDENTIALS, Machine, bringing
 from faults.strace import KILL, Call
 
 SAMPLE = 3
@@ -27,8 +27,10 @@ class Stand:
         self.pair = Pair(self.site, real=False)
         for release_id, files in (("v1", V1), ("v2", V2)):
             self.site.build(release_id, {**files, "motd": release_id.encode()})
-        self.site.deploy("v1", "run-1")
-        self.site.stage("v2", run=self.site.run("run-2"))
+        self.site.deploy("v1", "run-1", credentials=CREDENTIALS["v1"])
+        staged = self.site.stage("v2", run=self.site.run("run-2"), **bringing("v2"))
+        turned = self.site.stage("v1", run=self.site.run("run-2"), **bringing("turned"))
+        self.generations = {"v2": staged["generation"], "turned": turned["generation"]}
 
     def remember(self) -> None:
         self.machine.remember()
@@ -51,7 +53,20 @@ def stand(in_memory: Path) -> Iterator[Stand]:
 
 
 def activate(stand):
-    return stand.site.activate("v2", run=stand.site.run("run-2"))
+    return stand.site.activate("v2", run=stand.site.run("run-2"), generation=stand.generations["v2"])
+
+
+def turn(stand):
+    """The active release with other credentials: both instances run the same release for a while."""
+    return stand.site.activate("v1", run=stand.site.run("run-2"), generation=stand.generations["turned"])
+
+
+def confirm_turned(stand):
+    return stand.site.confirm("v1", run=stand.site.run("run-2"))
+
+
+def revert_turned(stand):
+    return stand.site.revert("v1", run=stand.site.run("run-2"))
 
 
 def activate_ill(stand):
@@ -80,6 +95,9 @@ SWEEPS = [
     pytest.param((activate,), confirm, {"v1", "v2"}, id="confirm"),
     pytest.param((activate,), revert, {"v1"}, id="revert"),
     pytest.param((activate,), recover, {"v1"}, id="recover"),
+    pytest.param((), turn, {"v1"}, id="turn"),
+    pytest.param((turn,), confirm_turned, {"v1", "turned"}, id="confirm turned"),
+    pytest.param((turn,), revert_turned, {"v1"}, id="revert turned"),
 ]
 
 
@@ -110,6 +128,13 @@ def test_a_fault_in_any_call_leaves_one_instance_with_all_traffic(
         last = stand.site.records[-1]
         unverifiable = last["status"] == "failed" and "Input/output error" in last["message"]
         assert stand.site.current in ({*possible, "v2"} if unverifiable else possible), place
+        pairs = [
+            CREDENTIALS[which]
+            for which in (stand.site.current, *({"turned"} if unverifiable else possible & {"turned"}))
+        ]
+        assert stand.site.gets() in [{f"slipway_{name}": value for name, value in each.items()} for each in pairs], (
+            place
+        )
         assert last["active_release_id"] == stand.site.current, place
         try:
             stand.pair.rests_on()

@@ -331,6 +331,10 @@ def test_the_whole_story_is_told_like_this(golden):
     served = {
         "active": NEW, "since": "2026-11-21T04:06:55Z", "deployed_by": "anna", "health": health, "previous": OLD, "bad": {},
         "manifest": MANIFEST, "host": {"environment": "prod"}, "witness": INTACT,
+        "credentials": {"credentials": {
+            "database_url": {"secret": "database/url", "field": "value", "since": "2026-11-20T11:00:00Z"},
+            "secret_key": {"secret": "signing/web", "field": "key", "since": "2026-11-21T04:06:51Z"},
+        }},
     }  # fmt: skip
     plain = {**MANIFEST, "release_type": "minor"}
     del plain["audit"], plain["artifacts"], plain["metadata"]
@@ -348,6 +352,7 @@ def run(number, operation, release, active=None, status="success"):
     return {
         "run_id": f"run_20261121T04000{number}Z_3f09ab", "operation": operation, "release_id": release, "status": status,
         "active_release_id": active or release, "timestamp": f"2026-11-21T04:00:0{number}Z", "reason": None,
+        "previous_release_id": NEW if operation == "rollback" else None if release == OLD else OLD,
     }  # fmt: skip
 
 

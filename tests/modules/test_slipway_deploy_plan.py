@@ -7,6 +7,8 @@ import doors
 import plugins
 import pytest
 import signed
+from ansible.module_utils.slipway._secrets import release_credentials
+from ansible.parsing.dataloader import DataLoader
 
 PLUGIN = "slipway_deploy_plan"
 
@@ -19,7 +21,7 @@ def plan(site, monkeypatch):
     module = plugins.load(PLUGIN)
     monkeypatch.setattr("ansible.module_utils.slipway._action.time.time", lambda: float(site.host.clock.now()))
 
-    def planned(**options):
+    def planned(variables=None, **options):
         given = {
             "application": "shop",
             "environment": "prod",
@@ -31,7 +33,7 @@ def plan(site, monkeypatch):
             "waves": [1, "100%"],
             **options,
         }
-        return plugins.run_class(module.ActionModule, PLUGIN, **given)
+        return plugins.run_class(module.ActionModule, PLUGIN, task_vars=variables, **given)
 
     return planned
 
@@ -76,3 +78,30 @@ def test_what_cannot_be_done_is_refused_before_a_run_begins(site, plan, options,
     assert (answer["failed"], answer["reason"]) == (True, reason)
     assert "run" not in answer
     assert doors.undocumented(PLUGIN, answer) == set()
+
+
+# credentials: read once, before a run begins
+
+
+@pytest.fixture
+def house(safehouse):
+    """A store with a secret of the shop."""
+    safehouse.ask("slipway_secret_store", state="present")
+    safehouse.ask("slipway_secret", name="pager", fields={"key": "canary-of-the-pager"})
+    return safehouse
+
+
+def test_the_values_are_read_for_the_run_and_told_nobody(site, plan, house):
+    site.build("v1", {"bin/shop": b"one"})
+    answer = plan(variables=house.variables, credentials={"pager": {"secret": "pager"}})
+    assert "canary" not in str(answer)
+    house.store.unlink()  # what comes now is what was read then
+    chain = release_credentials({"pager": {"secret": "pager"}}, house.variables, lambda value: value, DataLoader())
+    assert chain.take(answer["run"]["run_id"]).values == {"pager": "canary-of-the-pager"}
+
+
+def test_a_secret_that_is_not_there_is_refused_before_a_run_begins(site, plan, house):
+    site.build("v1", {"bin/shop": b"one"})
+    answer = plan(variables=house.variables, credentials={"pager": {"secret": "pagers"}})
+    assert (answer["failed"], answer["reason"]) == (True, "secret_unknown")
+    assert "run" not in answer

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import doors
 import plugins
+from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.controller.deployment import Controller
-from ansible.module_utils.slipway.controller.memory import ControllerState, Process
+from ansible.module_utils.slipway.controller.memory import ControllerState
 
 NAME = "slipway_recovery_plan"
 GONE = replace(Process.of(os.getpid()), started="never")

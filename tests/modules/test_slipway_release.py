@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import base64
 import time
 
 import doors
 import plugins
 import pytest
 import stores
+from ansible.module_utils.slipway.controller import resident
 from ansible.module_utils.slipway.controller.memory import ControllerState
 from ansible.module_utils.slipway.controller.progress import INTERVAL_SECONDS
 from ansible.module_utils.slipway.host import handler
@@ -303,3 +305,76 @@ def test_credentials_are_in_no_answer(site, module, mirror, tmp_path):
     assert MODULES["slipway_release"].argument_spec["source_credentials"]["no_log"] is True
     kept = b"".join(path.read_bytes() for path in site.host.root.rglob("*") if path.is_file())
     assert SECRET.encode() not in kept
+
+
+# credentials
+
+
+@pytest.fixture
+def house(site, safehouse, plugin):
+    """The host of the site, whose secrets are in a store; ``stage`` stages v1 with what group_vars declare."""
+    safehouse.ask("slipway_secret_store", state="present")
+    safehouse.ask("slipway_secret", state="present", name="database/main", fields=FIELDS)
+    site.build("v1", V1)
+
+    def stage(door=plugins.RESIDENT, check=False, **options):
+        given = {
+            "catalogue": str(site.catalogue.root), "present": [], "credentials": DECLARED,
+            "resident_digest": resident.own_digest(), **options,
+        }  # fmt: skip
+        variables = {**safehouse.variables, **site.variables()}
+        given = site.options("staged", release_id="v1", **given)
+        return plugins.run_on_host("slipway_release", check=check, door=door, task_vars=variables, **given)
+
+    return stage
+
+
+DECLARED = {"database_password": {"secret": "database/main", "field": "password"}}
+FIELDS = {"host": "db", "username": "shop", "password": "canary-of-the-shop", "database": "shop"}
+
+
+@pytest.mark.parametrize("door", [plugins.RESIDENT, plugins.MODULE])
+def test_the_host_gets_what_the_secrets_say_through_either_door(site, house, door):
+    answer = house(door)
+    assert answer["credentials"]["added"] == ["database_password"]
+    assert doors.undocumented("slipway_release", answer) == set()
+    assert "canary" not in str(answer)
+    run = site.run()
+    assert site.activate("v1", run=run, generation=answer["generation"])["outcome"] == "switched"
+    assert site.gets() == {"slipway_database_password": "canary-of-the-shop"}
+    about = site.inspect()["credentials"]["credentials"]["database_password"]
+    assert (about["secret"], about["field"], about["provider"], about["version"]) == (
+        "database/main",
+        "password",
+        "local",
+        "1",
+    )
+
+
+def test_in_check_mode_names_are_told_and_nothing_is_kept(site, house):
+    answer = house(check=True)
+    assert (answer["generation"], answer["credentials"]["added"]) == ("unmade", ["database_password"])
+    assert not site.places.credentials.exists()
+
+
+def test_a_secret_that_is_not_there_stops_the_staging(site, house):
+    answer = house(credentials={"pager": {"secret": "pager"}})
+    assert (answer["failed"], answer["reason"]) == (True, "secret_unknown")
+    assert not site.places.releases.exists()
+
+
+def test_a_connection_that_writes_modules_into_files_gets_none(site, house, monkeypatch):
+    monkeypatch.setattr("ansible.constants.DEFAULT_KEEP_REMOTE_FILES", True)
+    monkeypatch.setattr("ansible.plugins.connection.ConnectionBase.is_pipelining_enabled", lambda *_: False)
+    answer = house()
+    assert (answer["failed"], answer["reason"]) == (True, "credentials_need_pipelining")
+
+
+def test_what_is_shown_of_a_task_has_no_value(site, house, monkeypatch):
+    """With -vvv Ansible shows the options that a host got."""
+    monkeypatch.setattr("ansible.module_utils.slipway._action.display.verbosity", 4)
+    shown = str(house())
+    assert "database/main" in shown
+    assert "canary" not in shown
+    assert base64.b64encode(b"canary-of-the-shop").decode().strip("=")[:-2] not in shown
+    assert "credential_values': 'VALUE_SPECIFIED" in shown or "credential_values': '****" in shown

@@ -8,7 +8,8 @@ import os
 import doors
 import plugins
 import pytest
-from ansible.module_utils.slipway.controller.memory import ControllerState, Process
+from ansible.module_utils.slipway.base.process import Process
+from ansible.module_utils.slipway.controller.memory import ControllerState
 
 PLUGIN = "slipway_run_report"
 KEPT = {"outcome": "confirmed", "active_release_id": "v2"}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import played_creds
 import pytest
 import signed
 from ansible.module_utils.slipway.base import command
@@ -58,7 +59,7 @@ class FakeSystemctl:
     the played commands without `systemctl --no-ask-password`; `before` is called with each of them first. `properties`
     are what `show` says of a unit beside its state; `credentials` what `busctl` says of it. The timers of dead-men are apart:
     `timers` are those that were started and not stopped; `timers_end` is how starting one ends; `on_timer` is called first.
-    `state` is that of the whole system.
+    `state` is that of the whole system. `creds` is how systemd-creds ends, None where it does what it is asked.
     """
 
     units: dict[str, tuple[str, str, str]] = field(default_factory=dict)
@@ -71,10 +72,13 @@ class FakeSystemctl:
     timers_end: Finished = field(default_factory=lambda: Finished(0, ""))
     on_timer: Callable[[str], None] = lambda _verb: None
     state: str = "running"
+    creds: Finished | None = None
 
     def __call__(self, argv: Sequence[str], **options: Any) -> Finished:
         if argv[0] == "busctl":
             return self._credentials(argv)
+        if argv[0] == "systemd-creds":
+            return self.creds or played_creds.play(argv, options["given"] if argv[1] == "encrypt" else None)
         if argv[0] != "systemctl":
             return command.run(argv, **options)
         assert argv[1] == "--no-ask-password"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The service at work: a copy of it on a free port. An audit runs these; they are not shipped."""
 
+import hmac
 import json
 import os
 import shutil
@@ -47,7 +48,7 @@ class HelloTest(unittest.TestCase):
         self.configure(port=port, **changes)
         command = [sys.executable, self.release / "bin/hello"]
         environment = {name: text.format(port=port) for name, text in (environment or {}).items()}
-        if environment:
+        if "PORT" in environment:
             self.configure(port=free_port())
         service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
         self.addCleanup(service.stdout.close)
@@ -90,6 +91,26 @@ class HelloTest(unittest.TestCase):
         command = [sys.executable, self.release / "bin/hello", "--check"]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PORT": "80 80"}, check=False)
         assert (done.returncode, "PORT must be from 1 to 65535" in done.stderr) == (1, True)
+
+    def test_it_proves_a_credential_without_showing_it(self):
+        (self.release / "slipway_key").write_text("a secret")
+        (self.release / "other").write_text("of somebody else")
+        url = self.serve(environment={"CREDENTIALS_DIRECTORY": str(self.release)})
+        status, body = self.get(f"{url}/proof?challenge={'0f' * 16}")
+        expected = hmac.digest(b"a secret", b"0f" * 16, "sha256").hex()
+        assert (status, json.loads(body)["proofs"]) == (200, {"key": expected})
+        assert self.get(f"{url}/proof?challenge=a")[0] == 400
+
+    def test_without_credentials_there_is_nothing_to_prove(self):
+        status, body = self.get(f"{self.serve()}/proof?challenge={'0f' * 16}")
+        assert (status, json.loads(body)["proofs"]) == (200, {})
+
+    def test_an_empty_credential_is_refused(self):
+        (self.release / "slipway_key").touch()
+        command = [sys.executable, self.release / "bin/hello", "--check"]
+        environment = {**os.environ, "CREDENTIALS_DIRECTORY": str(self.release)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert (done.returncode, "key is empty" in done.stderr) == (1, True)
 
     def test_it_serves_its_page(self):
         status, body = self.get(self.serve())

@@ -9,7 +9,8 @@ import pwd
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, cast
@@ -60,6 +61,7 @@ class Runner(Protocol):
         user: str | None = None,
         directory: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        given: bytes | None = None,
         take: Callable[[bytes], bool] | None = None,
     ) -> Finished: ...
 
@@ -71,11 +73,13 @@ def run(
     user: str | None = None,
     directory: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    given: bytes | None = None,
     take: Callable[[bytes], bool] | None = None,
 ) -> Finished:
     """Run ``argv`` without a shell, in a session of its own, as ``user`` where one is named.
 
-    Its environment is bare but for ``environment``, which is where secrets belong: every user can read an argv.
+    Its environment is bare but for ``environment``. ``given`` is what it reads from its standard input, from memory alone; without it there
+    is nothing to read. Secrets belong into one of the two: every user can read an argv.
 
     The whole process group is killed at the time-out, and also after a normal end, so that nothing is left behind. Who
     left the group (a daemon) goes on, but is not waited for, though it may still hold our end of the output.
@@ -85,10 +89,11 @@ def run(
     variables = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/", **(environment or {})}
     try:
         identity = _identity(user)
-        process = subprocess.Popen(  # type: ignore[call-overload]
-            argv, cwd=directory, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, start_new_session=True, umask=0o077, **identity,
-        )  # fmt: skip
+        with _readable(given) as standard_input:
+            process = subprocess.Popen(  # type: ignore[call-overload]
+                argv, cwd=directory, env=variables, stdin=standard_input, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, start_new_session=True, umask=0o077, **identity,
+            )  # fmt: skip
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return Finished(127, str(error))
     tail = _Tail(process, take)
@@ -102,6 +107,18 @@ def run(
         process.wait()
     tail.join(DRAIN_SECONDS)
     return Finished(exit_code, tail.text())
+
+
+@contextmanager
+def _readable(given: bytes | None) -> Iterator[int]:
+    """A descriptor to read that from. A file without a name, since a pipe holds only so much until somebody reads."""
+    if given is None:
+        yield subprocess.DEVNULL
+        return
+    with os.fdopen(os.memfd_create("input"), "w+b") as memory:
+        memory.write(given)
+        memory.seek(0)
+        yield memory.fileno()
 
 
 def _identity(user: str | None) -> dict[str, object]:

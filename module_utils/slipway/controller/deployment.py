@@ -21,6 +21,7 @@ from ..application.description import Application
 from ..application.preflight import Judgement, Needs, Result
 from ..base.errors import Refusal, shown
 from ..base.files import full_disk_is_a_refusal, read_regular
+from ..base.process import Process
 from ..host import pack
 from ..host.places import POLICY_LIMIT
 from ..host.transaction import RESERVE_BYTES
@@ -33,7 +34,7 @@ from . import manifest_view, moments, permission, resident, selection
 from . import rollout as rollouts
 from .catalogue import Catalogue
 from .holders import Holders
-from .memory import ControllerState, Process
+from .memory import ControllerState
 from .rollout import Pace, Settings
 from .witness import VERIFY, untrusted
 
@@ -418,6 +419,20 @@ def _judge_release(
         given = ", ".join(f"{each.role} by {each.holder} until {each.expires}" for each in approvals)
         rows.append(Result("approvals", manifest.release_id, preflight.PASS, given or "nobody has to approve"))
     return rows, needs_of(catalogue, manifest, file_list, answers, fetched=fetched)
+
+
+def require_deployable(
+    target: Target, catalogue: Catalogue, policy_path: Path, answers: Answers, release_id: str
+) -> None:
+    """Refuse, before anything is made for its sake, what a deployment of a certain release would be refused for by a plan: no lock, no history
+    in doubt, a release that may run here today, approved by whom it has to be.
+    """
+    selection.require_unlocked(answers)
+    selection.require_trusted_histories(answers)
+    manifest, _file_list = verified_release(target, catalogue, policy_path, release_id)
+    scope = consent.Scope(manifest, _policy(policy_path), target.environment, target.now)
+    permission.require_approved(scope, catalogue, ())
+    permission.require_in_sequence(scope, catalogue, answers)
 
 
 def _failed(check: str, subject: str, refusal: Refusal) -> Result:

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..base.errors import Refusal
+from ..base.process import Process
 
 BUSY_SECONDS = 30
 # What each version adds to the one before. A file is brought from its version to the newest when it is opened.
@@ -104,48 +105,6 @@ class Gate:
     decision: str | None = None
     decided_by: str | None = None
     decided: int | None = None
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process that is recognised again, also after its number was given to another one.
-
-    ``namespace`` is the name of its machine (or container) and the kernel's of its PID namespace, with a space between.
-    """
-
-    boot_id: str
-    namespace: str
-    pid: int
-    started: str
-
-    @classmethod
-    def of(cls, pid: int) -> Process:
-        return cls(_boot_id(), _namespace(), pid, _started(pid))
-
-    def is_alive(self) -> bool:
-        """False only when it is known: a process of another machine or container may well be alive."""
-        if self.namespace.partition(" ")[0] != os.uname().nodename:
-            return True
-        if self.boot_id != _boot_id():
-            return False
-        return self.namespace != _namespace() or (bool(self.started) and _started(self.pid) == self.started)
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _namespace() -> str:
-    return f"{os.uname().nodename} {os.readlink('/proc/self/ns/pid')}"
-
-
-def _started(pid: int) -> str:
-    """Field 22 of proc(5) stat; the command name in field 2 may contain anything, so count from its last bracket."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]
 
 
 def new_run_id(now: int) -> str:
@@ -266,6 +225,24 @@ class ControllerState:
                 (decision, decided_by, now, run_id, wave),
             )
         return self.gate(run_id, wave)
+
+    def newest_run(self, application: str) -> str | None:
+        """The run of an application that this controller began last, None where there was none."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "SELECT run_id FROM runs WHERE application = ? ORDER BY began DESC, rowid DESC LIMIT 1", (application,)
+            ).fetchone()
+        return str(row[0]) if row else None
+
+    def hosts_of(self, application: str, environment: str) -> set[str]:
+        """The names of the hosts that said they recorded a run of an application in an environment."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT name FROM run_hosts JOIN runs USING (run_id) JOIN hosts ON hosts.id = host_id "
+                "WHERE application = ? AND environment = ? AND recorded",
+                (application, environment),
+            ).fetchall()
+        return {str(row[0]) for row in rows}
 
     def run_ids(self, application: str) -> set[str]:
         """Every run of an application that this controller ever began."""

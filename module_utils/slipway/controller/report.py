@@ -147,6 +147,7 @@ class Ending:
 
 
 STATUS = "ansible-playbook playbooks/status.yml"
+AGAIN = "mend what is said above, then the same command"
 RELEASE_AT_FAULT = ("health_failed", "smoke_test_failed", "check_failed", "hook_failed", "migration_failed")
 KEPT_BUT_NOT_WELL = ("unfinished", "unverified", "unwell")
 STAGES = (
@@ -290,16 +291,21 @@ def run_report(
     watch: Watch | None = None,
     rollout: str = "",
     untrusted: Mapping[str, object] = MappingProxyType({}),
+    secrets: Mapping[str, bool] = MappingProxyType({}),
 ) -> str:
     """The last message of a run: what it was, a line for each host, what is wrong with histories, how it is watched, then what to do.
 
     ``rollout`` is why the waves ended, or what they tolerated; ``untrusted`` maps hosts to the verdicts of the witness on their histories.
+    ``secrets`` says what became of each secret that the run rotated, and whether nothing is left to do.
     """
     rows = [(each.host, each.outcome, each.serves, each.detail or "-") for each in endings]
     failed = [each for each in endings if not each.is_as_asked]
     if check:
         verdict = "check mode: nothing was changed"
         following = "make the release (playbooks/release.yml)" if candidate else "the same command without --check"
+    elif not failed and secrets:
+        left = not all(secrets.values())
+        verdict, following = ("done, but not settled", AGAIN) if left else ("done", "make secrets-age")
     elif not failed:
         verdict, following = (
             "done",
@@ -313,12 +319,14 @@ def run_report(
         kept = all(each.outcome in KEPT_BUT_NOT_WELL for each in failed)
         verdict, following = (
             f"{'done, but not well' if kept else 'not done'} ({_counted(endings)})",
-            _next_command(failed, rollback=rollback),
+            _next_command(failed, rollback=rollback, rotates=bool(secrets)),
         )
     watched = watch.lines() if watch and not failed else ""
     histories = "".join(f"{line}\n" for line in untrusted_lines(untrusted))
     waves = f"rollout: {rollout}\n" if rollout else ""
-    return f"{title}: {verdict}\n{table(('host', 'outcome', 'serves', 'why'), rows)}\n{waves}{histories}{watched}next: {following}"
+    rotated = "".join(f"{line}\n" for line in secrets)
+    hosts = table(("host", "outcome", "serves", "why"), rows)
+    return f"{title}: {verdict}\n{hosts}\n{waves}{histories}{watched}{rotated}next: {following}"
 
 
 def untrusted_lines(verdicts: Mapping[str, object]) -> list[str]:
@@ -334,7 +342,7 @@ def _counted(endings: Sequence[Ending]) -> str:
     return ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes)))
 
 
-def _next_command(failed: Sequence[Ending], *, rollback: bool) -> str:
+def _next_command(failed: Sequence[Ending], *, rollback: bool, rotates: bool = False) -> str:
     hosts = ",".join(each.host for each in failed)
     if any("migration_irreversible" in each.detail for each in failed):
         return f"see {RUNBOOK}: there is no way back"
@@ -345,9 +353,10 @@ def _next_command(failed: Sequence[Ending], *, rollback: bool) -> str:
         return f"{STATUS} -l {hosts} -e release_status_format=full"
     if rollback or any(each.outcome == "stuck" for each in failed):
         return f"{STATUS} -l {hosts}"
-    at_fault = [each for each in failed if each.detail.startswith(RELEASE_AT_FAULT)]
+    at_fault = [] if rotates else [each for each in failed if each.detail.startswith(RELEASE_AT_FAULT)]
     if at_fault:
         bad = "; the one that failed is marked bad" if any(each.outcome != "untouched" for each in at_fault) else ""
         return f"mend the release, build it again (playbooks/release.yml) and deploy that{bad}"
     retrying = " with -e release_retry=true" if any(each.outcome == "reverted" for each in failed) else ""
-    return f"mend what the table says, then the same command{retrying}: it settles first what is open"
+    table_says = f"mend what the table says, then the same command{retrying}: it settles first what is open"
+    return f"{AGAIN}; the release is not to blame, and not bad" if rotates else table_says

@@ -26,7 +26,7 @@ with open(path, "rb") as package:
     digest = sha256(package.read()).hexdigest()
 sys.path.insert(0, f"{path}.{sys.implementation.cache_tag}.{digest[:16]}")
 if sys.argv[1:] == ["exchange"]:
-    from slipway.host.standby import handed_over
+    from slipway.host.handover import handed_over
 
     code = handed_over()
     if code is None:

@@ -303,9 +303,11 @@ def _open(answers: Answers, names: Iterable[str]) -> list[str]:
 def _newest_switch(answer: Answer, operation: str | None = None) -> _Switch | None:
     """The newest deployment that moved the link, and the newest rollback that left it moved.
 
-    A rollback that did not end, or went back itself, leaves the host on the deployment that it was to take back.
+    A rollback that did not end, or went back itself, leaves the host on the deployment that it was to take back. One that brought
+    other credentials or files to the release that was active has moved no link.
     """
-    for run in (*_unsettled(answer), *answer["runs"]):
+    moving = [run for run in answer["runs"] if run["previous_release_id"] != run["release_id"]]
+    for run in (*_unsettled(answer), *moving):
         stayed = run["active_release_id"] == run["release_id"]
         touched = stayed or (run["operation"] == "deploy" and run["status"] != "failed")
         if touched and operation in (None, run["operation"]):

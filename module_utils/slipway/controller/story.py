@@ -40,6 +40,7 @@ def story(
         lines = [
             *of_release(manifests[0] if manifests else {}, holders),
             *_of_deployment(records, now, holders),
+            *_of_credentials({host: answers[host].get("credentials") for host in hosts}),
             *_way_back(application, previous),
         ]
         chapters.append(
@@ -132,6 +133,19 @@ def _of_deployment(records: Sequence[Record], now: int, holders: Holders) -> lis
         lines.append(("verified", f"{told}; {failure}" if failure else told))
     ends = [str(record["window"]["end"]) for record in records if record.get("window")]
     lines.append(("watch", _watch(max(ends), now) if ends else "none"))
+    return lines
+
+
+def _of_credentials(found: Mapping[str, Mapping[str, Any] | None]) -> list[tuple[str, str]]:
+    """What the service gets, a line for each credential: of which secret, and since when on the host that has it longest. By host."""
+    by_host = {host: (about or {}).get("credentials", {}) for host, about in found.items()}
+    lines = []
+    for name in sorted({name for about in by_host.values() for name in about}):
+        having = {host: about[name] for host, about in by_host.items() if name in about}
+        secrets = sorted({f"{each['secret']} {each['field'] or ''}".strip() for each in having.values()})
+        lacking = [host for host in by_host if host not in having]
+        told = f"{name} of {', '.join(secrets)}, since {min(str(each['since']) for each in having.values())}"
+        lines.append(("credential", f"{told}; not on {', '.join(lacking)}" if lacking else told))
     return lines
 
 

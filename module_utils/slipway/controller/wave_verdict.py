@@ -165,18 +165,29 @@ def _failure(done: Mapping[str, Mapping[str, Any]], renewal: Mapping[str, Any]) 
 
 
 def _left(done: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whether a host that was switched serves another release by now: it was restarted, or nobody confirmed in time. The old one may be well."""
-    switched_to = done.get("activation", {}).get("release_id")
+    """Whether a host that was switched serves another release by now, or with other credentials: it was restarted, or nobody confirmed in
+    time. The old one may be well.
+    """
+    switched_to, generation = (done.get("activation", {}).get(key) for key in ("release_id", "generation"))
     for answer in (done.get(stage, {}) for stage in ("soak", "contact")):
-        serves = answer["active"] if "active" in answer else str(answer.get("stdout", "")).strip().rpartition("/")[2]
-        if (
-            switched_to
-            and not answer.get("failed")
-            and ("active" in answer or "stdout" in answer)
-            and serves != switched_to
-        ):
+        if not switched_to or answer.get("failed") or not ("active" in answer or "stdout" in answer):
+            continue
+        serves, credentials = _served(answer)
+        if serves != switched_to:
             return f"went back by itself: {serves or 'nothing'} is active"
+        if generation and credentials != generation:
+            return f"went back by itself: {serves} is active with the credentials of before"
     return ""
+
+
+def _served(answer: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The release and the generation of credentials that a host serves, by an inspection or by what its links say (in settle.yml)."""
+    if "active" in answer:
+        return answer["active"], (answer.get("credentials") or {}).get("generation")
+    links = str(answer["stdout"]).split()
+    releases = [link.rpartition("/")[2] for link in links if "/" in link]
+    generations = [link for link in links if "/" not in link]
+    return releases[0] if releases else "", generations[0] if generations else None
 
 
 def _doubt(done: Mapping[str, Mapping[str, Any]]) -> str:

@@ -14,6 +14,7 @@ from ..application.health import Verdict
 from ..base.clock import require_sane_clock
 from ..base.errors import Refusal
 from ..base.fields import require_release_id
+from .credentials import Credentials
 from .deadman import has_outcome
 from .evidence import Evidence, Verified
 from .history import History, View
@@ -66,6 +67,10 @@ class Exchange:
     @property
     def history(self) -> History:
         return History(self.places.history)
+
+    @property
+    def credentials(self) -> Credentials:
+        return Credentials(self.places, self.application)
 
     def with_log(self, answer: Answer) -> Answer:
         """The answer with its part ``log``; what is not signed yet is signed first."""

@@ -12,9 +12,10 @@ authorizations [{role, holder, digest}] (of a step back that took them), window 
 after a way back: [{argv, exit_code, output_sha256, passed}]), hooks (how those of the release ended: [{moment, argv, exit_code,
 output_sha256, passed, milliseconds}]), migrations (what this host ran of them: [{name, direction (forward | back), exit_code, output_sha256, passed,
 milliseconds}]), irreversible_accepted (the irreversible migrations that an operator went back over), durations {step_ms: int}, takes_back (the run that a rollback
-took back, or null), shared_links {path in the release: what its link says} of the description that it was switched under. A
-reader takes members that came later (sequence, policy, approvals, authorizations, window, verification, hooks, migrations, irreversible_accepted, shared_links) as absent in
-old records.
+took back, or null), shared_links {path in the release: what its link says} of the description that it was switched under, credentials ({before, after
+(the generations of credentials that the service got, and gets now), replaced (whether older ones must not be used any more)}, or null). A
+reader takes members that came later (sequence, policy, approvals, authorizations, window, verification, hooks, migrations, irreversible_accepted, shared_links, credentials) as
+absent in old records.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ class Transaction:
     environment, host_id, application (the description, plain), files [{path, existed, sha256, mode, uid, gid, backup}],
     artifacts, watch_hours, verification_steps [{argv, timeout_seconds}], share (percent or null), hooks {moment: [{argv,
     timeout_seconds}]}, migrations [as in the manifest], migrate, irreversible_accepted [names], started, deadline (of the dead-man,
-    milliseconds of CLOCK_BOOTTIME), and with blue_green instances {before, after}.
+    milliseconds of CLOCK_BOOTTIME), with blue_green instances {before, after}, and where the service has credentials those {before,
+    after (generations), replaced}.
     """
 
     intent: Mapping[str, Any]

@@ -146,7 +146,7 @@ def locked(lease: Lease) -> Refusal:
         "locked",
         expected="no other run between its switch and its end on this host",
         found=f"held by {lease.described()}",
-        remedy="Wait for that run to end. If its controller is gone, the lease ends at the time named.",
+        remedy="Wait for that run to end. One that is held for a yes: playbooks/promote.yml. If its controller is gone, the lease ends at the time named.",
     )
 
 

@@ -53,7 +53,7 @@ def _about(options: Options) -> dict[str, Any]:
 
 
 def _inspect(options: Options) -> dict[str, Any]:
-    keys = ("environment", "health", "manifest", "verify", "preflight", "plan", "witnessed")
+    keys = ("environment", "health", "manifest", "verify", "preflight", "plan", "credentials", "witnessed")
     return {"operation": "inspect", "application": _about(options), **{key: options[key] for key in keys}}
 
 
@@ -68,7 +68,7 @@ STATES: Final = {
 }
 _RELEASE_KEYS: Final = (
     "environment", "run", "release_id", "pack", "rollback", "keep", "confirm_within_seconds", "forced", "takes_back", "retry", "share",
-    "migrate", "migrated", "irreversible_accepted",
+    "migrate", "migrated", "irreversible_accepted", "credentials", "credential_values", "generation", "credentials_replaced",
     "smoke_test_passed", "keep_count", "reason", "message", "approvals", "authorizations", "witnessed", "source", "source_ca", "source_credentials",
     "source_rate_limit",
 )  # fmt: skip
@@ -155,6 +155,7 @@ MODULES: Final[Mapping[str, Module]] = {
             "verify": {"type": "bool", "default": False},
             "preflight": {"type": "bool", "default": False},
             "plan": {"type": "bool", "default": False},
+            "credentials": {"type": "list", "elements": "str", "default": [], "no_log": False},  # names
             "witnessed": {"type": "dict"},
         },
         _inspect,
@@ -257,6 +258,10 @@ MODULES: Final[Mapping[str, Module]] = {
             "migrate": {"type": "bool", "default": False},
             "migrated": {"type": "bool", "default": False},
             "irreversible_accepted": {"type": "bool", "default": False},
+            "credentials": {"type": "dict", "no_log": False},  # names and versions; the values are the next one
+            "credential_values": {"type": "str", "no_log": True},
+            "generation": {"type": "str"},
+            "credentials_replaced": {"type": "bool", "default": False, "no_log": False},
             "smoke_test_passed": {"type": "bool"},
             "keep_count": {"type": "int", "default": 5},
             "reason": {"type": "str", "default": "taken_back"},

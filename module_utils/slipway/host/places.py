@@ -251,6 +251,11 @@ class Places:
         return self.state / "backups"
 
     @property
+    def credentials(self) -> Path:
+        """What the application's service gets as credentials (`credentials`); not there for one that gets none."""
+        return self.state / "credentials"
+
+    @property
     def reserve(self) -> Path:
         """Room for the journal and the history, freed when the disk is full at the worst moment."""
         return self.state / "reserve"

@@ -16,7 +16,7 @@ import shutil
 import stat
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,7 @@ from ..base.command import PATH
 from ..base.errors import Refusal
 from ..base.files import read_regular
 from .balancer_file import UNIT as BALANCER_UNIT
+from .credentials import PREFIX
 from .haproxy import Haproxy
 from .places import Host, Places
 from .strategy import strategy_of
@@ -72,14 +73,16 @@ for name in sys.argv[1:]:
 """
 
 
-def inspect(application: Application, places: Places, *, active: str | None, health: bool) -> dict[str, Any]:
-    """Check everything that this host can tell by itself.
+def inspect(
+    application: Application, places: Places, *, active: str | None, health: bool, credentials: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Check everything that this host can tell by itself. ``credentials`` are the names of those that a deployment would bring.
 
     answer: results [{check, subject, status, found, remedy}], room [{purpose, path, device, bytes_free, bytes_total,
     inodes_free, inodes_total}], schema_revision (applied revisions, null where no database is declared or none answers).
     With ``health`` there is a row for each health probe, asked once.
     """
-    readiness = Readiness(application, places)
+    readiness = Readiness(application, places, frozenset(PREFIX + name for name in credentials))
     results = [*readiness.results(), *(readiness.health(active) if health else ())]
     return {
         "results": [result.as_dict() for result in results],
@@ -91,8 +94,9 @@ def inspect(application: Application, places: Places, *, active: str | None, hea
 class Readiness:
     """The checks of one application on one host; what several of them need is asked once."""
 
-    def __init__(self, application: Application, places: Places) -> None:
+    def __init__(self, application: Application, places: Places, brought: frozenset[str] = frozenset()) -> None:
         self.application = application
+        self.brought = brought
         self.places = places
         self.host: Host = places.host
 
@@ -243,6 +247,9 @@ class Readiness:
         variable = self._variables.get(key.name)
         if variable is not None:
             yield variable
+        if key.credential in self.brought:
+            yield Value(None, f"the credential {key.credential}, which a deployment brings")
+            return
         try:
             credential = self._credentials.find(key.credential, self.host.root)
         except Refusal as refusal:

@@ -70,6 +70,7 @@ WantedBy=sockets.target
     "slipway-standby.service": """\
 [Unit]
 Description=Slipway: exchanges with a controller, for as long as they come
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart=/usr/bin/python3 -I /usr/lib/slipway/slipway.pyz standby

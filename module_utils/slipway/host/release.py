@@ -16,6 +16,7 @@ from ..base.errors import Refusal, shown
 from ..trust.chain import Record
 from ..trust.promotion import Step
 from .backup import Replacement
+from .credentials import GENERATION, UNMADE, Turnover
 from .deadman import confirm_within, has_outcome
 from .evidence import Verified
 from .exchange import Answer, Exchange, Request
@@ -38,9 +39,12 @@ def activate(request: Request, host: Host, *, check: bool) -> Answer:
     (5 to 604800: the host goes back by itself unless it is confirmed by then), migrate (bool: this host runs the release's
     migrations, or takes back those that it ran), migrated (bool: another host of this run has run them), irreversible_accepted
     (bool: go back over an irreversible one), approvals and authorizations (envelopes as text, beside those that are kept), share
-    (percent of its work that the application takes on as a canary, null for all; a rollback has none).
+    (percent of its work that the application takes on as a canary, null for all; a rollback has none), generation (of the credentials, as
+    the staging answered it; without one they stay, and a rollback takes those that its release had), credentials_replaced (bool: once this
+    is confirmed nothing goes back to an older generation).
     answer: changed, outcome (``switched`` waits for confirm or revert, ``confirmed``, ``unchanged``, ``reverted``), release_id,
-    previous_release_id, active_release_id, health {outcome, attempts, detail}, commands (what is run beside the unit), diff, log.
+    previous_release_id, active_release_id, health {outcome, attempts, detail}, commands (what is run beside the unit), generation (of the
+    credentials that the service is to have, null for none), diff, log.
     """
     exchange = Exchange.begin(request, host, check=check)
     with exchange.taken():
@@ -86,12 +90,14 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
     exchange.require_no_candidate(verified)
     passed = exchange.require_passed(verified, view, current, request, is_rollback=rollback)
     work = _work(exchange, request, verified, current, records)
-    predicted["commands"] = list(work.lines)
+    turnover = _turnover(exchange, request, records)
+    predicted |= {"commands": list(work.lines), "generation": turnover.after if turnover else None}
     transactions = exchange.transactions
     release = exchange.store.release(release_id)
     replacements = transactions.backups.replacements(exchange.application.files, release, release_id, records)
     outdated = transactions.backups.outdated(replacements)
-    if current == release_id and not outdated:
+    is_turned = turnover is not None and turnover.changes
+    if current == release_id and not outdated and not is_turned:
         verdict = exchange.judge_once()
         if not verdict.is_failure:
             return {
@@ -107,6 +113,7 @@ def _activate(exchange: Exchange, request: Request, current: str | None) -> Answ
         share=share,
         work=work,
         confirm_within_seconds=confirm_within(request),
+        turnover=turnover,
     )  # fmt: skip
     exchange.keep(passed, release_id)
     transaction = transactions.open(intent, exchange.run, exchange.identity, exchange.application, replacements)
@@ -170,6 +177,27 @@ def _work(
     return foreman.of_deployment(verified.manifest, request)
 
 
+def _turnover(exchange: Exchange, request: Request, records: Sequence[Record]) -> Turnover | None:
+    """From which credentials to which; None where the service gets none."""
+    credentials, wanted = exchange.credentials, request.get("generation")
+    before = credentials.current()
+    if request.get("rollback"):
+        kept = credentials.of_release(request["release_id"], records)
+        wanted = kept if kept and credentials.holds(kept) else None
+    elif exchange.check and wanted == UNMADE:
+        return Turnover(before or "", UNMADE)
+    elif wanted is not None and (not GENERATION.match(wanted) or before is None or not credentials.holds(wanted)):
+        raise Refusal(
+            "credentials_not_here",
+            expected=f"the credentials that were staged as {shown(wanted)} on {exchange.identity.name}",
+            found="none, or not as they were made",
+            remedy="Another run was here in between: run the same command again.",
+        )
+    if before is None:
+        return None
+    return Turnover(before, wanted or before, replaced=bool(request.get("credentials_replaced")))
+
+
 def _share(request: Request) -> int | None:
     share = request.get("share")
     if share is not None and (type(share) is not int or not 1 <= share <= 100):
@@ -204,7 +232,7 @@ def _taken_back(exchange: Exchange, transaction: Transaction, status: str, reaso
         return _left_to_the_restart(exchange, release_id, message)
     taken_back = exchange.transactions.take_back(transaction, status=status, reason=reason, message=message)
     active = exchange.store.current()
-    went_back = active != release_id
+    went_back = active != release_id or _has_turned_back(exchange, transaction)
     serves = f"{active or 'nothing'} is active" + (
         f" but not healthy: {taken_back.verdict.detail}" if taken_back.verdict.is_failure else ""
     )
@@ -221,6 +249,12 @@ def _taken_back(exchange: Exchange, transaction: Transaction, status: str, reaso
         f"{'Went back' if went_back else 'No way back'}: {serves}."
         + (f" {failure}." if (failure := failed_steps(taken_back.record.get("verification", ()))) else ""),
     }
+
+
+def _has_turned_back(exchange: Exchange, transaction: Transaction) -> bool:
+    """Of a release that was deployed again with other credentials: whether it has those of before."""
+    turnover = Turnover.of(transaction.intent)
+    return turnover is not None and turnover.changes and exchange.credentials.current() == turnover.before
 
 
 def _left_to_the_restart(exchange: Exchange, release_id: str, message: str) -> Answer:
@@ -280,7 +314,8 @@ def _link_difference(exchange: Exchange, current: str | None, release_id: str) -
 def confirm(request: Request, host: Host, *, check: bool) -> Answer:
     """Keep the release that this run switched to: one record of success, then prune.
 
-    request: application, environment, run, release_id, smoke_test_passed (true, false or null), keep_count.
+    request: application, environment, run, release_id, smoke_test_passed (true, false or null), keep_count, generation (as `activate`
+    answered it; for check mode alone, which switches nothing).
     answer: changed, outcome (``confirmed``, ``unchanged``), release_id, active_release_id, pruned, prune_error, record, log.
     """
     exchange = Exchange.begin(request, host, check=check)
@@ -292,7 +327,10 @@ def _confirm(exchange: Exchange, request: Request) -> Answer:
     release_id, transactions = request["release_id"], exchange.transactions
     transaction = transactions.journal.read()
     if exchange.check:
-        changed = exchange.current() != release_id
+        changed = exchange.current() != release_id or request.get("generation") not in (
+            None,
+            exchange.credentials.current(),
+        )
         return {
             "changed": changed, "outcome": "confirmed" if changed else "unchanged", "release_id": release_id,
             "active_release_id": release_id, "pruned": [],
@@ -336,7 +374,7 @@ def _make_ready(exchange: Exchange, request: Request) -> Answer:
     if exchange.check:
         return answer
     transaction = transactions.journal.read()
-    if transaction is None and exchange.store.current() == release_id:
+    if transaction is None and exchange.store.current() == release_id and not _went_back(exchange):
         return answer
     confirmable = _confirmable(exchange, transaction, release_id)
     if confirmable is None or transactions.deadman.overdue(confirmable):
@@ -371,7 +409,7 @@ def _not_confirmed(exchange: Exchange, transaction: Transaction, failure: str) -
 
 def _confirmed_before(exchange: Exchange, release_id: str) -> Answer:
     current = exchange.store.current()
-    if current != release_id:
+    if current != release_id or _went_back(exchange):  # one that was deployed again is active either way
         return _nothing_to_confirm(exchange, release_id)
     return {
         "changed": False, "outcome": "unchanged", "release_id": release_id, "active_release_id": current, "pruned": [],
@@ -468,9 +506,17 @@ def _prune(exchange: Exchange, keep_count: int) -> Answer:
         store.prune(doomed)
         for release_id in doomed:
             exchange.evidence.thin(release_id)
+        _prune_credentials(exchange, view.previous(current, store.release_ids()))
     except OSError as error:
         return {"pruned": [], "prune_error": str(error)}
     return {"pruned": doomed}
+
+
+def _prune_credentials(exchange: Exchange, previous: str | None) -> None:
+    """What stays are the credentials of the active release, and of the one to which a rollback would go."""
+    credentials = exchange.credentials
+    records = exchange.history.records()
+    credentials.prune([credentials.of_release(previous, records) if previous else None])
 
 
 def recover(request: Request, host: Host, *, check: bool) -> Answer:

@@ -14,6 +14,7 @@ from ..base.files import full_disk_is_a_refusal
 from ..trust import members
 from . import shared
 from .artifact_source import Source
+from .credentials import UNMADE, Given
 from .evidence import Verified
 from .exchange import Answer, Exchange, Request
 from .history import View
@@ -36,13 +37,16 @@ def stage(request: Request, host: Host, *, check: bool) -> Answer:
     """Bring a release onto the host, verified and whole, without touching what is active.
 
     request: application {name, description}, environment, run, release_id, manifest_digest, pack (path or null when the
-    host has the release already), resident_digest, approvals and authorizations (envelopes as text, at most 16 each).
+    host has the release already), resident_digest, approvals and authorizations (envelopes as text, at most 16 each), credentials {name:
+    {secret, field, provider, version}} and credential_values (as `Given.parse` reads them; null where nothing is said of them).
     answer: changed, release_id, approvals (those that count, as records name them), recovered, missing (SHA-256 of objects that the pack did not bring: send them and ask
     again), objects, bytes, fetched (null without a source, else what it brought), check, commands (what the switch will run beside the unit, a
-    line each), diff; where it is active already and as it should be, so that nothing is to be switched, also outcome (``unchanged``),
+    line each), diff, generation (of the credentials, for `activate`; null where the service gets none) and credentials {names, added,
+    changed, removed}; where it is active already and as it should be, so that nothing is to be switched, also outcome (``unchanged``),
     active_release_id and health.
     """
     exchange, source = Exchange.begin(request, host, check=check), Source.parse(request)
+    Given.parse(request)  # what is wrong with it is said before anything is done
     answer = _stage_locked(exchange, request, None if source is None else Incoming(exchange.places))
     if source is not None and answer["missing"]:
         answer = _stage_from(exchange, request, source, answer)
@@ -123,7 +127,7 @@ def _stage(exchange: Exchange, request: Request, pack: Pack | None, incoming: In
     answer: Answer = {
         "changed": False, "release_id": release_id, "missing": [], "objects": 0, "bytes": 0, "resident_refreshed": False,
         "check": None, "diff": _difference(exchange, current, verified), "approvals": list(passed.judged.approvals),
-        "commands": exchange.foreman(current).lines(verified.manifest),
+        "commands": exchange.foreman(current).lines(verified.manifest), "generation": None, "credentials": None,
     }  # fmt: skip
     answer["diff"]["after"] += "".join(f"runs {line}\n" for line in answer["commands"])
     if not store.holds(release_id) or not _is_intact(exchange, verified, current):
@@ -135,14 +139,33 @@ def _stage(exchange: Exchange, request: Request, pack: Pack | None, incoming: In
             answer |= _run_check(exchange, verified, passed)
     if not answer["missing"]:
         answer["resident_refreshed"] = _refresh_resident(exchange, pack)
-        answer |= _served(exchange, verified, current)
-    return {**answer, "changed": answer["changed"] or answer["resident_refreshed"]}
+        answer["changed"] |= answer["resident_refreshed"]
+        if not answer.get("failed"):
+            _stage_credentials(exchange, request, answer)
+            answer |= _served(exchange, verified, current, answer["generation"])
+    return answer
 
 
-def _served(exchange: Exchange, verified: Verified, current: str | None) -> Answer:
-    """What says that nothing is to be switched here: the release is active and confirmed, its files are as they should be, and it is well."""
+def _stage_credentials(exchange: Exchange, request: Request, answer: Answer) -> None:
+    """Have the credentials here that the request brings, and say in the answer which would change by a switch to them."""
+    given, credentials = Given.parse(request), exchange.credentials
+    if given is None or (not given.values and credentials.current() is None):
+        return
+    compared = credentials.compare(given)
+    answer["credentials"] = compared.as_dict()
+    answer["diff"]["after"] += "".join(f"{line}\n" for line in compared.lines())
+    answer["changed"] |= compared.generation is None
+    answer["generation"] = (compared.generation or UNMADE) if exchange.check else credentials.stage(given)
+
+
+def _served(exchange: Exchange, verified: Verified, current: str | None, generation: str | None) -> Answer:
+    """What says that nothing is to be switched here: the release is active and confirmed, its files and credentials are as they should be,
+    and it is well.
+    """
     release_id, transactions = verified.manifest.release_id, exchange.transactions
     if release_id != current or transactions.journal.read() is not None:
+        return {}
+    if generation not in (None, exchange.credentials.current()):
         return {}
     backups, release = transactions.backups, exchange.store.release(release_id)
     replacements = backups.replacements(exchange.application.files, release, release_id, exchange.history.records())

@@ -6,7 +6,7 @@ Imports are most of what a short exchange costs. systemd starts this process whe
 process: standard input, output and error, environment and directory. So what is done, and for whom, is the same with and without it, and
 without it nothing is lost but time.
 
-The process that was started hands over only what was not begun: until the other side says so, it may still do it itself.
+The process that was started hands over (handover.py) only what was not begun: until this side says so, it may still do it itself.
 """
 
 from __future__ import annotations
@@ -20,51 +20,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-SOCKET = "/run/slipway-standby.socket"
-IDLE_SECONDS = 120.0
-PATIENCE_SECONDS = 5.0  # for a peer that says nothing: the process on standby may have to be started
-_STANDARD = (0, 1, 2)
-_READY = b"r"
-_BEGUN = b"b"
-_LENGTH = 4
+from .handover import BEGUN, LENGTH, PATIENCE_SECONDS, READY, STANDARD
 
-
-def handed_over(path: str = SOCKET) -> int | None:
-    """Let the process on standby do the exchange that this process was started for: its exit code, None where nothing was begun."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE_SECONDS)
-        try:
-            connection.connect(path)
-            # Descriptors that wait in a queue would keep the answer's pipe open, whoever writes to it in the end.
-            if connection.recv(1) != _READY:
-                return None
-            state = b"\0".join([os.getcwdb(), *[name + b"=" + value for name, value in os.environb.items()]])
-            message = len(state).to_bytes(_LENGTH, "big") + state
-            sent = socket.send_fds(connection, [message], _STANDARD)
-            # After the last byte it may begin, and end: nothing more is sent that could fail for that.
-            if sent < len(message):
-                connection.sendall(message[sent:])
-            if connection.recv(1) != _BEGUN:
-                return None
-        except TimeoutError:
-            return 1 if _begins_yet(connection) else None
-        except OSError:
-            return None
-        connection.settimeout(None)
-        try:
-            code = connection.recv(1)
-        except OSError:
-            code = b""
-        return code[0] if code else 1  # killed in the middle: whoever asked learns that there is no answer
-
-
-def _begins_yet(connection: socket.socket) -> bool:
-    """End a conversation with who did not answer in time. It says that it begins before it does, and from now on it cannot say so."""
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-        return connection.recv(1) == _BEGUN
-    except OSError:  # there was no conversation
-        return False
+IDLE_SECONDS = 600.0  # as long as somebody looks at what a run did before the next
 
 
 def serve(
@@ -91,9 +49,9 @@ def serve(
 def _take_over(connection: socket.socket, exchange: Callable[[], int]) -> int:
     """Become the process that handed its exchange over; returns this process's own exit code, which nobody sees."""
     try:
-        connection.sendall(_READY)
+        connection.sendall(READY)
         _become_it(connection)
-        connection.sendall(_BEGUN)
+        connection.sendall(BEGUN)
     except (OSError, ValueError):
         return 1  # it does the exchange itself
     try:
@@ -108,20 +66,20 @@ def _take_over(connection: socket.socket, exchange: Callable[[], int]) -> int:
 
 def _become_it(connection: socket.socket) -> None:
     connection.settimeout(PATIENCE_SECONDS)
-    data, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, len(_STANDARD))
-    if len(descriptors) != len(_STANDARD):
+    data, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, len(STANDARD))
+    if len(descriptors) != len(STANDARD):
         raise ValueError("a peer without standard input, output and error")
-    size = int.from_bytes(data[:_LENGTH], "big")
-    while len(data) < _LENGTH + size:
+    size = int.from_bytes(data[:LENGTH], "big")
+    while len(data) < LENGTH + size:
         more = connection.recv(1 << 16)
         if not more:
             raise ValueError("a peer that went away")
         data += more
     connection.settimeout(None)
-    for descriptor, number in zip(descriptors, _STANDARD, strict=True):
+    for descriptor, number in zip(descriptors, STANDARD, strict=True):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    directory, *variables = data[_LENGTH:].split(b"\0")
+    directory, *variables = data[LENGTH:].split(b"\0")
     os.environb.clear()
     os.environb.update(variable.partition(b"=")[::2] for variable in variables)
     os.chdir(directory)

@@ -17,6 +17,7 @@ from ..base.errors import Refusal
 from ..base.files import sha256_of
 from ..trust.chain import Record
 from . import integrity, lock, readiness, trust_update
+from .credentials import Credentials
 from .deadman import Deadman
 from .evidence import Evidence
 from .history import Activity, History, View
@@ -39,15 +40,16 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
     """Everything that a plan or a status table needs from this host, in one exchange.
 
     request: application {name, description}, environment, health (bool), manifest (bool), verify (bool: all bytes),
-    preflight (bool: is all ready for a deployment; with health a row for each probe too, but not for a plan), plan (bool), witnessed
-    ({size} or null).
+    preflight (bool: is all ready for a deployment; with health a row for each probe too, but not for a plan), plan (bool), credentials
+    (names of those that the deployment would bring), witnessed ({size} or null).
     answer: changed (never), host {id, name, environment}, policy {version, digest, expires, problem},
     application, resident_digest, active, settled (active once the open transaction is settled), since, deployed_by, previous,
     bad {release: why}, last_success, last_good, high_water {sequence, manifest_digest} of the newest release that was deployed
     here with success (null before the first), reach (digests of the manifests that the policy lets this host go back to by itself,
     newest first; null where the policy cannot be read), releases [{release_id, tree, manifest_digest, sequence, was_active}],
     transaction {id, operation, started, run_id, deployed_by, release_id, previous_release_id, step, seconds_left (until the host goes
-    back by itself, null where it does not)} or null, lease, lock {id, holder, message, since, until} or null, runs (newest first), health, manifest (the predicate of the active release's, for showing),
+    back by itself, null where it does not)} or null, lease, lock {id, holder, message, since, until} or null, credentials (what
+    the service gets now: {generation, created, credentials {name: {secret, field, provider, version, since}}} or null; never a value), runs (newest first), health, manifest (the predicate of the active release's, for showing),
     trust {release_id, outcome, detail} (signatures and file list of the active release, now), integrity (and every byte),
     bytes_checked (when every byte was last verified), preflight {results, room, schema_revision}, log (what the history is beside
     what was signed of it; see `Log.judge`).
@@ -84,6 +86,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "reach": _reach(host, identity, view, after),
         "releases": [release for release_id in here if (release := _kept(places, release_id, view))],
         "transaction": _summary(places, transaction),
+        "credentials": Credentials(places).summary(),
         "lease": lease.as_dict() if lease else None,
         "lock": held.as_answer() if held else None,
         "runs": [
@@ -95,13 +98,21 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "trust": integrity.trust(places, active, Activity(records)),
         "integrity": integrity.integrity(places, active) if request.get("verify") else None,
         "bytes_checked": integrity.bytes_checked(places, active, brought["timestamp"] if brought else None),
-        "preflight": readiness.inspect(
-            application, places, active=active, health=bool(request.get("health")) and not request.get("plan")
-        )
-        if request.get("preflight")
-        else None,
+        "preflight": _preflight(application, places, request, active) if request.get("preflight") else None,
         "log": told,
     }
+
+
+def _preflight(
+    application: Application, places: Places, request: Mapping[str, Any], active: str | None
+) -> dict[str, Any]:
+    return readiness.inspect(
+        application,
+        places,
+        active=active,
+        health=bool(request.get("health")) and not request.get("plan"),
+        credentials=request.get("credentials") or (),
+    )
 
 
 def _policy(host: Host) -> dict[str, Any]:

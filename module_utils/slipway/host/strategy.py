@@ -15,6 +15,7 @@ from ..application.description import Application, Patience, Probe
 from ..application.health import Prober, Verdict, judge
 from ..application.service import Service
 from ..base.command import Finished
+from .credentials import Turnover
 from .places import Places
 from .two_instances import TwoInstances
 
@@ -71,15 +72,16 @@ def strategy_of(application: Application, places: Places, intent: Mapping[str, A
     """The strategy that an application declares, for a transaction's ``intent``; without one it can only be looked at."""
     if application.blue_green is not None:
         return TwoInstances(application, application.blue_green, places, intent)
-    return OneUnit(application, places)
+    return OneUnit(application, places, intent)
 
 
 @dataclass(frozen=True)
 class OneUnit:
-    """``restart``, ``reload`` or ``none``: one unit, or none, that runs what ``current`` says."""
+    """``restart``, ``reload`` or ``none``: one unit, or none, that runs what ``current`` says. ``intent`` is the open transaction's."""
 
     application: Application
     places: Places
+    intent: Mapping[str, Any]
 
     def units(self) -> Sequence[str]:
         return [self.application.unit] if self.application.unit else []
@@ -105,7 +107,11 @@ class OneUnit:
         service = self.service()
         if service is None or self.application.strategy == "none":
             return None
-        return service.restart() if self.application.strategy == "restart" else service.reload()
+        turnover = Turnover.of(self.intent)
+        is_turned = (
+            turnover is not None and turnover.changes
+        )  # systemd gives credentials to a service when it starts it
+        return service.restart() if is_turned or self.application.strategy == "restart" else service.reload()
 
     def run_again(self) -> Verdict:
         return self.run()

@@ -3,7 +3,8 @@
 
 1. *intent*: room is reserved, replaced files are kept, the link back is made, the lease is taken, the dead-man is armed, the
    intent is durable; then the release's hooks of before_switch and its migrations are run.
-2. *switched*: one rename of ``current``; then files outside the tree; then the unit restarts and is asked for its health.
+2. *switched*: one rename of ``current``, one of the link to the credentials; then files outside the tree; then the unit restarts and is asked
+   for its health.
 3. *confirmed* or *reverted*: noted in the journal, then one record in the history and a checkpoint over it, then the
    journal is removed.
 
@@ -41,6 +42,7 @@ from ..base.files import (
 from ..trust.chain import Record
 from ..trust.promotion import Step
 from .backup import Backups, Replacement
+from .credentials import Credentials, Turnover
 from .deadman import DEFAULT_SECONDS, Deadman, deadline_of, has_outcome
 from .evidence import Evidence
 from .history import History
@@ -101,7 +103,8 @@ class Intent:
     ``artifacts`` are [{path, sha256}] of the release's declared members; ``watch_hours`` is for how long the release is
     watched once it is confirmed; ``verification_steps`` are for after the way back: from the release that is left.
     ``share`` is the percentage of its work that the application takes on until the rollout says otherwise, None for all;
-    ``confirm_within_seconds`` is the dead-man's time; ``work`` is what is run beside the unit.
+    ``confirm_within_seconds`` is the dead-man's time; ``work`` is what is run beside the unit; ``turnover`` is about the credentials of the
+    service, None where it has none.
     """
 
     release_id: str
@@ -116,6 +119,7 @@ class Intent:
     share: int | None = None
     confirm_within_seconds: int = DEFAULT_SECONDS
     work: Work = field(default_factory=Work)
+    turnover: Turnover | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ class Transactions:
         self.journal = Journal(places.journal)
         self.leases = LeaseFile(places.lease)
         self.backups = Backups(places)
+        self.credentials = Credentials(places)
         self.deadman = Deadman(places)
 
     def open(
@@ -209,6 +214,7 @@ class Transactions:
                         "share": intent.share,
                         "started": self.clock.now(),
                         "deadline": deadline,
+                        **({"credentials": intent.turnover.as_dict()} if intent.turnover else {}),
                         **planned,
                     }
                 )
@@ -261,10 +267,12 @@ class Transactions:
         return transaction, None
 
     def switch(self, transaction: Transaction, replacements: Sequence[Replacement]) -> Transaction:
-        """The rename. After it the new release is active; before it nothing was."""
+        """The renames. After them the new release is active, with its credentials; before them nothing was."""
         began = self.clock.elapsed()
         self.tell_share(transaction.intent["share"])
         point_link(self.places.current, RELEASES + transaction.intent["release_id"])
+        if turnover := Turnover.of(transaction.intent):
+            self.credentials.point(turnover.after)
         self.backups.replace(replacements)
         return self._reach(transaction, "switched", switch_ms=self._milliseconds_since(began))
 
@@ -343,7 +351,7 @@ class Transactions:
         moved = self.has_moved(transaction)
         if moved and previous is not None:
             irreversible = stands_in_the_way(transaction)
-            if obstacle := irreversible or self._obstacle(previous):
+            if obstacle := irreversible or self._obstacle(previous) or self._lacking(transaction):
                 message, verdict = self._stay(
                     transaction, application, f"{message} | no way back to {previous}: {obstacle}"
                 )
@@ -357,6 +365,8 @@ class Transactions:
             transaction, _ = self.commands.hooks(transaction, "before_rollback")
         # A crash between two files and the next step shows in no step, nor in the link of a release deployed again.
         message = self._restore_files(transaction, message)
+        if turnover := Turnover.of(transaction.intent):
+            self._with_reserve(lambda: self.credentials.point(turnover.before))
         if moved:
             self._link_back(previous)
             application, verdict = self._run_again(transaction, previous, application)
@@ -372,12 +382,14 @@ class Transactions:
         return TakenBack(self._finish(transaction), verdict)
 
     def has_moved(self, transaction: Transaction) -> bool:
-        """Whether the switch of an open transaction was begun; of a release that is deployed again the link says nothing."""
+        """Whether the switch of an open transaction was begun; of a release that is deployed again its link says nothing."""
         began = transaction.details("reverting")
         if "moved" in began:
             return bool(began["moved"])
         steps = [entry for entry in transaction.steps if entry["step"] not in BEFORE_SWITCH]
-        return bool(steps) or self.store.current() != transaction.intent["previous_release_id"]
+        turnover = Turnover.of(transaction.intent)
+        turned = turnover is not None and self.credentials.current() != turnover.before
+        return bool(steps) or turned or self.store.current() != transaction.intent["previous_release_id"]
 
     def _verify_way_back(self, transaction: Transaction, application: Application) -> Transaction:
         """Run the rollback plan's steps; the outcome is durable by now, so whatever comes of them cannot change it."""
@@ -395,6 +407,8 @@ class Transactions:
         release_id = transaction.intent["release_id"]
         if self.store.current() != release_id:
             point_link(self.places.current, RELEASES + release_id)
+        if turnover := Turnover.of(transaction.intent):
+            self._with_reserve(lambda: self.credentials.point(turnover.after))
         try:
             release, records = self.store.release(release_id), self.history.records()
             replacements = self.backups.replacements(application.files, release, release_id, records)
@@ -415,6 +429,12 @@ class Transactions:
         except Refusal as refusal:
             return str(refusal)
         return None
+
+    def _lacking(self, transaction: Transaction) -> str | None:
+        """Why the service cannot get the credentials that it had before, None when it can."""
+        turnover = Turnover.of(transaction.intent)
+        flaw = self.credentials.flaw(turnover.before) if turnover is not None and turnover.changes else None
+        return f"its credentials cannot be loaded again: {flaw}" if flaw else None
 
     def _run_again(
         self, transaction: Transaction, previous: str | None, application: Application
@@ -495,6 +515,7 @@ class Transactions:
     def _sweep(self, transaction: Transaction | None) -> None:
         """Remove what an interrupted exchange left. Without a transaction, a lease is one whose switch never began."""
         self.store.sweep()
+        self.credentials.sweep()
         self.deadman.disarm(keep=transaction.id if transaction else None, quiet=self.at_boot)
         for directory in (
             self.places.base,
@@ -536,7 +557,11 @@ class Transactions:
         """Let end what only another outcome would have needed."""
         is_new = self.store.current() == transaction.intent["release_id"]
         is_same = transaction.intent["previous_release_id"] == transaction.intent["release_id"]
-        kept = is_new and not (is_same and transaction.reached("reverting"))
+        turnover = Turnover.of(transaction.intent)
+        if is_same and turnover is not None and turnover.changes:
+            kept = is_new and self.credentials.current() == turnover.after
+        else:
+            kept = is_new and not (is_same and transaction.reached("reverting"))
         application = Application.parse(**transaction.intent["application"])
         self.strategy(application, transaction).settle(kept=kept, boot=self.at_boot)
 
@@ -587,8 +612,14 @@ class Transactions:
             "migrations": migrations,
             "irreversible_accepted": intent.get("irreversible_accepted", []),
             "shared_links": Application.parse(**intent["application"]).shared_links(),
+            "credentials": self._credentials(transaction),
             "durations": {**durations, "total_seconds": max(0, self.clock.now() - intent["started"])},
         }
+
+    def _credentials(self, transaction: Transaction) -> dict[str, Any] | None:
+        """For the record: the generation that the service got before, the one that it gets now, and whether older ones are done with."""
+        turnover = Turnover.of(transaction.intent)
+        return None if turnover is None else {**turnover.as_dict(), "after": self.credentials.current()}
 
     def record_failure(
         self, run: Run, identity: Identity, *, application: str, release_id: str, manifest_digest: str, reason: str, message: str,
@@ -620,6 +651,7 @@ class Transactions:
                 "migrations": [],
                 "irreversible_accepted": [],
                 "shared_links": {},
+                "credentials": None,
                 "durations": {},
             }
         )

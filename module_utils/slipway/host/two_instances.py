@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two instances of an application on one host: the new one starts beside the old one, is judged, and only then gets traffic.
 
-At rest one colour runs: the one whose link ``instances/<colour>`` says the same release as ``current``; the other has no link. An
+At rest one colour runs: the one whose link ``instances/<colour>`` says the same release as ``current``; the other has no link. Each colour
+has a link to its credentials too; at rest both say what ``current`` of the credentials says. An
 instance starts only while both links name one directory (ExecCondition= of the unit), so that after a reboot the links alone say
 what runs. HAProxy keeps nothing: both colours are its servers, and it sees itself which of them listens.
 
@@ -25,6 +26,7 @@ from ..application.service import Service
 from ..base.command import Finished
 from ..base.errors import Refusal
 from ..base.files import fsync_directory, point_link, read_link, remove_durable
+from .credentials import Credentials
 from .haproxy import Haproxy, Server
 from .places import Places
 
@@ -79,9 +81,20 @@ class TwoInstances:
         return self._linked() or COLOURS[0]
 
     def _linked(self) -> str | None:
-        """The colour whose link says what ``current`` says."""
+        """The colour whose links say what ``current`` says, of the release and of the credentials."""
         current = read_link(self.places.current)
-        return next((colour for colour in COLOURS if current and read_link(self.link(colour)) == f"../{current}"), None)
+        generation = self.credentials.current()
+        return next(
+            (
+                colour for colour in COLOURS
+                if current and read_link(self.link(colour)) == f"../{current}" and self.credentials.current(colour) in (generation, None)
+            ),
+            None,
+        )  # fmt: skip
+
+    @property
+    def credentials(self) -> Credentials:
+        return Credentials(self.places, self.application)
 
     @property
     def _planned(self) -> Instances:
@@ -124,9 +137,16 @@ class TwoInstances:
         return Verdict("failure", 1, f"systemctl could not start {service.unit}: {finished.described()}")
 
     def _point(self, colour: str) -> None:
+        """Let the colour run what ``current`` says, with the credentials of that."""
+        self._align(colour)
         target = f"../{read_link(self.places.current)}"
         if read_link(self.link(colour)) != target:
             point_link(self.link(colour), target)
+
+    def _align(self, colour: str) -> None:
+        """Let the colour have the credentials that go for what is active."""
+        if generation := self.credentials.current():
+            self.credentials.point(generation, colour)
 
     def _moved(self, verdict: Verdict) -> Verdict:
         """All traffic to the colour ``after``, once HAProxy's own check reaches it too.
@@ -215,6 +235,7 @@ class TwoInstances:
         self._point(stays)
         if boot:
             remove_durable(self.link(leaves))
+            self._align(leaves)
             return
         with suppress(Refusal):  # a HAProxy that starts later finds one instance
             self._admitted(stays)
@@ -228,6 +249,7 @@ class TwoInstances:
             self.balancer.set_state(self.application.name, colour, "maint")
         finished = service.stop()
         remove_durable(self.link(colour))
+        self._align(colour)
         outcome = "success" if finished.succeeded else "failure"
         return Verdict(outcome, 1, f"stop of {service.unit}: {finished.described()}")
 

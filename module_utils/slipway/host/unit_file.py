@@ -16,7 +16,7 @@ from ..application.description import Application
 from ..application.service import Service
 from ..application.unit import Limits, UnitDescription
 from ..base.errors import Refusal
-from ..base.files import remove_temporary, write_durable
+from ..base.files import fsync_directory, remove_temporary, write_durable
 from .places import Host
 
 DIRECTORY: Final = "etc/systemd/system"
@@ -28,6 +28,7 @@ MARKER: Final = "# Written by Slipway for the application "
 LEAST_START_SECONDS: Final = 30
 MODE: Final = 0o644
 DROP_IN: Final = "slipway.conf"
+CREDENTIALS_DROP_IN: Final = "slipway-credentials.conf"
 UNIT_LIMIT: Final = 1 << 20
 UNQUOTED: Final = re.compile(r"[A-Za-z0-9._@+=,~:/-]+")
 
@@ -76,6 +77,21 @@ def write(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str, A
             "before": "".join(before.values()), "after": "".join(texts.values()), "before_header": shown, "after_header": shown,
         },
     }  # fmt: skip
+
+
+def write_drop_in(application: Application, host: Host, directive: str) -> bool:
+    """Add a directive to the application's service, whoever wrote its unit; returns whether it was not there yet. Refusal ``unit_foreign``."""
+    name = f"{application.unit}.d/{CREDENTIALS_DROP_IN}"
+    text = f"{_marker(application.name)} its service gets the credentials of its releases.\n\n[Service]\n{directive}\n"
+    _require_own(name, host, application)
+    path = host.root / DIRECTORY / name
+    if _text(path) == text and _is_protected(path, host.uid):
+        return False
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    remove_temporary(path.parent, glob.escape(path.name))
+    write_durable(path, text.encode(), mode=MODE)
+    fsync_directory(path.parent.parent)
+    return True
 
 
 def _message(unit: str) -> str:

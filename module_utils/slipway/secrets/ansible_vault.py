@@ -15,7 +15,7 @@ import yaml
 
 from ..base.errors import Refusal
 from ..base.files import read_if_there
-from .provider import Entry, Unknown, read_only
+from .provider import Entry, Standing, Unknown, read_only
 from .secret import NAME, Secret, fields_of
 from .volatile import hashed
 
@@ -50,7 +50,26 @@ class AnsibleVaultFile:
         return [Entry(name) for name in sorted(self._content())]
 
     def write(self, secret: Secret) -> str:
-        raise read_only(f"{self.label}, a file of ansible-vault", f"Add it with `ansible-vault edit {self.path}`")
+        raise self._read_only()
+
+    def standing(self, name: str) -> Standing:
+        self.read(name)
+        return Standing()
+
+    def version_after(self, version: str) -> str:
+        raise self._read_only()
+
+    def replace(self, secret: Secret, before: str) -> None:
+        raise self._read_only()
+
+    def retire(self, name: str, version: str, *, destroyed: bool) -> None:
+        raise self._read_only()
+
+    def remove(self, name: str) -> None:
+        raise self._read_only()
+
+    def _read_only(self) -> Refusal:
+        return read_only(f"{self.label}, a file of ansible-vault", f"Add it with `ansible-vault edit {self.path}`")
 
     def _bytes(self) -> bytes:
         data = read_if_there(self.path, limit=FILE_LIMIT, what="vault file")

@@ -8,6 +8,7 @@ A secret is a JSON object of texts, or one text. Its kind is a tag (``slipway-ty
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from ..base import canonical
 from ..base.errors import Refusal
-from .provider import Entry, Unavailable, Unknown, denied, failed, is_about_certificate, untrusted
+from .provider import Entry, Standing, Unavailable, Unknown, denied, failed, is_about_certificate, overtaken, untrusted
 from .secret import NAME, Secret, fields_of
 from .volatile import hashed
 
@@ -85,6 +86,48 @@ class AwsSecretsManager:
             client.update_secret(SecretId=self._id(secret.name), Description=secret.description)
             client.tag_resource(SecretId=self._id(secret.name), Tags=tags)
             return str(client.put_secret_value(SecretId=self._id(secret.name), SecretString=text)["VersionId"])
+
+    def standing(self, name: str) -> Standing:
+        version = self._labelled(name).get("AWSCURRENT")
+        if version is None:
+            raise Unknown(name)
+        with self._translated(name):
+            found = self._client().list_secret_version_ids(SecretId=self._id(name))["Versions"]
+        made = next((each["CreatedDate"] for each in found if each["VersionId"] == version), None)
+        return Standing(version, int(made.timestamp()) if made else None)
+
+    def version_after(self, version: str) -> str:
+        return str(uuid.uuid4())
+
+    def replace(self, secret: Secret, before: str) -> None:
+        if self.standing(secret.name).version != before:
+            raise overtaken(self.label, secret.name, before)
+        text = canonical.encode(dict(secret.fields)).decode()
+        with self._translated(secret.name):
+            self._client().put_secret_value(
+                SecretId=self._id(secret.name), SecretString=text, ClientRequestToken=secret.version
+            )
+
+    def retire(self, name: str, version: str, *, destroyed: bool) -> None:
+        """A version without a label is one that AWS removes."""
+        if self._labelled(name).get("AWSPREVIOUS") == version:
+            with self._translated(name):
+                self._client().update_secret_version_stage(
+                    SecretId=self._id(name), VersionStage="AWSPREVIOUS", RemoveFromVersionId=version
+                )
+
+    def remove(self, name: str) -> None:
+        try:
+            with self._translated(name):
+                self._client().delete_secret(SecretId=self._id(name), ForceDeleteWithoutRecovery=True)
+        except Unknown:
+            return
+
+    def _labelled(self, name: str) -> dict[str, str]:
+        """Which version has which label."""
+        with self._translated(name):
+            versions = self._client().describe_secret(SecretId=self._id(name)).get("VersionIdsToStages", {})
+        return {label: version for version, labels in versions.items() for label in labels}
 
     def _id(self, name: str) -> str:
         return f"{self.settings.prefix}{name}"

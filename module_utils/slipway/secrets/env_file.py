@@ -18,7 +18,7 @@ from typing import Final
 from ..base import canonical
 from ..base.errors import Refusal
 from ..base.files import read_if_there
-from .provider import Entry, Unknown, read_only
+from .provider import Entry, Standing, Unknown, read_only
 from .secret import NAME, ONLY_FIELD, VARIABLE, Secret, fields_of, require_name
 from .secret_kind import KINDS, require_well_formed, required_fields
 
@@ -74,7 +74,26 @@ class EnvFile:
         return [Entry(secret.name, secret.kind, secret.description) for secret in self._secrets()]
 
     def write(self, secret: Secret) -> str:
-        raise read_only(f"{self.label}, a plain .env file", f"Write it into {self.path}")
+        raise self._read_only()
+
+    def standing(self, name: str) -> Standing:
+        self.read(name)
+        return Standing()
+
+    def version_after(self, version: str) -> str:
+        raise self._read_only()
+
+    def replace(self, secret: Secret, before: str) -> None:
+        raise self._read_only()
+
+    def retire(self, name: str, version: str, *, destroyed: bool) -> None:
+        raise self._read_only()
+
+    def remove(self, name: str) -> None:
+        raise self._read_only()
+
+    def _read_only(self) -> Refusal:
+        return read_only(f"{self.label}, a plain .env file", f"Write it into {self.path}")
 
     def _secrets(self) -> list[Secret]:
         require_plain_allowed(self.label, self.environment)

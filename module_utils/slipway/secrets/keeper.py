@@ -7,12 +7,14 @@
    the secret is in the wrong place, and one that does not answer means that nobody can tell; both are refused.
 3. A version is what one provider calls it: with a version only the first one is asked.
 4. The value is handed out after its line in the access log is on disk.
+5. A run that rotates a secret reads the version that its rotation has made, at the first provider and nowhere else (secret_rotation.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, TypeVar
 
 from ..base.clock import Clock
@@ -21,7 +23,7 @@ from .access_log import EVERYTHING, AccessLog, Caller
 from .circuit_breaker import CircuitBreaker
 from .env_file import Declared
 from .known_values import tell
-from .provider import Entry, Provider, Unavailable, Unknown
+from .provider import Entry, Provider, Standing, Unavailable, Unknown
 from .retries import asked
 from .secret import Secret, require_name
 from .secret_cache import ABSENT, Absent, SecretCache
@@ -32,11 +34,30 @@ from .volatile import Volatile
 T = TypeVar("T")
 
 
+# Below it lie the versions that a rotation has made and that nobody else reads yet; no other secret has such a name.
+CANDIDATES: Final = "slipway-rotation"
+
+
+def candidate_of(name: str) -> str:
+    """Where the next version of a secret is until it is proven: a secret of its own."""
+    return f"{CANDIDATES}/{name}"
+
+
 class _NoDefault:
     """No default was given: also None and the empty text are some."""
 
 
 NO_DEFAULT: Final = _NoDefault()
+
+
+@dataclass(frozen=True)
+class Found:
+    """The value of a field, and where it was: ``version`` is what the provider calls it, None where it has none."""
+
+    value: str = field(repr=False)
+    field: str
+    provider: str
+    version: str | None
 
 
 @dataclass(frozen=True)
@@ -49,7 +70,10 @@ class Listed:
 
 @dataclass
 class Keeper:
-    """The chain of an environment, for one caller. ``announce`` says a sentence in the run's output."""
+    """The chain of an environment, for one caller. ``announce`` says a sentence in the run's output.
+
+    ``rotating`` are the secrets that this run rotates: what their next version is called, by their names.
+    """
 
     settings: SecretSettings
     providers: Sequence[Provider]
@@ -58,6 +82,7 @@ class Keeper:
     caller: Caller
     clock: Clock
     announce: Callable[[str], None]
+    rotating: Mapping[str, str] = field(default_factory=dict)
     cache: SecretCache = field(init=False)
     _breakers: dict[str, CircuitBreaker] = field(init=False, default_factory=dict)
 
@@ -72,21 +97,40 @@ class Keeper:
         default: str | _NoDefault = NO_DEFAULT,
     ) -> str:
         """The value of a field of a secret."""
+        found = self._read_or_default(name, field_name, version, default)
+        return found.value if isinstance(found, Found) else found
+
+    def found(self, name: str, field_name: str | None = None) -> Found:
+        """The same with where it was."""
+        found = self._read_or_default(name, field_name, None, NO_DEFAULT)
+        assert isinstance(found, Found)  # noqa: S101 - for the type checker; there was no default
+        return found
+
+    def note_handed_out(
+        self, *, secret: str | None, field: str | None, provider: str | None, version: str | None
+    ) -> None:
+        """Note that the caller gets a value that this run has read before."""
+        self._note("read", str(secret), "read", field=field, provider=provider, version=version, cached=True)
+
+    def _read_or_default(
+        self, name: str, field_name: str | None, version: str | None, default: str | _NoDefault
+    ) -> Found | str:
         require_name(name)
         silent: list[str] = []
-        for number, provider in enumerate(self.providers):
+        chain = self.providers[:1] if name in self.rotating else self.providers
+        for number, provider in enumerate(chain):
             try:
                 secret, cached = self._noted(name, field_name, provider, version)
             except Unavailable as error:
                 silent.append(f"{provider.label}: {error.why}")
-                self._say_fallback(number, error.why, version)
+                self._say_fallback(number, error.why, name, version)
                 if version is not None:
                     break
                 continue
             if isinstance(secret, Secret):
                 return self._handed_out(secret, field_name, provider, cached)
             if isinstance(default, _NoDefault) or silent:
-                raise self._refused(name, field_name, provider, _unknown(name, version, provider.label, silent))
+                raise self._refused(name, field_name, provider, unknown_at(name, version, provider.label, silent))
             self._require_nowhere(name, field_name, self.providers[number + 1 :], provider.label)
             self._note("read", name, "default", field=field_name)
             return default
@@ -152,7 +196,7 @@ class Keeper:
             except Refusal as refusal:
                 raise self._refused(EVERYTHING, None, provider, refusal, "list") from None
             self._note("list", EVERYTHING, "listed", provider=provider.label)
-            found += [Listed(entry, provider.label) for entry in entries]
+            found += [Listed(entry, provider.label) for entry in entries if not entry.name.startswith(f"{CANDIDATES}/")]
         there = {each.entry.name for each in found}
         found += [
             Listed(Entry(each.name, each.kind, each.description), None)
@@ -160,6 +204,31 @@ class Keeper:
             if each.name not in there
         ]
         return sorted(found, key=lambda each: each.entry.name)
+
+    def standings(self, name: str) -> tuple[str, Standing] | None:
+        """Who of the chain has a secret, and which version since when; None where nobody has it. One that does not answer is said aloud."""
+        for provider in self.providers:
+            try:
+                return provider.label, self._asked(provider, partial(provider.standing, name))
+            except Unknown:
+                continue
+            except Unavailable as error:
+                self.announce(f"{provider.label} is {error.why}: it is not known how old what it has is")
+        return None
+
+    def ask_first(self, name: str, question: Callable[[], T], *, changes: bool = False) -> T:
+        """The answer to a question to the first provider that is about a secret; what ``changes`` something is asked once.
+
+        Unknown passes; that it does not answer is a Refusal.
+        """
+        try:
+            return question() if changes else self._asked(self.providers[0], question)
+        except Unavailable as error:
+            raise _unavailable(name, [f"{self.providers[0].label}: {error.why}"]) from None
+
+    def note_rotation(self, name: str, state: str, version: str) -> None:
+        """Note how far the rotation of a secret is."""
+        self._note("rotate", name, state, provider=self.providers[0].label, version=version)
 
     def cached(self) -> int:
         """How many answers are kept, whether or not their time is over."""
@@ -192,6 +261,12 @@ class Keeper:
             raise self._refused(name, field_name, provider, refusal) from None
 
     def _answer(self, provider: Provider, name: str, version: str | None) -> tuple[Secret | Absent, bool]:
+        if version in (None, next_version := self.rotating.get(name)) and next_version is not None:
+            found, cached = self._kept_or_read(provider, candidate_of(name), None)
+            return replace(found, name=name, version=next_version) if isinstance(found, Secret) else found, cached
+        return self._kept_or_read(provider, name, version)
+
+    def _kept_or_read(self, provider: Provider, name: str, version: str | None) -> tuple[Secret | Absent, bool]:
         origin = provider.origin
         if not origin:
             return self._read(provider, name, version), False
@@ -233,7 +308,7 @@ class Keeper:
             )
         return self._breakers[label]
 
-    def _handed_out(self, secret: Secret, field_name: str | None, provider: Provider, cached: bool) -> str:
+    def _handed_out(self, secret: Secret, field_name: str | None, provider: Provider, cached: bool) -> Found:
         try:
             value = secret.value(field_name)
         except Refusal as refusal:
@@ -243,7 +318,7 @@ class Keeper:
             "read", secret.name, "read",
             field=field_name, provider=provider.label, version=secret.version or None, cached=cached,
         )  # fmt: skip
-        return value
+        return Found(value, field_name or next(iter(secret.fields)), provider.label, secret.version or None)
 
     def _require_nowhere(self, name: str, field_name: str | None, others: Sequence[Provider], first: str) -> None:
         for provider in others:
@@ -260,9 +335,9 @@ class Keeper:
                 )
                 raise self._refused(name, field_name, provider, refusal)
 
-    def _say_fallback(self, number: int, why: str, version: str | None) -> None:
+    def _say_fallback(self, number: int, why: str, name: str, version: str | None) -> None:
         label = self.providers[number].label
-        if version is None and number + 1 < len(self.providers):
+        if version is None and name not in self.rotating and number + 1 < len(self.providers):
             self.announce(f"FALLBACK: {label} is {why}; secrets come from {self.providers[number + 1].label} instead")
 
     def _refused(
@@ -284,7 +359,8 @@ def _same(before: Secret, fields: Mapping[str, str], kind: str | None, descripti
     )
 
 
-def _unknown(name: str, version: str | None, label: str, silent: Sequence[str]) -> Refusal:
+def unknown_at(name: str, version: str | None, label: str, silent: Sequence[str] = ()) -> Refusal:
+    """For a name that the provider does not know which must have it; ``silent`` are those that did not answer before."""
     what = f"version {version} of {name}" if version else name
     aside = f" (not asked, since they did not answer: {', '.join(silent)})" if silent else ""
     return Refusal(

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..base import canonical
-from ..base.clock import Clock, SystemClock, timestamp
+from ..base.clock import Clock, SystemClock, seconds_of, timestamp
 from ..base.errors import Refusal
 from ..base.fields import Fields
 from ..base.files import full_disk_is_a_refusal, read_if_there, write_durable
-from .provider import Entry, Unknown
+from .provider import Entry, Standing, Unknown, overtaken
 from .secret import Secret
 from .store_key import StoreKey
 
@@ -73,18 +73,55 @@ class LocalStore:
     def write_all(self, added: Sequence[Secret]) -> list[str]:
         """Add all of them by one rename; returns their versions."""
         with self._changing():
-            content = {name: dict(kept) for name, kept in self._content().items()}
-            versions = []
-            for secret in added:
-                before = content.get(secret.name, {"versions": []})["versions"]
-                number = before[-1]["version"] + 1 if before else 1
-                now = {"fields": dict(secret.fields), "version": number, "written": timestamp(self.clock.now())}
-                content[secret.name] = {
-                    "description": secret.description, "kind": secret.kind, "versions": [*before, now][-VERSIONS_KEPT:],
-                }  # fmt: skip
-                versions.append(str(number))
-            self._write(content, self.key())
+            return self._add(added)
+
+    def _add(self, added: Sequence[Secret]) -> list[str]:
+        content = {name: dict(kept) for name, kept in self._content().items()}
+        versions = []
+        for secret in added:
+            before = content.get(secret.name, {"versions": []})["versions"]
+            number = before[-1]["version"] + 1 if before else 1
+            now = {"fields": dict(secret.fields), "version": number, "written": timestamp(self.clock.now())}
+            content[secret.name] = {
+                "description": secret.description, "kind": secret.kind, "versions": [*before, now][-VERSIONS_KEPT:],
+            }  # fmt: skip
+            versions.append(str(number))
+        self._write(content, self.key())
         return versions
+
+    def _versions(self, content: _Content, name: str) -> list[dict[str, Any]]:
+        """The versions of a secret, the newest last."""
+        if name not in content:
+            raise Unknown(name)
+        versions: list[dict[str, Any]] = content[name]["versions"]
+        return versions
+
+    def standing(self, name: str) -> Standing:
+        newest = self._versions(self._content(), name)[-1]
+        return Standing(str(newest["version"]), seconds_of(newest["written"]))
+
+    def version_after(self, version: str) -> str:
+        return str(int(version) + 1)
+
+    def replace(self, secret: Secret, before: str) -> None:
+        with self._changing():
+            if self.standing(secret.name).version != before or secret.version != self.version_after(before):
+                raise overtaken(self.label, secret.name, before)
+            self._add([secret])
+
+    def retire(self, name: str, version: str, *, destroyed: bool) -> None:
+        with self._changing():
+            content = {**self._content()}
+            versions = self._versions(content, name)
+            left = [each for each in versions[:-1] if str(each["version"]) != version]
+            content[name] = {**content[name], "versions": [*left, versions[-1]]}
+            self._write(content, self.key())
+
+    def remove(self, name: str) -> None:
+        with self._changing():
+            content = {**self._content()}
+            if content.pop(name, None):
+                self._write(content, self.key())
 
     def make(self) -> bool:
         """Make an empty store where there is none; returns whether there was none."""

@@ -31,6 +31,14 @@ class Unknown(Exception):
 
 
 @dataclass(frozen=True)
+class Standing:
+    """The newest version of a secret and since when it is that, in Unix seconds; without what a provider does not know."""
+
+    version: str = ""
+    written: int | None = None
+
+
+@dataclass(frozen=True)
 class Entry:
     """What a list says of a secret: no values."""
 
@@ -59,6 +67,23 @@ class Provider(Protocol):
 
     def write(self, secret: Secret) -> str:
         """Make this the newest version, and return what it is called. It is called once, never again after a failure."""
+
+    def standing(self, name: str) -> Standing:
+        """What its newest version is called and how old it is, without its values; Unknown where there is none."""
+
+    def version_after(self, version: str) -> str:
+        """What the version after this one will be called, if `replace` makes it."""
+
+    def replace(self, secret: Secret, before: str) -> None:
+        """Make this the newest version, under the name that ``secret.version`` says, if ``before`` is it until then; else a Refusal
+        ``secret_overtaken``.
+        """
+
+    def retire(self, name: str, version: str, *, destroyed: bool) -> None:
+        """Let nobody read a version that is not the newest one any more; ``destroyed`` for ever, where the provider knows a difference."""
+
+    def remove(self, name: str) -> None:
+        """Remove a secret with all of its versions. One that is not there is fine."""
 
 
 def denied(label: str, name: str, found: str) -> Refusal:
@@ -101,6 +126,16 @@ def is_about_certificate(error: BaseException) -> bool:
             details = getattr(each, "kwargs", {})  # where botocore puts its cause
             seen += [*each.args, *details.values(), getattr(each, "reason", None), each.__cause__, each.__context__]
     return False
+
+
+def overtaken(label: str, name: str, before: str) -> Refusal:
+    """For a version that somebody else has made meanwhile: theirs stays."""
+    return Refusal(
+        "secret_overtaken",
+        expected=f"{before} to be the newest version of {name} at {label} until it is replaced",
+        found="another one: somebody has set it meanwhile",
+        remedy=f"Find out who (make secrets-access NAME={name}). What was set stays: make secrets-rotate NAME={name} BACK=yes brings it to the hosts.",
+    )
 
 
 def read_only(label: str, how: str) -> Refusal:

@@ -17,6 +17,7 @@ from ..base.fields import ONE_LINE, Fields
 from .aws import AwsSettings
 from .circuit_breaker import FAILURES, RECOVERY_SECONDS
 from .env_file import Declared
+from .rotation_policy import RotationPolicy, rotation_policies
 from .secret import FIELD, VARIABLE, require_name
 from .secret_kind import KINDS
 from .vault import METHODS, VaultSettings
@@ -64,6 +65,7 @@ class SecretSettings:
     breaker_failures: int = FAILURES
     breaker_seconds: int = RECOVERY_SECONDS
     swap_accepted: bool = False
+    rotation: tuple[RotationPolicy, ...] = ()
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> SecretSettings:
@@ -81,6 +83,9 @@ class SecretSettings:
         if len(set(chain)) != len(chain):
             raise fields.refusal("secrets_chain", "each provider once", chain)
         declared = _declared(fields.object("secrets_declared")) if "secrets_declared" in fields else ()
+        rotation = (
+            rotation_policies(fields.object("secrets_rotation"), declared) if "secrets_rotation" in fields else ()
+        )
         settings = cls(
             chain=tuple(providers[label] for label in chain),
             declared=declared,
@@ -88,6 +93,7 @@ class SecretSettings:
             breaker_failures=_whole(fields, "secrets_breaker_failures", FAILURES, minimum=1, maximum=100),
             breaker_seconds=_whole(fields, "secrets_breaker_seconds", RECOVERY_SECONDS, minimum=1, maximum=3600),
             swap_accepted=fields.boolean("secrets_swap_accepted") if "secrets_swap_accepted" in fields else False,
+            rotation=rotation,
         )
         fields.end()
         return settings
@@ -107,7 +113,7 @@ class SecretSettings:
 
 NAMES: Final = (
     "secrets_breaker_failures", "secrets_breaker_seconds", "secrets_cache_seconds", "secrets_chain", "secrets_declared",
-    "secrets_providers", "secrets_swap_accepted", "secrets_timeout_seconds",
+    "secrets_providers", "secrets_rotation", "secrets_swap_accepted", "secrets_timeout_seconds",
 )  # fmt: skip
 
 

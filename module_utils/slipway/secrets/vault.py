@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ..base.errors import Refusal
 from .credential import read_credential
 from .login import Logins, Token
-from .provider import Entry, Unavailable, Unknown, denied, failed, is_about_certificate, untrusted
+from .provider import Entry, Standing, Unavailable, Unknown, denied, failed, is_about_certificate, overtaken, untrusted
 from .secret import NAME, Secret, fields_of
 from .volatile import hashed
 
@@ -101,6 +102,44 @@ class Vault:
             return client.secrets.kv.v2.create_or_update_secret(secret=dict(secret.fields), **place)
 
         return str(self._asked(secret.name, question)["data"]["version"])
+
+    def standing(self, name: str) -> Standing:
+        place = {"path": self._path(name), "mount_point": self.settings.mount}
+        about = self._asked(name, lambda client: client.secrets.kv.v2.read_secret_metadata(**place))["data"]
+        newest = about["versions"].get(str(about["current_version"]))
+        if newest is None or newest["destroyed"] or newest["deletion_time"]:
+            raise Unknown(name)
+        return Standing(str(about["current_version"]), _seconds(newest["created_time"]))
+
+    def version_after(self, version: str) -> str:
+        return str(int(version) + 1)
+
+    def replace(self, secret: Secret, before: str) -> None:
+        from hvac import exceptions
+
+        def question(client: Any) -> None:
+            try:
+                client.secrets.kv.v2.create_or_update_secret(
+                    self._path(secret.name), dict(secret.fields), cas=int(before), mount_point=self.settings.mount
+                )
+            except exceptions.InvalidRequest as error:
+                if "check-and-set" not in str(error):
+                    raise
+                raise overtaken(self.label, secret.name, before) from None
+
+        self._asked(secret.name, question)
+
+    def retire(self, name: str, version: str, *, destroyed: bool) -> None:
+        def question(client: Any) -> None:
+            keys = client.secrets.kv.v2
+            end = keys.destroy_secret_versions if destroyed else keys.delete_secret_versions
+            end(self._path(name), [int(version)], mount_point=self.settings.mount)
+
+        self._asked(name, question)
+
+    def remove(self, name: str) -> None:
+        place = {"path": self._path(name), "mount_point": self.settings.mount}
+        self._asked(name, lambda client: client.secrets.kv.v2.delete_metadata_and_all_versions(**place))
 
     def ask(
         self, what: str, question: Callable[[Any], T], *, token: str | None = None, rejected: Exception | None = None
@@ -277,6 +316,11 @@ def _is_unsent(error: Any) -> bool:
 
     cause = error.args[0] if error.args else None
     return isinstance(error, SSLError) or isinstance(getattr(cause, "reason", None), NewConnectionError)
+
+
+def _seconds(time: str) -> int:
+    """Unix seconds of a time as Vault writes it: RFC 3339 with parts of a second."""
+    return int(datetime.fromisoformat(f"{time[:19]}+00:00").timestamp())
 
 
 def _by_name(entry: Entry) -> str:

@@ -212,3 +212,14 @@ def test_a_command_whose_output_is_no_longer_taken_is_killed_with_its_group(tmp_
     assert finished.exit_code == -signal.SIGKILL
     assert len(taken) == 1
     assert is_gone(int(child.read_text()))
+
+
+def test_a_command_reads_what_it_is_given_however_much_that_is_and_whether_it_reads_it_or_not():
+    data = b"x" * (1 << 20)
+    counted = run(["wc", "-c"], timeout_seconds=20, given=data)
+    assert (counted.exit_code, int(counted.output)) == (0, len(data))
+    assert run(["true"], timeout_seconds=20, given=data).succeeded
+
+
+def test_a_command_that_is_given_nothing_reads_nothing():
+    assert run(["cat"], timeout_seconds=20) == Finished(0, "")

@@ -12,10 +12,11 @@ import pytest
 import signed
 from ansible.module_utils.slipway.application.preflight import Result
 from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.controller import deployment, resident
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.deployment import Controller, Shipment, make_pack, missing_objects
-from ansible.module_utils.slipway.controller.memory import ControllerState, Process
+from ansible.module_utils.slipway.controller.memory import ControllerState
 from ansible.module_utils.slipway.host.pack import Pack
 from ansible.module_utils.slipway.trust.manifest import ReleaseManifest
 from ansible.module_utils.slipway.trust.promotion import Promotion, SchemaRevisions

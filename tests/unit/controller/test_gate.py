@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import pytest
 from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.controller.gate import Nobody, Terminal, decide, instructions, wait
-from ansible.module_utils.slipway.controller.memory import ControllerState, Gate, Process
+from ansible.module_utils.slipway.controller.memory import ControllerState, Gate
 
 
 @pytest.fixture

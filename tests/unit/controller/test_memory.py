@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.controller.memory import (
     SCHEMA_VERSION,
     SCHEMAS,
@@ -20,7 +21,6 @@ from ansible.module_utils.slipway.controller.memory import (
     Gate,
     KeptCheckpoint,
     KnownHost,
-    Process,
     new_run_id,
 )
 
@@ -88,31 +88,6 @@ def test_an_ended_run_stays_among_the_dead_ones(memory, other_process):
     assert memory.dead_runs("shop") == [run]
     with sqlite3.connect(memory.path) as connection:
         assert connection.execute("SELECT ended, outcome FROM runs").fetchall() == [(1_795_000_060, "not as asked")]
-
-
-def test_a_process_number_that_was_given_away_is_another_process():
-    here = Process.of(os.getpid())
-    assert here.is_alive()
-    assert not replace(here, started="1").is_alive()
-    assert not replace(here, boot_id="another boot").is_alive()
-
-
-def test_a_process_of_another_container_may_be_alive():
-    here = Process.of(os.getpid())
-    machine = here.namespace.partition(" ")[0]
-    assert replace(here, namespace=f"{machine} pid:[1]", pid=999_999, started="1").is_alive()
-
-
-def test_a_process_of_another_machine_may_be_alive():
-    """Two with one state directory, as jobs on two nodes have: there every boot is another one."""
-    here = Process.of(os.getpid())
-    namespace = here.namespace.partition(" ")[2]
-    assert replace(here, namespace=f"another {namespace}", boot_id="another boot", pid=999_999, started="1").is_alive()
-
-
-def test_a_process_that_is_gone_has_no_start():
-    gone = Process.of(2**22 + 1)
-    assert (gone.started, gone.is_alive()) == ("", False)
 
 
 def test_a_newer_schema_is_refused(memory):
@@ -251,3 +226,20 @@ def test_a_gate_of_a_dead_run_is_held_by_nobody(memory, other_process):
     other_process.kill()
     other_process.wait()
     assert memory.held() == []
+
+
+def test_the_newest_run_and_the_hosts_of_an_application_are_remembered(memory):
+    assert memory.newest_run("shop") is None
+    first, other = begin(memory), begin(memory, application="other")
+    for host_id, name, run, recorded in (
+        ("id-1", "prod-1", first, True),
+        ("id-2", "prod-2", first, False),
+        ("id-3", "prod-3", other, True),
+    ):
+        memory.pin(KnownHost(host_id, name, "0" * 64), now=1)
+        memory.note_host_of_run(run, host_id=host_id, outcome="confirmed", recorded=recorded, now=1)
+    assert memory.hosts_of("shop", "prod") == {"prod-1"}
+    assert memory.hosts_of("shop", "staging") == set()
+    assert memory.newest_run("shop") == first
+    newest = begin(memory)
+    assert memory.newest_run("shop") == newest

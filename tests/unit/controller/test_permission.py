@@ -9,9 +9,9 @@ import pytest
 import signed
 from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.controller import deployment, permission
 from ansible.module_utils.slipway.controller.deployment import Controller
-from ansible.module_utils.slipway.controller.memory import Process
 from ansible.module_utils.slipway.host.judgement import MAX_GIVEN
 from ansible.module_utils.slipway.trust.approval import open_approval
 from releases import V1, V2, V3

@@ -323,3 +323,23 @@ def test_a_host_that_serves_it_already_ends_unchanged():
     results = {"staging": {"prod-1": {"changed": False, "outcome": "unchanged", "active_release_id": "v1"}}}
     (ending,) = endings_of(results)
     assert (ending.outcome, ending.serves, ending.is_as_asked) == ("unchanged", "v1", True)
+
+
+SETTLED = "database/main: every host has version 4"
+LEFT = "database/main: proven, and then secret_unavailable"
+
+
+@pytest.mark.parametrize(("outcome", "secrets", "verdict", "following"), [
+    ("confirmed", {SETTLED: True}, "done", "make secrets-age"),
+    ("confirmed", {SETTLED: True, LEFT: False}, "done, but not settled", "mend what is said above, then the same command"),
+    ("reverted", {SETTLED: True}, "not done (1 reverted)", "mend what is said above, then the same command; the release is not to blame, and not bad"),
+    ("unreachable", {LEFT: False}, "not done (1 unreachable)", "when prod-1 answers again, the same command: it settles what is open there first"),
+])  # fmt: skip
+def test_a_run_that_rotated_secrets_says_what_became_of_them(outcome, secrets, verdict, following):
+    text = run_report(
+        "deploy of shop v1", [Ending("prod-1", outcome, "v1", "health_failed: 503")], rollback=False, secrets=secrets
+    )
+    lines = text.splitlines()
+    assert lines[0] == f"deploy of shop v1: {verdict}"
+    assert lines[-1] == f"next: {following}"
+    assert lines[-1 - len(secrets) : -1] == list(secrets)

@@ -323,3 +323,18 @@ def test_a_run_that_waits_for_its_confirmation_stops_another_before_it_stages():
 def test_what_the_next_exchange_settles_stops_nobody(transaction):
     require_settled({"a": {"transaction": transaction}}, {"run-07"}.__contains__)
     require_settled({"a": {}}, {"run-07"}.__contains__)
+
+
+@pytest.mark.parametrize("status", ["success", "failed"])
+def test_what_brought_other_credentials_alone_is_not_what_is_taken_back(status):
+    turned = deployed("run-03", "v2", before="v2", status=status)
+    rollback = choose_rollback(
+        {"a": host(V1, deployed("run-02", "v2", before="v1"), turned)}, requested="", limited=False
+    )
+    assert (rollback.targets, rollback.takes_back) == ({"a": "v1"}, {"a": "run-02"})
+
+
+def test_one_that_is_still_open_is_settled_all_the_same():
+    opened = interrupted("run-03", "v2", before="v2")
+    answers = {"a": host(V1, deployed("run-02", "v2", before="v1"), transaction=opened)}
+    assert choose_rollback(answers, requested="", limited=False).recover == ["a"]

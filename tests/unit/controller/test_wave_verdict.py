@@ -302,3 +302,27 @@ def test_when_a_lost_host_goes_back_by_itself_is_known_from_when_it_was_first_ju
     renewed = judge(planned, {"activation": switched("a"), "renewal": renewal}, wave=1, now=NOW)
     assert renewed.until["a"] > first.until["a"]
     assert judged(1, activation={"a": WENT_BACK}, reversion={"a": NOTHING_TO_DO}).until == {}
+
+
+TURNED = {**V2, "generation": "89abcdef01234567"}
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        {"active": "v2", "health": WELL, "credentials": {"generation": "0123456789abcdef"}},
+        {"active": "v2", "health": WELL, "credentials": None},
+        {"rc": 0, "stdout": "releases/v2\r\n0123456789abcdef\r\n"},
+        {"rc": 0, "stdout": "releases/v2\r\n"},
+    ],
+)
+def test_a_host_that_is_back_on_other_credentials_has_failed(contact):
+    verdict = judged(0, activation=dict.fromkeys(NAMES, TURNED), contact=dict.fromkeys(NAMES, contact))
+    assert verdict.keep == ()
+    assert verdict.found["a"].detail == "went back by itself: v2 is active with the credentials of before"
+
+
+def test_a_host_that_still_has_its_credentials_is_kept():
+    contact = {"rc": 0, "stdout": "releases/v2\r\n89abcdef01234567\r\n"}
+    verdict = judged(0, activation=dict.fromkeys(NAMES, TURNED), contact=dict.fromkeys(NAMES, contact))
+    assert verdict.keep == NAMES

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 
 import pytest
+from ansible.module_utils.slipway.application import blue_green as pairs
 from ansible.module_utils.slipway.application.description import Application
 from ansible.module_utils.slipway.base.command import Finished
 from ansible.module_utils.slipway.base.files import point_link
-from ansible.module_utils.slipway.host import two_instances
+from ansible.module_utils.slipway.host import recovery, two_instances
 from ansible.module_utils.slipway.host.haproxy import Haproxy
 from ansible.module_utils.slipway.host.transaction import Transactions
 from faults import calls
+from played_creds import bringing
 from releases import V1, V2, V3
 
 
@@ -478,3 +481,72 @@ def test_a_strategy_that_is_left_behind_stops_both_instances(served, systemctl):
     assert (answer["outcome"], answer["healthy"]) == ("reverted", True)
     assert systemctl.units["shop.service"][1] == "inactive"
     assert served.rests_on() == "blue"
+
+
+# credentials: each colour has those that it was started with
+
+
+def gets(pair, colour):
+    return pair.site.gets(colour).get("slipway_key")
+
+
+@pytest.fixture
+def turned(served):
+    """v1 is active with one key, and staged with another, whose generation is returned too."""
+    served.site.deploy("v1", "run-3", credentials={"key": "old"})
+    staged = served.site.stage("v1", run=run_2(served), **bringing({"key": "new"}))
+    return served, staged["generation"]
+
+
+def test_other_credentials_are_started_beside_those_of_before_with_the_same_release(turned):
+    pair, generation = turned
+    before = pair.rests_on()
+    after = pairs.other(before)
+    answer = pair.site.activate("v1", run=run_2(pair), generation=generation)
+    assert (answer["outcome"], pair.running()) == ("switched", ["blue", "green"])
+    assert (gets(pair, before), gets(pair, after), gets(pair, "current")) == ("old", "new", "new")
+    assert pair.haproxy.servers()[before].status == "DRAIN"
+    assert pair.site.inspect(health=True)["health"]["outcome"] == "success"
+    pair.site.confirm("v1", run=run_2(pair))
+    assert pair.rests_on() == after
+    assert {gets(pair, colour) for colour in ("current", "blue", "green")} == {"new"}
+    assert pair.site.is_settled()
+
+
+def test_which_instance_is_meant_is_told_by_its_credentials_while_both_run_one_release(turned):
+    pair, generation = turned
+    for _ in range(2):  # once to each colour
+        before = pair.rests_on()
+        pair.site.activate("v1", run=run_2(pair), generation=generation)
+        strategy = Transactions(pair.site.places).strategy(Application.parse("shop", pair.site.description))
+        assert strategy.active == pairs.other(before)
+        pair.site.confirm("v1", run=run_2(pair))
+        generation = pair.site.stage("v1", run=run_2(pair), **bringing({"key": f"after {before}"}))["generation"]
+
+
+def test_going_back_to_the_credentials_of_before_starts_nothing(turned):
+    pair, generation = turned
+    before = pair.rests_on()
+    pair.site.activate("v1", run=run_2(pair), generation=generation)
+    starts = len(pair.instances.starts)
+    answer = pair.site.revert("v1", run=run_2(pair))
+    assert (answer["outcome"], answer["healthy"]) == ("reverted", True)
+    assert (len(pair.instances.starts), pair.rests_on()) == (starts, before)
+    assert {gets(pair, colour) for colour in ("current", "blue", "green")} == {"old"}
+
+
+def test_a_restart_in_the_window_leaves_the_instance_with_the_credentials_of_before(turned):
+    pair, generation = turned
+    before = pair.rests_on()
+    pair.site.activate("v1", run=run_2(pair), generation=generation)
+    shutil.rmtree(pair.site.places.markers)
+    recovery.at_boot(pair.site.places)
+    pair.instances.boot()
+    assert (pair.running(), pair.links()) == ([before], {before: "v1"})
+    assert {gets(pair, colour) for colour in ("current", "blue", "green")} == {"old"}
+
+
+def test_the_template_loads_the_credentials_of_its_colour(turned):
+    pair, _generation = turned
+    text = (pair.site.host.root / "etc/systemd/system/shop@.service.d/slipway-credentials.conf").read_text()
+    assert text.endswith("LoadCredentialEncrypted=slipway:/var/lib/slipway/shop/credentials/%i\n")

@@ -7,7 +7,7 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.secrets.ansible_vault import AnsibleVaultFile, NotDecrypted
-from ansible.module_utils.slipway.secrets.provider import Unknown
+from ansible.module_utils.slipway.secrets.provider import Standing, Unknown
 from ansible.module_utils.slipway.secrets.secret import Secret
 from ansible.parsing.vault import VaultLib, VaultSecret
 from safes import CANARY
@@ -90,5 +90,10 @@ def test_a_content_that_is_none_is_refused_without_showing_it(file, text):
 def test_it_is_edited_by_ansible_vault(file):
     provider = file("a: b")
     before = provider.path.read_bytes()
-    assert refused(lambda: provider.write(Secret("a", {"value": CANARY}))) == "secret_provider_read_only"
+    for change in (
+        lambda: provider.write(Secret("a", {"value": CANARY})), lambda: provider.replace(Secret("a", {"value": CANARY}), ""),
+        lambda: provider.version_after(""), lambda: provider.retire("a", "1", destroyed=True), lambda: provider.remove("a"),
+    ):  # fmt: skip
+        assert refused(change) == "secret_provider_read_only"
+    assert provider.standing("a") == Standing()
     assert provider.path.read_bytes() == before

@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 
 import boto3
@@ -182,3 +183,34 @@ def test_every_other_answer_is_sorted(answering, code, status, reason):
     except Unavailable as error:
         found = error.why
     assert found == reason
+
+
+def test_a_version_is_replaced_only_while_it_is_the_newest_and_retired_then(aws, raw):
+    before = aws.write(secret())
+    standing = aws.standing("database/main")
+    assert standing.version == before
+    assert abs(standing.written - time.time()) < 3600
+    after = aws.version_after(before)
+    aws.replace(secret(value="new", version=after), before)
+    assert (aws.read("database/main").version, aws.standing("database/main").version) == (after, after)
+    with pytest.raises(Refusal) as refusal:
+        aws.replace(secret(value="newer", version=aws.version_after(before)), before)
+    assert refusal.value.reason == "secret_overtaken"
+
+    def labels():
+        return raw.describe_secret(SecretId="slipway/database/main")["VersionIdsToStages"]
+
+    assert labels()[before] == ["AWSPREVIOUS"]
+    for version in (after, before, before):
+        aws.retire("database/main", version, destroyed=False)
+    assert not labels().get(before)
+    assert labels()[after] == ["AWSCURRENT"]
+
+
+def test_a_secret_is_removed_at_once_and_its_name_is_free(aws):
+    aws.write(secret())
+    for _ in range(2):
+        aws.remove("database/main")
+    with pytest.raises(Unknown):
+        aws.standing("database/main")
+    assert aws.write(secret())

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.secrets.env_file import Declared, EnvFile, example, secrets_in, variables_of
-from ansible.module_utils.slipway.secrets.provider import Unknown
+from ansible.module_utils.slipway.secrets.provider import Standing, Unknown
 from ansible.module_utils.slipway.secrets.secret import Secret
 from safes import CANARY
 
@@ -60,7 +60,11 @@ def test_a_plain_file_is_refused_where_values_are_real(env, environment):
 
 def test_nothing_is_written_into_a_plain_file(env):
     before = env.path.read_bytes()
-    assert refused(lambda: env.write(Secret("a", {"value": CANARY}))) == "secret_provider_read_only"
+    for change in (
+        lambda: env.write(Secret("a", {"value": CANARY})), lambda: env.replace(Secret("a", {"value": CANARY}), ""), lambda: env.version_after(""),
+        lambda: env.retire("a", "1", destroyed=True), lambda: env.remove("a"),
+    ):  # fmt: skip
+        assert refused(change) == "secret_provider_read_only"
     assert env.path.read_bytes() == before
 
 
@@ -112,3 +116,9 @@ def test_the_example_has_every_variable_that_is_needed_and_no_value():
         "DATABASE_MAIN_DATABASE=", "", "# pager", "PAGER_KEY=", "", "# proxy: The proxy's password", "PROXY=",
     ]  # fmt: skip
     assert set(variables_of(example(DECLARED).encode(), "x").values()) == {""}
+
+
+def test_how_old_a_variable_is_it_does_not_know(env):
+    assert env.standing("pager") == Standing()
+    with pytest.raises(Unknown):
+        env.standing("proxy")

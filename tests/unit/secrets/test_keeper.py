@@ -9,7 +9,7 @@ import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
 from ansible.module_utils.slipway.secrets.env_file import Declared
-from ansible.module_utils.slipway.secrets.keeper import Keeper
+from ansible.module_utils.slipway.secrets.keeper import Keeper, candidate_of
 from ansible.module_utils.slipway.secrets.provider import Unavailable, denied, failed
 from ansible.module_utils.slipway.secrets.secret import Secret
 from ansible.module_utils.slipway.secrets.secret_settings import ProviderSettings, SecretSettings
@@ -315,3 +315,8 @@ def test_how_much_is_cached_is_counted(chain):
     assert chain.keeper().cached() == 0
     chain.read()
     assert chain.keeper().cached() == 1
+
+
+def test_what_a_rotation_has_made_is_in_no_list(chain):
+    chain.first.secrets = {NAME: secret(), candidate_of(NAME): secret(candidate_of(NAME))}
+    assert [each.entry.name for each in chain.keeper().listed()] == [NAME]

@@ -13,7 +13,7 @@ import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.secrets import local_store
 from ansible.module_utils.slipway.secrets.local_store import LocalStore
-from ansible.module_utils.slipway.secrets.provider import Unknown
+from ansible.module_utils.slipway.secrets.provider import Standing, Unknown
 from ansible.module_utils.slipway.secrets.secret import Secret
 from ansible.module_utils.slipway.secrets.store_key import StoreKey
 from safes import CANARY, secret
@@ -175,3 +175,37 @@ def test_a_read_costs_next_to_nothing_once_the_store_is_open(store, say):
     for number in range(1000):
         store.read(f"name-{number % 100}")
     say(f"a read of the local store: {time.perf_counter() - began:.4f} ms")
+
+
+def test_a_version_is_replaced_only_while_it_is_the_newest(store, clock):
+    store.write(secret())
+    assert store.standing("database/main") == Standing("1", clock.now())
+    assert store.version_after("1") == "2"
+    clock.advance(60)
+    store.replace(secret(value="new", version="2"), "1")
+    assert (store.read("database/main").version, store.standing("database/main").written) == ("2", clock.now())
+    for before, version in (("1", "2"), ("2", "9")):
+        assert (
+            refused(lambda before=before, version=version: store.replace(secret(version=version), before))
+            == "secret_overtaken"
+        )
+    assert again(store).read("database/main").value("password") == "new"
+
+
+def test_an_old_version_is_retired_and_the_newest_never(store):
+    store.write_all([secret(), secret(value="new")])
+    for version in ("2", "1", "1"):
+        store.retire("database/main", version, destroyed=False)
+    assert store.read("database/main").version == "2"
+    assert len(store._content()["database/main"]["versions"]) == 1
+    with pytest.raises(Unknown):
+        store.read("database/main", "1")
+
+
+def test_a_secret_is_removed_with_all_of_its_versions(store):
+    store.write_all([secret(), secret(value="new")])
+    for _ in range(2):
+        store.remove("database/main")
+    for question in (store.read, store.standing, lambda name: store.retire(name, "1", destroyed=True)):
+        with pytest.raises(Unknown):
+            question("database/main")

@@ -39,6 +39,15 @@ def vault(real_vault, logins):
     return Vault("vault", real_vault.settings(), logins)
 
 
+@pytest.fixture
+def retiring(real_vault, logins, tmp_path):
+    """As somebody who may retire versions too."""
+    token = tmp_path / "token"
+    token.touch(0o600)
+    token.write_text(real_vault.token)
+    return Vault("vault", real_vault.settings(auth="token", token_path=token), logins)
+
+
 def refused(call):
     with pytest.raises(Refusal) as refusal:
         call()
@@ -383,3 +392,63 @@ def test_who_asks_where_is_in_the_origin_and_no_credential(real_vault, logins):
     ]
     assert len({tuple(each.origin) for each in (first, *others)}) == 5
     assert (real_vault.directory / "role-id").read_text() not in repr((first, first.origin))
+
+
+def test_a_version_is_replaced_only_while_it_is_the_newest(vault):
+    vault.write(Secret("replaced/main", FIELDS, "database", "d"))
+    standing = vault.standing("replaced/main")
+    assert standing.version == "1"
+    assert abs(standing.written - time.time()) < 3600
+    vault.replace(Secret("replaced/main", {"password": "new"}, version=vault.version_after("1")), "1")
+    assert vault.read("replaced/main") == Secret("replaced/main", {"password": "new"}, "database", "d", "2")
+    assert refused(lambda: vault.replace(Secret("replaced/main", FIELDS, version="2"), "1")) == "secret_overtaken"
+    assert vault.read("replaced/main").value() == "new"
+
+
+def test_another_bad_request_is_no_overtaking(vault, real_vault):
+    vault.write(Secret("bad/main", FIELDS))
+    real_vault.root.secrets.kv.v2.update_metadata("shop/bad/main", max_versions=1, cas_required=True)
+    assert (
+        refused(lambda: vault.replace(Secret("bad/main", {"p" * 2_000_000: CANARY}, version="2"), "1"))
+        != "secret_overtaken"
+    )
+
+
+def test_an_old_version_is_retired_for_a_while_or_for_ever(vault, real_vault, retiring):
+    for value in ("one", "two", "three"):
+        vault.write(Secret("retired/main", {"password": value}))
+    for _ in range(2):
+        retiring.retire("retired/main", "1", destroyed=False)
+    retiring.retire("retired/main", "2", destroyed=True)
+    for version in ("1", "2"):
+        with pytest.raises(Unknown):
+            vault.read("retired/main", version)
+    keys = real_vault.root.secrets.kv.v2
+    keys.undelete_secret_versions("shop/retired/main", [1, 2])
+    assert vault.read("retired/main", "1").value() == "one"
+    with pytest.raises(Unknown):
+        vault.read("retired/main", "2")
+    assert vault.standing("retired/main").version == "3"
+
+
+def test_a_newest_version_that_was_deleted_is_none(vault, real_vault, retiring):
+    vault.write(Secret("gone/main", FIELDS))
+    retiring.retire("gone/main", "1", destroyed=False)
+    for name in ("gone/main", "never/main"):
+        with pytest.raises(Unknown):
+            vault.standing(name)
+
+
+def test_a_secret_is_removed_with_all_of_its_versions(vault, retiring):
+    vault.write(Secret("removed/main", FIELDS))
+    for _ in range(2):
+        retiring.remove("removed/main")
+    with pytest.raises(Unknown):
+        vault.read("removed/main")
+    assert vault.write(Secret("removed/main", FIELDS)) == "1"
+
+
+def test_who_may_not_retire_is_told(vault):
+    vault.write(Secret("kept/main", FIELDS))
+    assert refused(lambda: vault.retire("kept/main", "1", destroyed=False)) == "secret_denied"
+    assert refused(lambda: vault.remove("kept/main")) == "secret_denied"

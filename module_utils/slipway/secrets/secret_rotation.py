@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A rotation, from a new version that nobody reads to an old one that nobody can use.
+
+making → made → handed_out → proven → adopted → retired, or taking_back → taken_back.
+
+1. The new version is made as a candidate: a secret of its own at the first provider, which only the runs of its rotation read. What everybody
+   else reads stays as it is until every host has been healthy with the new one.
+2. The active release is deployed with it, like any release: in waves, with health checks, dead-man and confirmation.
+3. Adopted: it becomes the newest version of the secret, if nobody has set another one meanwhile. Only now the old one is retired, in the run
+   that has just seen every host have the new one; a later run looks again first.
+4. Going back is nothing but leaving that out: hosts have gone back to the old version, which is valid, and the candidate is revoked and removed.
+
+A step is announced in the record before it is done, so that whoever comes after a killed controller knows what may have been done. Each can be done
+again. What cannot be proven is said in words.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+from ..base.clock import timestamp
+from ..base.errors import Refusal
+from ..base.process import Process
+from .access_log import Caller
+from .keeper import Keeper, candidate_of, unknown_at
+from .provider import Provider, Standing, Unknown, overtaken
+from .rotation_policy import BY_HAND, RotationPolicy, policy_of
+from .rotation_record import (
+    ADOPTED,
+    HANDED_OUT,
+    MADE,
+    MAKING,
+    PROVEN,
+    RETIRED,
+    TAKEN_BACK,
+    TAKING_BACK,
+    Rotation,
+    RotationRecords,
+)
+from .secret import Secret
+from .secret_kind import require_well_formed
+from .secret_maker import Maker
+from .vault import Vault
+
+# How a host ends a run that has brought the new version everywhere where it was asked to; the others may have the one or the other.
+HAS_IT: Final = ("confirmed", "unchanged")
+HAS_IT_NOT: Final = ("reverted", "untouched")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How a rotation stands after a run: ``is_as_asked`` when there is nothing left to do, and what to say of it."""
+
+    name: str
+    state: str
+    is_as_asked: bool
+    said: str
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run hands out: versions by the names of the secrets; ``names`` are all that it settles in the end; and what to say of it."""
+
+    rotating: Mapping[str, str] = field(default_factory=dict)
+    names: Sequence[str] = ()
+    said: Sequence[str] = ()
+
+
+@dataclass
+class Rotations:
+    """The rotations of one environment for one application, by one run of this controller (``process``).
+
+    ``newest_run`` says which run of an application was the last one that this controller began.
+    """
+
+    keeper: Keeper
+    state: Path
+    application: str
+    process: Process
+    newest_run: Callable[[str], str | None] = lambda _application: None
+    records: RotationRecords = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.records = RotationRecords(self.state, self.keeper.caller.environment)
+
+    def due(self, handed_out: Sequence[str]) -> list[str]:
+        """The secrets that the application's hosts get whose time has come, and those whose rotation was left open; sorted."""
+        left = {each.name for each in self.records.all() if each.is_open}
+        readable = [each for each in self.keeper.settings.rotation if self._is_read(each, handed_out)]
+        return [each.name for each in readable if each.name in left or self._is_due(each)]
+
+    def begin(
+        self,
+        names: Sequence[str],
+        handed_out: Sequence[str],
+        brought: Mapping[str, str] | None = None,
+        *,
+        back: bool = False,
+        check: bool = False,
+    ) -> Begun:
+        """Make what is missing of the new versions, and say which ones the run is to hand out.
+
+        ``handed_out`` are the secrets that the application's hosts get; ``brought`` the fields of one that is made by hand. With ``back`` what is open is taken
+        back: the run then hands out the old version. All are judged before one is made; with ``check`` none is.
+        """
+        policies = [policy_of(self.keeper.settings.rotation, name) for name in names]
+        for policy in policies:
+            self._require_reader(policy, handed_out)
+        open_before = {name: self._open(name) for name in names}
+        if check:
+            return Begun(names=names, said=[self._would(policy, open_before[policy.name], back) for policy in policies])
+        rotating, said = {}, []
+        rotations = [self._taken_over(policy, back) for policy in policies]
+        for policy, rotation in zip(policies, rotations, strict=True):
+            if rotation is None:
+                said.append(f"{policy.name}: no rotation is open, nothing to take back")
+                continue
+            ready = self._make(policy, rotation, brought) if rotation.state == MAKING else rotation
+            if ready.state not in (ADOPTED, TAKING_BACK):
+                rotating[policy.name] = ready.after
+            said.append(self._beginning(ready))
+        ours = [rotation.name for rotation in rotations if rotation]
+        return Begun(rotating, ours, said)
+
+    def settle(self, names: Sequence[str], run_id: str, hosts: Mapping[str, str]) -> list[Settled]:
+        """Decide by how each host ended the run (its outcome in the run's report), and go on as far as that allows."""
+        return [self._settled(name, run_id, hosts) for name in names if self._is_ours(name)]
+
+    # how it begins
+
+    def _is_due(self, policy: RotationPolicy) -> bool:
+        """Whether it is time, of what can be made without anybody; of what is missing the report of ages tells."""
+        if policy.made_by == BY_HAND:
+            return False
+        try:
+            written = self.keeper.ask_first(policy.name, lambda: self._first.standing(policy.name)).written
+        except Unknown:
+            return False
+        return policy.is_due(None if written is None else self.keeper.clock.now() - written)
+
+    def _is_read(self, policy: RotationPolicy, handed_out: Sequence[str]) -> bool:
+        return policy.name in handed_out and self.application in (policy.applications or (self.application,))
+
+    def _require_reader(self, policy: RotationPolicy, handed_out: Sequence[str]) -> None:
+        """Nobody proves a version that no host gets, so that retiring the old one would be a guess."""
+        if not self._is_read(policy, handed_out):
+            raise Refusal(
+                "rotation_not_handed_out",
+                expected=f"{policy.name} in release_credentials of {self.application}, and {self.application} in its applications in secrets_rotation",
+                found=f"release_credentials with {', '.join(handed_out) or 'nothing'}",
+                remedy="Name it there, rotate with the application that reads it, or set what only the controller uses by make secrets-set.",
+            )
+
+    def _open(self, name: str) -> Rotation | None:
+        """The rotation of a secret that is open, if nobody works on it."""
+        found = self.records.read(name)
+        if found is None or not found.is_open:
+            return None
+        if found.process != self.process and found.process.is_alive():
+            raise Refusal(
+                "rotation_running",
+                expected=f"nobody else to rotate {name} at the same time",
+                found=f"{found.by} since {found.began} in {found.run_id}, process {found.process.pid}",
+                remedy="Wait for its end. If it was killed, the same command goes on with it.",
+            )
+        return found
+
+    def _taken_over(self, policy: RotationPolicy, back: bool) -> Rotation | None:
+        """The rotation of this run: the open one, or a new one in state making. None where there is none to take back."""
+        with self.records.locked():
+            found = self._open(policy.name)
+            if found is None:
+                return None if back else self._new(policy)
+            if back and found.state == ADOPTED:
+                raise Refusal(
+                    "rotation_adopted",
+                    expected=f"a rotation of {policy.name} whose new version only its own runs read",
+                    found=f"version {found.after}, which is the newest one at {found.provider} already",
+                    remedy="Go on with it; or set the secret anew (make secrets-set) and deploy.",
+                )
+            is_overtaken = self._standing(found.name).version not in (found.before, found.after)
+            if is_overtaken and found.state == MAKING and not back:
+                self._revoke(policy, found.origin)
+                return self._new(policy)
+            if is_overtaken and found.state != TAKING_BACK and not back:
+                raise overtaken(self._first.label, found.name, found.before)
+            state = TAKING_BACK if back else found.state
+            ours = replace(found, process=self.process, run_id=self._caller.run_id, by=self._caller.by)
+            return self._saved(replace(ours, state=state, resumed=found.state != MAKING))
+
+    def _new(self, policy: RotationPolicy) -> Rotation:
+        label = self._first.label
+        standing = self._standing(policy.name)
+        self._maker(policy)  # what cannot be made is refused before anything is noted
+        before, after = standing.version, self._first.version_after(standing.version)
+        last = self.records.read(policy.name)
+        known = last.origin if last and last.state == RETIRED and (last.provider, last.after) == (label, before) else {}
+        now = timestamp(self.keeper.clock.now())
+        return self._saved(
+            Rotation(
+                id=f"rotation_{secrets.token_hex(6)}", name=policy.name, provider=label, state=MAKING, before=before, after=after, by=self._caller.by,
+                run_id=self._caller.run_id, process=self.process, began=now, changed=now, origin_before=known,
+                applications=dict.fromkeys(policy.applications or (self.application,), ""),
+            )
+        )  # fmt: skip
+
+    def _make(self, policy: RotationPolicy, rotation: Rotation, brought: Mapping[str, str] | None) -> Rotation:
+        """Make the candidate, unless it was made before the run that wanted it died; where it came from is noted first."""
+        maker, name = self._maker(policy), candidate_of(policy.name)
+        if not self._has_candidate(rotation):
+            current = self._current(rotation)
+            self._revoke(policy, rotation.origin)
+            before = self._done(rotation.name, lambda: maker.origin_of(current, rotation.origin_before))
+            made = self._done(rotation.name, lambda: maker.make(current, brought))
+            rotation = self._saved(replace(rotation, origin=made.origin, origin_before=before))
+            kind = current.kind or self.keeper.declared(policy.name).kind
+            require_well_formed(policy.name, kind, made.fields)
+            candidate = Secret(name, made.fields, kind, rotation.id)
+            try:
+                self._done(rotation.name, lambda: self._first.write(candidate))
+            finally:
+                self.keeper.cache.forget(name)
+        return self._saved(replace(rotation, state=MADE))
+
+    def _has_candidate(self, rotation: Rotation) -> bool:
+        """Whether the candidate of this very rotation is there."""
+        name = candidate_of(rotation.name)
+        try:
+            return self.keeper.ask_first(name, lambda: self._first.read(name)).description == rotation.id
+        except Unknown:
+            return False
+
+    def _current(self, rotation: Rotation) -> Secret:
+        """The version that is rotated, as it is now."""
+        current = self._read(rotation.name)
+        if current.version != rotation.before:
+            raise overtaken(self._first.label, rotation.name, rotation.before)
+        return current
+
+    def _beginning(self, rotation: Rotation) -> str:
+        if rotation.state == TAKING_BACK:
+            return f"{rotation.name}: hosts go back to version {rotation.before} at {rotation.provider}"
+        where = "the newest one there" if rotation.state == ADOPTED else "which only this rotation reads so far"
+        return f"{rotation.name}: from version {rotation.before} to {rotation.after} at {rotation.provider}, {where}"
+
+    def _would(self, policy: RotationPolicy, rotation: Rotation | None, back: bool) -> str:
+        if back or rotation:
+            step = f"open since {rotation.began} ({rotation.state})" if rotation else "not open"
+            return f"{policy.name}: {step}; would be {'taken back' if back else 'gone on with'}"
+        standing = self._standing(policy.name)
+        return f"{policy.name}: version {standing.version or '?'} at {self._first.label} would be rotated ({policy.made_by})"
+
+    # how it ends
+
+    def _is_ours(self, name: str) -> bool:
+        found = self.records.read(name)
+        return found is not None and found.is_open and found.process == self.process
+
+    def _settled(self, name: str, run_id: str, hosts: Mapping[str, str]) -> Settled:
+        rotation, policy = self.records.read(name), policy_of(self.keeper.settings.rotation, name)
+        assert rotation is not None  # noqa: S101 - for the type checker; it is ours
+        everywhere = bool(hosts) and all(outcome in HAS_IT for outcome in hosts.values())
+        nowhere = all(outcome in HAS_IT_NOT for outcome in hosts.values())
+        try:
+            if rotation.state == TAKING_BACK:
+                return self._taken_back(policy, rotation) if everywhere else self._left(rotation, hosts)
+            if everywhere:
+                return self._proven(policy, rotation, run_id)
+            if nowhere and rotation.state == MADE and not rotation.resumed:
+                return self._taken_back(policy, self._saved(replace(rotation, state=TAKING_BACK)))
+            return self._left(rotation if rotation.state == ADOPTED else replace(rotation, state=HANDED_OUT), hosts)
+        except Refusal as refusal:
+            found = self.records.read(name) or rotation
+            said = f"{name}: {found.state}, and then {refusal}"
+            return Settled(name, found.state, False, said)
+
+    def _proven(self, policy: RotationPolicy, rotation: Rotation, run_id: str) -> Settled:
+        applications = {**rotation.applications, self.application: run_id}
+        rotation = replace(rotation, applications=applications)
+        if rotation.state != ADOPTED:
+            rotation = self._saved(replace(rotation, state=PROVEN))
+            self._adopt(rotation)
+        rotation = self._saved(replace(rotation, state=ADOPTED))
+        stale = [
+            name
+            for name, run in applications.items()
+            if name != self.application and run and self.newest_run(name) not in (None, run)
+        ]
+        waits = sorted({*rotation.waits_for, *stale})
+        if waits:
+            said = (
+                f"{rotation.name}: version {rotation.after} is the newest one; {rotation.before} stays valid for {', '.join(waits)}. "
+                f"Next: make secrets-rotate NAME={rotation.name} APPLICATION={waits[0]}"
+            )
+            return Settled(rotation.name, ADOPTED, False, said)
+        return self._retired(policy, rotation)
+
+    def _adopt(self, rotation: Rotation) -> None:
+        """Let everybody read what every host was healthy with; done before, it is not done again."""
+        candidate, now = self._read(candidate_of(rotation.name)), self._read(rotation.name)
+        if now.version == rotation.after and dict(now.fields) == dict(candidate.fields):
+            return
+        secret = Secret(rotation.name, candidate.fields, now.kind, now.description, rotation.after)
+        try:
+            self._done(rotation.name, lambda: self._first.replace(secret, rotation.before))
+        finally:
+            self.keeper.cache.forget(rotation.name)
+
+    def _retired(self, policy: RotationPolicy, rotation: Rotation) -> Settled:
+        maker = self._maker(policy)
+        unproven = self._done(rotation.name, lambda: maker.revoke(rotation.origin_before))
+        if policy.old != "kept":
+            destroyed = policy.old == "destroyed"
+            self._done(rotation.name, lambda: self._first.retire(rotation.name, rotation.before, destroyed=destroyed))
+        self._remove_candidate(rotation)
+        self._saved(replace(rotation, state=RETIRED))
+        of_the_old = f"version {rotation.before} is {policy.old}"
+        said = f"{rotation.name}: every host has version {rotation.after}; {of_the_old}{unproven and f' ({unproven})'}"
+        return Settled(rotation.name, RETIRED, True, said)
+
+    def _taken_back(self, policy: RotationPolicy, rotation: Rotation) -> Settled:
+        self._revoke(policy, rotation.origin)
+        self._remove_candidate(rotation)
+        self._saved(replace(rotation, state=TAKEN_BACK))
+        said = f"{rotation.name}: every host reads version {rotation.before}, as before; the new one is gone"
+        return Settled(rotation.name, TAKEN_BACK, True, said)
+
+    def _left(self, rotation: Rotation, hosts: Mapping[str, str]) -> Settled:
+        self._saved(rotation)
+        reached = [host for host, outcome in sorted(hosts.items()) if outcome in HAS_IT]
+        others = [f"{host} ({outcome})" for host, outcome in sorted(hosts.items()) if outcome not in HAS_IT]
+        version = rotation.before if rotation.state == TAKING_BACK else rotation.after
+        said = (
+            f"{rotation.name}: {', '.join(reached) or 'no host'} on version {version}; not known to be: {', '.join(others)}. Both "
+            f"versions are valid. When they answer, the same command goes on with it"
+        )
+        return Settled(rotation.name, rotation.state, False, said)
+
+    # what it stands on
+
+    @property
+    def _first(self) -> Provider:
+        return self.keeper.providers[0]
+
+    @property
+    def _caller(self) -> Caller:
+        return self.keeper.caller
+
+    def _maker(self, policy: RotationPolicy) -> Maker:
+        return Maker(policy, self._first if isinstance(self._first, Vault) else None)
+
+    def _revoke(self, policy: RotationPolicy, origin: Mapping[str, str]) -> None:
+        """Make what came from there invalid, where it came from anywhere."""
+        if origin:
+            maker = self._maker(policy)
+            self._done(policy.name, lambda: maker.revoke(origin))
+
+    def _standing(self, name: str) -> Standing:
+        return self._known(name, lambda: self._first.standing(name))
+
+    def _read(self, name: str) -> Secret:
+        return self._known(name, lambda: self._first.read(name))
+
+    def _known(self, name: str, question: Callable[[], T]) -> T:
+        """The answer to a question, which is refused where the first provider does not have the secret."""
+        try:
+            return self.keeper.ask_first(name, question)
+        except Unknown:
+            raise unknown_at(name, None, self._first.label) from None
+
+    def _done(self, name: str, act: Callable[[], T]) -> T:
+        """Have something changed: asked once."""
+        try:
+            return self.keeper.ask_first(name, act, changes=True)
+        except Unknown:
+            raise unknown_at(name, None, self._first.label) from None
+
+    def _remove_candidate(self, rotation: Rotation) -> None:
+        name = candidate_of(rotation.name)
+        self._done(rotation.name, lambda: self._first.remove(name))
+        self.keeper.cache.forget(name)
+
+    def _saved(self, rotation: Rotation) -> Rotation:
+        """Keep how far it is, and note each step in the access log."""
+        kept = self.records.save(replace(rotation, changed=timestamp(self.keeper.clock.now())))
+        version = kept.before if kept.state in (TAKING_BACK, TAKEN_BACK) else kept.after
+        self.keeper.note_rotation(kept.name, kept.state, version)
+        return kept
