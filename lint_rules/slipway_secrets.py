@@ -126,7 +126,7 @@ def names_of_file(data: Any, names: frozenset[str], directory: Path) -> frozense
             module, arguments = module_of(item)
             if module == "set_fact" and isinstance(arguments, Mapping):
                 more |= {str(key) for key, value in arguments.items() if key != "cacheable" and is_tainted(value, more)}
-            if item.get("register"):
+            if item.get("register") and not module.startswith("slipway_"):  # ours answer without values
                 more |= {str(item["register"])}
         if more == names:
             return names

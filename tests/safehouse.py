@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ class Safehouse:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.own: dict[str, Any] = {}
         self.administrator: dict[str, Any] = {}
         self.key, self.store = directory / "keys/secrets.key", directory / "secrets.enc"
         self.variables: dict[str, Any] = {
@@ -52,7 +54,7 @@ VAULT_OWN = {"owner": "t4", "roles": VAULT_ROLES}
 
 @pytest.fixture
 def vault_house(safehouse: Safehouse, real_vault: RealVault, tmp_path: Path) -> Safehouse:
-    """A chain of one real Vault, whose role id and secret id are still to come; ``administrator`` are options of whoever administers it."""
+    """A chain of one real Vault, whose role id and secret id are still to come; ``own`` are options of whoever works with it, ``administrator`` of whoever administers it."""
     real_vault.put("database/main", password=CANARY)
     real_vault.secret("admin-token", real_vault.token)
     provider = {
@@ -64,5 +66,6 @@ def vault_house(safehouse: Safehouse, real_vault: RealVault, tmp_path: Path) -> 
         "secrets_providers": {"vault": provider},
         "secrets_declared": {},
     }
-    safehouse.administrator = {**VAULT_OWN, "token_path": real_vault.directory / "admin-token"}
+    safehouse.own = {**VAULT_OWN, "owner": f"t{uuid.uuid4().hex[:8]}"}  # the server is one for all tests
+    safehouse.administrator = {**safehouse.own, "token_path": real_vault.directory / "admin-token"}
     return safehouse

@@ -17,7 +17,7 @@ def test_a_secret_id_goes_from_hand_to_hand_and_into_its_place(vault_house, tmp_
     assert not parcel.exists()
     made = vault_house.ask("slipway_vault_credential", **issued)
     assert (made["role"], made["path"]) == ("deployer", str(parcel))
-    received = {"state": "received", "source": parcel, **VAULT_OWN}
+    received = {"state": "received", "source": parcel, **vault_house.own}
     assert vault_house.ask("slipway_vault_credential", check=True, **received)["role"] is None
     taken = vault_house.ask("slipway_vault_credential", **received)
     assert (taken["role"], taken["path"]) == ("deployer", str(tmp_path / "id/secret-id"))

@@ -31,7 +31,7 @@ from .login import Logins
 from .vault import Vault, VaultSettings
 from .vault_access import VaultAccess, asked
 from .volatile import MEMORY_FILE_SYSTEMS, file_system_of
-from .wrapped_secret_id import unapplied
+from .wrapped_secret_id import require_place, unapplied
 
 ROLE: Final = "emergency"
 NAME: Final = "break-glass"
@@ -181,7 +181,8 @@ class BreakGlass:
             raise refusal
         for name in (TOKEN, VARIABLES, OPENING):
             (directory / name).unlink(missing_ok=True)
-        directory.rmdir()
+        with suppress(OSError):  # what somebody else put there is theirs
+            directory.rmdir()
         self._note("shut", "shut", reason=None, **words)
         self.announce(f"BREAK GLASS is shut and proven to be (seal {about['seal']}). Seal anew: make break-glass-seal")
         return str(about["seal"])
@@ -236,6 +237,8 @@ def _require_one_use(uses: int, minutes: int) -> None:
 
 def _require_apart(first: Path, second: Path) -> None:
     """Two halves on one disk are a whole, also after they were removed there."""
+    for path in (first, second):
+        require_place(path)
     together = os.stat(first.parent).st_dev == os.stat(second.parent).st_dev
     if first == second or (together and not _is_in_memory(first.parent)):
         raise Refusal(
@@ -247,6 +250,7 @@ def _require_apart(first: Path, second: Path) -> None:
 
 
 def _require_new_in_memory(directory: Path) -> None:
+    require_place(directory)
     if os.path.lexists(directory):
         raise Refusal(
             "break_glass_open_already",

@@ -2,7 +2,7 @@
 """Who may do what at Vault, as group_vars say it: from ``vault_roles`` to the policy and the AppRole of each.
 
 A role says which secrets it may read, list, write, retire and remove, by names and not by paths of Vault: what it may do anywhere else is nothing. Only what another
-engine keeps (a database's static role) is named by its path, never one of Vault's own. Vault's policy ``default`` is not given, since it lets every token
+engine keeps (a database's static role) is named by its path, never one of Vault's own but the end of leases. Vault's policy ``default`` is not given, since it lets every token
 do more than ours need.
 """
 
@@ -28,7 +28,7 @@ PLACE: Final = "{each}"
 ACTIONS: Final = ("read", "list", "write", "retire", "remove")
 MAX_ROLES: Final = 256
 _CAPABILITY: Final = re.compile(r"(create|delete|list|read|update)\Z")
-_PATH: Final = re.compile(r"(?!(sys|auth|identity|cubbyhole)/)[a-z0-9][\w-]*(/[\w-][\w.-]*)+\Z")
+_PATH: Final = re.compile(r"(?!(sys(?!/leases/revoke\Z)|auth|identity|cubbyhole)/)[a-z0-9][\w-]*(/[\w-][\w.-]*)+\Z")
 _CIDR: Final = re.compile(r"[0-9a-fA-F.:]{2,45}/\d{1,3}\Z")
 # What every token needs of Vault itself: to learn that it is over, and to end.
 OWN_TOKEN: Final = {"auth/token/lookup-self": ("read",), "auth/token/revoke-self": ("update",)}

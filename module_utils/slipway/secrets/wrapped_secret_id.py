@@ -34,6 +34,7 @@ class Parcel:
 
 def issue(access: VaultAccess, role: Role, wrap_seconds: int, output: Path) -> None:
     """Have a secret id made and wrapped for so long, and write the file for its receiver, of mode 0600."""
+    require_place(output)
     name, auth_mount = access.roles.named(role), access.auth_mount
 
     def question(client: Any) -> Any:
@@ -47,6 +48,17 @@ def issue(access: VaultAccess, role: Role, wrap_seconds: int, output: Path) -> N
         raise unapplied(name, access.vault.label) from None
     document = {"format": FORMAT, "role": role.name, "role_id": role_id, "wrapping_token": wrapped["token"]}
     write_durable(output, json.dumps(document).encode() + b"\n", mode=0o600)
+
+
+def require_place(path: Path) -> None:
+    """Refuse a file whose directory is not there, before what is to be in it is made."""
+    if not path.parent.is_dir():
+        raise Refusal(
+            "secret_output_directory_missing",
+            expected=f"a directory {path.parent}",
+            found="none",
+            remedy="Make it (mode 0700), or name another one.",
+        )
 
 
 def unapplied(name: str, label: str) -> Refusal:

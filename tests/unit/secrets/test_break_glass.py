@@ -158,6 +158,21 @@ def test_a_new_seal_makes_the_old_one_and_what_is_open_worthless(scene, real_vau
     scene.shut()
 
 
+def test_one_whose_secret_id_still_opens_is_never_called_shut(scene, real_vault):
+    """As if somebody had made the secret id for more than one login: what that opened is ended too."""
+    scene.seal()
+    scene.open()
+    made = real_vault.root.auth.approle
+    made.create_or_update_approle("t3-emergency", secret_id_num_uses=2, token_policies=["t3-emergency"])
+    opening = scene.directory / "opening.json"
+    about = json.loads(opening.read_text())
+    spare = made.generate_secret_id("t3-emergency")["data"]["secret_id"]
+    opening.write_text(json.dumps({**about, "secret_id": spare}))
+    assert refused(scene.shut, spare) == "break_glass_open"
+    opening.write_text(json.dumps(about))
+    scene.shut()
+
+
 def test_what_is_over_by_itself_is_shut_all_the_same(scene, real_vault):
     scene.seal()
     opened = scene.open()
@@ -214,9 +229,16 @@ def test_halves_on_one_disk_are_refused_and_so_is_a_token_on_a_disk(scene, tmp_p
     )
     scene.seal()
     assert refused(lambda: scene.open(directory=tmp_path / "open")) == "break_glass_on_disk"
+    assert refused(lambda: scene.open(directory=scene.memory / "none/open")) == "secret_output_directory_missing"
+    missing = scene.memory / "none/a"
+    assert (
+        refused(lambda: scene.glass.seal(scene.access, missing, scene.second, WHY)) == "secret_output_directory_missing"
+    )
     scene.open()
     assert refused(scene.open) == "break_glass_open_already"
+    (scene.directory / "own").touch()
     scene.shut()
+    assert [path.name for path in scene.directory.iterdir()] == ["own"]
     assert refused(scene.shut) == "break_glass_not_open"
 
 

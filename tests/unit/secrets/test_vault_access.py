@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import hvac
 import pytest
+import yaml
 from ansible.module_utils.slipway.base.clock import SystemClock
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.secrets.login import Logins
+from ansible.module_utils.slipway.secrets.secret import Secret
 from ansible.module_utils.slipway.secrets.vault import Vault
 from ansible.module_utils.slipway.secrets.vault_access import VaultAccess
 from ansible.module_utils.slipway.secrets.vault_roles import Roles
@@ -75,6 +79,11 @@ def test_what_the_data_say_is_brought_there_once(real_vault):
     ]  # fmt: skip
     assert apply(access) == []
     assert real_vault.root.sys.list_auth_methods()["data"]["machines/"]["type"] == "approle"
+
+
+def test_where_there_is_no_role_at_all_there_is_nothing_left_over(real_vault):
+    real_vault.root.sys.enable_auth_method("approle", path="empty")
+    assert access_of(real_vault, {}, owner="none", auth_mount="empty").plan().leftovers == ()
 
 
 def test_a_plan_changes_nothing(real_vault):
@@ -165,6 +174,45 @@ def test_a_role_can_read_what_it_must_and_nothing_else(real_vault, applied, role
     assert again == "InvalidRequest", "a secret id is for one login"
     client.auth.token.revoke_self()
     assert outcome(client.lookup_token) == 403
+
+
+def test_the_rotator_can_do_what_a_rotation_does_and_nothing_else(real_vault, request, tmp_path):
+    """As it stands in group_vars, by the very calls that a rotation makes."""
+    said = yaml.safe_load((Path(request.config.rootpath) / "group_vars/all/vault.yml").read_text(encoding="utf-8"))[
+        "vault_roles"
+    ]["rotator"]
+    declared = {"read": ["pager"], "write": ["pager", "slipway-rotation/*"], "retire": ["pager"]}
+    assert {action: type(patterns) for action, patterns in said["may"].items()} == {
+        "read": str,
+        "write": str,
+        "retire": str,
+        "remove": list,
+    }
+    access = access_of(real_vault, {"rotator": {**said, "may": {**said["may"], **declared}}}, owner="t5")
+    apply(access)
+    role_id, secret_id = client_of(real_vault, "t5-rotator")[1:]
+    approle = real_vault.root.auth.approle
+    secret_id = approle.generate_secret_id("t5-rotator")["data"]["secret_id"]
+    files = {
+        "role_id_path": real_vault.secret("t5-role-id", role_id),
+        "secret_id_path": real_vault.secret("t5-secret-id", secret_id),
+    }
+    vault = Vault("vault", real_vault.settings(**files), Logins(None, SystemClock()))
+    real_vault.put("pager", key="one")
+    before, candidate = vault.standing("pager").version, "slipway-rotation/pager"
+    vault.write(Secret(candidate, {"key": "two"}))
+    vault.replace(Secret("pager", vault.read(candidate).fields), before)
+    vault.retire("pager", before, destroyed=False)
+    vault.retire("pager", before, destroyed=True)
+    vault.remove(candidate)
+    assert vault.read("pager").value() == "two"
+    for call in (
+        lambda: vault.remove("pager"), lambda: vault.write(Secret("database/other", {"a": "b"})), lambda: vault.read("database/other"), vault.entries,
+        lambda: vault.retire("database/other", "1", destroyed=True),
+    ):  # fmt: skip
+        with pytest.raises(Refusal) as refusal:
+            call()
+        assert refusal.value.reason == "secret_denied"
 
 
 def test_a_mount_that_is_none_is_refused(real_vault):

@@ -42,7 +42,16 @@ def test_an_action_on_names_is_what_key_value_needs_for_it_and_no_more(may, expe
 def test_what_another_engine_keeps_is_named_by_its_path():
     roles = Roles.parse(
         "slipway",
-        {"one": {**ROLE, "paths": {"database/static-creds/shop": ["read"], "database/rotate-role/shop": ["update"]}}},
+        {
+            "one": {
+                **ROLE,
+                "paths": {
+                    "database/static-creds/shop": ["read"],
+                    "database/rotate-role/shop": ["update"],
+                    "sys/leases/revoke": ["update"],
+                },
+            }
+        },
     )
     said = json.loads(roles.role("one").policy(SETTINGS))["path"]
     assert said["database/static-creds/shop"] == {"capabilities": ["read"]}
@@ -108,7 +117,7 @@ def test_a_role_that_is_not_there_is_refused():
     )),
     ("slipway", {"host": {**ROLE, "each": ["prod-1"], "may": {"read": ["hosts/{other}/*"]}}}),
     *(("slipway", {"one": {**ROLE, "paths": paths}}) for paths in (
-        {"sys/policy": ["read"]}, {"auth/token/create": ["update"]}, {"database/*": ["read"]}, {"a/b": ["sudo"]}, {"a/b": ["deny"]}, {"a/../sys/x": ["read"]}, {"a": ["read"]},
+        {"sys/policy": ["read"]}, {"sys/leases/revoke-prefix/a": ["update"]}, {"sys/leases/revoke/x": ["update"]}, {"auth/token/create": ["update"]}, {"database/*": ["read"]}, {"a/b": ["sudo"]}, {"a/b": ["deny"]}, {"a/../sys/x": ["read"]}, {"a": ["read"]},
     )),
 ])  # fmt: skip
 def test_what_is_no_role_is_refused(owner, roles):
