@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 WORD_LENGTH = 20
+SETTLED = 10
 UNPACKED_LIMIT = 4 << 20
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{24,}={0,2}")
 _FOLDED = re.compile(rb"[\s\\\"']+")
@@ -79,15 +80,19 @@ class Search:
 
     def __post_init__(self) -> None:
         self._needles: list[tuple[str, str, bytes]] = []
+        self._shown: list[tuple[str, bytes]] = []
         self._lock = threading.Lock()
         known, self.canaries = self.canaries, []
         for canary in known:
             self.expect(canary)
 
     def expect(self, canary: Canary) -> None:
-        """From now on look for this one too."""
+        """From now on look for this one too, and in what processes have shown so far."""
         self.canaries.append(canary)
-        self._needles = [*self._needles, *((canary.name, form, needle) for form, needle in canary.needles.items())]
+        needles = [(canary.name, form, needle) for form, needle in canary.needles.items()]
+        self._needles = [*self._needles, *needles]
+        for where, data in self._shown:
+            self.hits += [Hit(name, form, where) for name, form, needle in needles if needle in data]
 
     def data(self, data: bytes, where: str) -> list[Hit]:
         """Look into bytes, and into what is packed in them; returns what was found there."""
@@ -145,26 +150,34 @@ class Search:
 
     def _watch(self, over: threading.Event) -> None:
         seen: set[tuple[str, bytes]] = set()
+        rounds: dict[str, int] = {}
         own = str(os.getpid())
         while True:
             is_last = over.is_set()
-            for process in os.listdir("/proc"):
-                if not process.isdigit() or process == own:
-                    continue
-                for what in ("cmdline", "environ"):
-                    try:
-                        with open(f"/proc/{process}/{what}", "rb") as stream:
-                            data = stream.read()
-                    except OSError:  # it ended
-                        continue
-                    if (process, data) not in seen:
-                        seen.add((process, data))
-                        self.data(data, f"/proc/{process}/{what}: {data[:80]!r}")
+            there = {name for name in os.listdir("/proc") if name.isdigit() and name != own}
+            rounds = {process: rounds.get(process, 0) + 1 for process in there}
+            for process, number in rounds.items():
+                # One that is new may become another program yet; one that is old seldom says something else.
+                if number <= SETTLED or number % SETTLED == 0:
+                    self._sample(process, seen)
             self.samples += 1
             self.processes = len({process for process, _ in seen})
             if is_last:
                 return
             over.wait(0.02)
+
+    def _sample(self, process: str, seen: set[tuple[str, bytes]]) -> None:
+        for what in ("cmdline", "environ"):
+            try:
+                with open(f"/proc/{process}/{what}", "rb") as stream:
+                    data = stream.read()
+            except OSError:  # it ended
+                continue
+            if (process, data) not in seen:
+                seen.add((process, data))
+                where = f"/proc/{process}/{what}: {data[:80]!r}"
+                self._shown.append((where, data))
+                self.data(data, where)
 
     def _unpacked(self, data: bytes) -> Iterator[bytes]:
         """What is compressed or archived in bytes, also where that is written in base64."""

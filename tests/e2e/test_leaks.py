@@ -46,6 +46,17 @@ ENCODED = {
     "literal": "{{ value }}", "json": "{{ {'a': value} | to_json }}", "shell": "{{ value | quote }}", "url": "{{ value | urlencode }}",
     "base64": "{{ ('user:' ~ value) | b64encode }}", "base64url": "{{ value | b64encode | replace('+', '-') | replace('/', '_') }}", "yaml": "{{ {'a': value} | to_nice_yaml }}",
 }  # fmt: skip
+ROTATION = {
+    "leaks/signing": {"max_age_days": 30, "fields": {"password": {"length": 40, "alphabet": "letters_and_digits"}}}
+}
+# The deployer and the rotator in one, whose secret id is for many logins.
+ROLES = {
+    "deployer": {
+        "description": "Deploys and rotates", "secret_id_uses": 0,
+        "may": {"read": ["leaks/*"], "write": ["leaks/*", "slipway-rotation/*"], "retire": ["leaks/*"], "remove": ["slipway-rotation/*"], "list": ["*"]},
+    }
+}  # fmt: skip
+LOUD = "-vvvv --diff"
 QUIET = {"no_log": True, "diff": False}
 # What makes every noise that Ansible can make, and keeps it.
 CALLBACKS = "ansible.builtin.junit,ansible.builtin.tree"
@@ -122,6 +133,7 @@ class Scene:
     masked: bool
     canaries: dict[str, Canary] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
+    vault: vaults.RealVault | None = None
 
     def __post_init__(self) -> None:
         self.place = Workplace(self.operator.fleet, self.directory / "slipway")
@@ -136,27 +148,40 @@ class Scene:
         self.logs = self.directory / "logs"
         self.logs.mkdir()
 
-    def use(self, vault: vaults.RealVault, prefix: str) -> None:
-        """Let the secrets be at this Vault, each with a canary, and the checkout's group_vars name it."""
-        about = vault.settings()
+    def use(self, vault: vaults.RealVault, prefix: str, *, identity: Path) -> None:
+        """Let the secrets be at this Vault, each with a canary, and the checkout's group_vars name it and whoever logs in."""
+        self.vault = vault
         provider = {
             "type": "vault", "url": vault.url, "ca_path": str(vault.ca), "prefix": f"shop/{prefix}", "auth": "approle",
-            "role_id_path": str(about.role_id_path), "secret_id_path": str(about.secret_id_path),
+            "role_id_path": str(identity / "role-id"), "secret_id_path": str(identity / "secret-id"),
         }  # fmt: skip
         for name in (*NAMES, *ENCODED):
             self.canaries[name] = Canary(name)
             vault.put(f"{prefix}/leaks/{name}", password=self.canaries[name].value, username="shop")
-        self.canaries["the secret id"] = Canary("the secret id", Path(about.secret_id_path).read_text().strip())
-        self.canaries["the token of Vault's administrator"] = Canary("the token of Vault's administrator", vault.token)
         self.change(
-            "secrets.yml",
-            secrets_chain=["vault"],
-            secrets_providers={"vault": provider},
-            secrets_swap_accepted=True,
-            secrets_declared={},
-        )
+            "secrets.yml", secrets_chain=["vault"], secrets_providers={"vault": provider}, secrets_swap_accepted=True, secrets_declared={},
+            secrets_rotation=ROTATION,
+        )  # fmt: skip
         credentials = {name: {"secret": f"leaks/{name}", "field": "password"} for name in ("database", "signing")}
         self.change("release.yml", release_credentials=credentials)
+
+    def log_in(self) -> list[Canary]:
+        """Bring the deployer's policy to Vault and its secret id here, as operators do; what must not be seen of that."""
+        token = self.vault.secret("administrator", self.vault.token)
+        self.change("vault.yml", vault_admin_token_path=str(token), vault_roles=ROLES)
+        loudly = f"OPTIONS={LOUD}"
+        self.run("policies", "make", "vault-apply", loudly)
+        parcel = self.memory / "parcel.json"
+        self.run("issuing", "make", "vault-issue", "ROLE=deployer", f"OUTPUT={parcel}", loudly)
+        wrapped = json.loads(parcel.read_text())["wrapping_token"]
+        self.run("receiving", "make", "vault-receive", f"FILE={parcel}", loudly)
+        secret_id = (self.directory / "identity/secret-id").read_text().strip()
+        words = {
+            "the administrator's token": self.vault.token,
+            "the wrapping token": wrapped,
+            "the secret id": secret_id,
+        }
+        return [Canary(name, word) for name, word in words.items()]
 
     def change(self, name: str, **variables: Any) -> None:
         path = self.place.root / "group_vars/all" / name
@@ -292,7 +317,7 @@ def scene(
 ) -> Iterator[Scene]:
     operator.fleet.inside(HOST, LEFT)
     scene = Scene(operator, tmp_path_factory.mktemp("leaks"), memory, masked=False)
-    scene.use(vault, "careful")
+    scene.use(vault, "careful", identity=scene.directory / "identity")
     yield scene
     operator.fleet.inside(HOST, LEFT)
 
@@ -306,6 +331,8 @@ def passed(scene: Scene) -> tuple[Scene, Search, dict[str, list[Hit]]]:
     scene.release("1.2.0", healthy=False)
     page = scene.write_play("site", careful=True)
     with search.watching():
+        for canary in scene.log_in():
+            search.expect(canary)
         scene.play("a first deployment in check mode", "deploy.yml", "-e", "release_id=v1.0.0", "--check")
         scene.play("a first deployment", "deploy.yml", "-e", "release_id=v1.0.0")
         scene.play("tasks in check mode", page, "--check")
@@ -326,7 +353,7 @@ def passed(scene: Scene) -> tuple[Scene, Search, dict[str, list[Hit]]]:
             "secrets-set",
             "NAME=leaks/database",
             f"FILE={scene.directory}/new.json",
-            "OPTIONS=-vvvv --diff",
+            f"OPTIONS={LOUD}",
         )
         scene.play("a deployment of another value", "deploy.yml", "-e", "release_id=v1.1.0")
         scene.run(
@@ -335,9 +362,15 @@ def passed(scene: Scene) -> tuple[Scene, Search, dict[str, list[Hit]]]:
             "secrets-get",
             "NAME=leaks/database",
             "FIELD=password",
-            f"OUTPUT={memory_of(scene)}/value",
-            "OPTIONS=-vvvv --diff",
+            f"OUTPUT={scene.memory}/value",
+            f"OPTIONS={LOUD}",
         )
+        scene.play("a rotation", "playbooks/rotate_secrets.yml", "-e", "secret_name=leaks/signing")
+        made = scene.vault.root.secrets.kv.v2.read_secret_version(
+            "shop/careful/leaks/signing", raise_on_deleted_version=True
+        )
+        scene.canaries["rotated"] = Canary("rotated", made["data"]["data"]["password"])
+        search.expect(scene.canaries["rotated"])
         scene.play("a rollback", "rollback.yml", "-e", "release_id=v1.0.0")
         for called in ("status", "history", "secrets_access", "secrets"):
             scene.run(called, "ansible-playbook", f"playbooks/{called}.yml", "-vvvv", "--diff")
@@ -348,18 +381,14 @@ def passed(scene: Scene) -> tuple[Scene, Search, dict[str, list[Hit]]]:
             "-l",
             HOST,
             "-e",
-            f"evidence_path={scene.directory}/evidence.tar.gz",
+            f"evidence_path={scene.logs}/evidence.tar.gz",
             code=None,
         )
-    for token in memory_of(scene).rglob("token-*"):
+    for token in scene.memory.rglob("token-*"):
         if token.is_file() and (data := token.read_bytes()).startswith(b"{"):
             search.expect(Canary("a login's token", json.loads(data)["token"]))
     (scene.directory / "new.json").unlink()
     return scene, search, searched(scene, search)
-
-
-def memory_of(scene: Scene) -> Path:
-    return scene.memory
 
 
 def impatient(scene: Scene) -> Mapping[str, Any]:
@@ -414,7 +443,8 @@ def test_what_was_to_arrive_arrived(passed: tuple[Scene, Search, dict[str, list[
     assert scene.inside("cat /var/tmp/leaks/page") == f"password={values['template']}\n"
     assert scene.inside("cat /var/tmp/leaks/copy") == values["copy"]
     assert (scene.memory / "value").read_text() == values["set"]
-    assert scene.inside("cat /run/credentials/hello.service/slipway_signing") == values["signing"]
+    assert scene.inside("cat /run/credentials/hello.service/slipway_signing") == scene.canaries["rotated"].word
+    assert scene.inside("cat /run/credentials/hello.service/slipway_database") == values["set"]
     assert scene.said["a deployment that fails"].count("reverted")
     assert len(list((scene.directory / "runner/artifacts").glob("*/job_events/*.json"))) > 40
     assert (scene.logs / "ansible.log").stat().st_size > 100_000
@@ -445,7 +475,7 @@ def careless(
     found = {}
     for kind in ("unmasked", "masked"):
         scene = Scene(operator, tmp_path_factory.mktemp(kind), memory, masked=kind == "masked")
-        scene.use(vault, kind)
+        scene.use(vault, kind, identity=vault.directory)
         printed = [
             {"name": f"Print {name}", "debug": {"msg": f"a {text} b"}, "vars": {"value": looked_up(name)}}
             for name, text in ENCODED.items()

@@ -63,6 +63,14 @@ def role_options_with_it():
     }
 
 
+REVERTED = {
+    "application": "leaks",
+    "release_id": "v1",
+    "state": "reverted",
+    "description": {},
+    "environment": "prod",
+    "run": {"run_id": "run_1"},
+}
 # What a module needs beside the option, to come as far as answering; "{canary}" is the value.
 ASKED = {
     "library/slipway_key_info.py: passphrase": ("slipway_key_info", {"key": "/none", "passphrase": "{canary}"}),
@@ -77,12 +85,8 @@ ASKED = {
     "library/slipway_bundle.py: passphrase": (
         "slipway_bundle", {"source": "/none", "catalogue": "/none", "builder_key": "/none", "trust_policy": "/none", "passphrase": "{canary}"},
     ),
-    "module_utils/slipway/host/options.py: source_credentials": (
-        "slipway_release", {
-            "application": "leaks", "release_id": "v1", "state": "reverted", "description": {}, "environment": "prod", "run": {"run_id": "run_1"},
-            "source_credentials": {"token": "{canary}"},
-        },
-    ),
+    "module_utils/slipway/host/options.py: source_credentials": ("slipway_release", {**REVERTED, "source_credentials": {"token": "{canary}"}}),
+    "module_utils/slipway/host/options.py: credential_values": ("slipway_release", {**REVERTED, "credential_values": "{canary}"}),
 }  # fmt: skip
 # The questions that somebody answers at a terminal.
 TYPED = {

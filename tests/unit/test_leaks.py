@@ -76,6 +76,13 @@ def test_names_of_files_and_targets_of_links_are_looked_at(tmp_path):
     assert len({hit.where for hit in search.hits}) == 2
 
 
+def late(search, word):
+    """What is found of a canary that becomes known only now."""
+    before = len(search.hits)
+    search.expect(Canary("late", word))
+    return search.hits[before:]
+
+
 @pytest.mark.parametrize("place", ["argument", "environment"])
 def test_a_process_that_shows_it_is_seen(place):
     search = Search([Canary("planted")])
@@ -88,6 +95,7 @@ def test_a_process_that_shows_it_is_seen(place):
         while not search.hits:
             assert process.poll() is None
         process.communicate(b"\n")
+    assert {"late"} == {hit.canary for hit in late(search, search.canaries[0].word)}
     assert search.samples > 0
     assert search.processes > 1
     assert all(hit.where.startswith(f"/proc/{process.pid}/") for hit in search.hits)
