@@ -50,7 +50,7 @@ def split(word: str, about: Mapping[str, str]) -> tuple[Half, Half]:
 
 def joined(one: Half, other: Half) -> str:
     """The word; Refusal ``break_glass_halves_unlike`` for halves of two seals, and for the same half twice."""
-    if {one.side, other.side} == set(SIDES) and one.about == other.about and len(one.data) == len(other.data):
+    if one.about == other.about and len(one.data) == len(other.data):
         data = _added(one.data, other.data)
         if _check(data) == one.check == other.check:
             return data.decode()

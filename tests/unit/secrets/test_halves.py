@@ -47,12 +47,14 @@ def test_halves_that_do_not_belong_together_are_refused():
     forged = dataclasses.replace(second, data=bytes([second.data[0] ^ 1]) + second.data[1:])
     longer = dataclasses.replace(second, data=second.data + b"x")
     renamed = dataclasses.replace(first, side="second")
+    readdressed = dataclasses.replace(second, about={**ABOUT, "provider": "another"})
     same_seal, _ = halves.split(f"{WORD[:-1]}6", ABOUT)
     for one, two in (
         (first, first),
         (first, renamed),
         (other, second),
         (first, forged),
+        (first, readdressed),
         (first, longer),
         (same_seal, second),
     ):
