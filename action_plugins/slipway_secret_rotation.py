@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import ansible.module_utils
@@ -45,5 +46,5 @@ class ActionModule(SecretAction):
         )
         return {
             "changed": bool(begun.names), "is_idle": check or not begun.names, "release_id": release_id,
-            "names": list(begun.names), "rotating": dict(begun.rotating), "msg": "\n".join(begun.said),
+            "names": list(begun.names), "rotating": {name: asdict(each) for name, each in begun.rotating.items()}, "msg": "\n".join(begun.said),
         }  # fmt: skip

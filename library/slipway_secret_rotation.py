@@ -86,7 +86,7 @@ names:
   type: list
   elements: str
 rotating:
-  description: What the version that the run hands out is called, by name of the secret. No values.
+  description: By name of the secret, what the version that the run hands out is called and the id of its rotation, {version, rotation}. No values.
   returned: success
   type: dict
 msg:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -99,9 +99,10 @@ class FakeProvider:
 
     def replace(self, secret: Secret, before: str) -> None:
         self._called("replace", secret.name)
-        if self.secrets[secret.name].version != before:
+        newest = self.secrets[secret.name].version if secret.name in self.secrets else ""
+        if newest != before:
             raise overtaken(self.label, secret.name, before)
-        self.secrets[secret.name] = secret
+        self.secrets[secret.name] = secret if before else replace(secret, version="1")
 
     def retire(self, name: str, version: str, *, destroyed: bool) -> None:
         self._called("retire", name)

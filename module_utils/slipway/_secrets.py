@@ -21,6 +21,7 @@ from .base.operator import deployer
 from .secrets.access_log import AccessLog, Caller
 from .secrets.ansible_vault import AnsibleVaultFile, NotDecrypted
 from .secrets.aws import AwsSecretsManager
+from .secrets.candidate import Candidate
 from .secrets.env_file import EnvFile, require_plain_allowed
 from .secrets.keeper import Keeper
 from .secrets.local_store import LocalStore
@@ -90,8 +91,15 @@ def keeper_of(variables: Mapping[str, Any], template: Callable[[Any], Any], load
         caller=caller_of(variables, template),
         clock=clock,
         announce=display.warning,
-        rotating={str(name): str(version) for name, version in (template(variables.get(ROTATING)) or {}).items()},
+        rotating=_rotating(template(variables.get(ROTATING)) or {}),
     )  # fmt: skip
+
+
+def _rotating(given: Mapping[str, Mapping[str, Any]]) -> dict[str, Candidate]:
+    """What the run rotates, as slipway_secret_rotation has answered it."""
+    return {
+        str(name): Candidate(str(about["version"]), str(about["rotation"])) for name, about in given.items()
+    }  # fmt: skip
 
 
 def release_credentials(

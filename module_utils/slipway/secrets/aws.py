@@ -100,13 +100,24 @@ class AwsSecretsManager:
         return str(uuid.uuid4())
 
     def replace(self, secret: Secret, before: str) -> None:
+        text = canonical.encode(dict(secret.fields)).decode()
+        if not before:
+            self._create(secret, text)
+            return
         if self.standing(secret.name).version != before:
             raise overtaken(self.label, secret.name, before)
-        text = canonical.encode(dict(secret.fields)).decode()
         with self._translated(secret.name):
             self._client().put_secret_value(
                 SecretId=self._id(secret.name), SecretString=text, ClientRequestToken=secret.version
             )
+
+    def _create(self, secret: Secret, text: str) -> None:
+        client = self._client()
+        with self._translated(secret.name):
+            try:
+                client.create_secret(Name=self._id(secret.name), SecretString=text)
+            except client.exceptions.ResourceExistsException:
+                raise overtaken(self.label, secret.name, "") from None
 
     def retire(self, name: str, version: str, *, destroyed: bool) -> None:
         """A version without a label is one that AWS removes."""

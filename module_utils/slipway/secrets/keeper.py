@@ -13,13 +13,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
 
 from ..base.clock import Clock
 from ..base.errors import Refusal
 from .access_log import EVERYTHING, AccessLog, Caller
+from .candidate import CANDIDATES, Candidate, candidate_of
 from .circuit_breaker import CircuitBreaker
 from .env_file import Declared
 from .known_values import tell
@@ -32,15 +33,6 @@ from .secret_settings import SecretSettings
 from .volatile import Volatile
 
 T = TypeVar("T")
-
-
-# Below it lie the versions that a rotation has made and that nobody else reads yet; no other secret has such a name.
-CANDIDATES: Final = "slipway-rotation"
-
-
-def candidate_of(name: str) -> str:
-    """Where the next version of a secret is until it is proven: a secret of its own."""
-    return f"{CANDIDATES}/{name}"
 
 
 class _NoDefault:
@@ -72,7 +64,7 @@ class Listed:
 class Keeper:
     """The chain of an environment, for one caller. ``announce`` says a sentence in the run's output.
 
-    ``rotating`` are the secrets that this run rotates: what their next version is called, by their names.
+    ``rotating`` are the secrets that this run rotates: their next versions, by their names.
     """
 
     settings: SecretSettings
@@ -82,7 +74,7 @@ class Keeper:
     caller: Caller
     clock: Clock
     announce: Callable[[str], None]
-    rotating: Mapping[str, str] = field(default_factory=dict)
+    rotating: Mapping[str, Candidate] = field(default_factory=dict)
     cache: SecretCache = field(init=False)
     _breakers: dict[str, CircuitBreaker] = field(init=False, default_factory=dict)
 
@@ -269,9 +261,11 @@ class Keeper:
     def _answer(
         self, provider: Provider, name: str, version: str | None, of_this_run: bool
     ) -> tuple[Secret | Absent, bool]:
-        if version in (None, next_version := self.rotating.get(name)) and next_version is not None:
-            found, cached = self._kept_or_read(provider, candidate_of(name), None, of_this_run)
-            return replace(found, name=name, version=next_version) if isinstance(found, Secret) else found, cached
+        candidate = self.rotating.get(name)
+        if candidate is not None and version in (None, candidate.version):
+            # What an earlier run has read there was the candidate of an earlier rotation.
+            found, cached = self._kept_or_read(provider, candidate_of(name), None, of_this_run=True)
+            return candidate.opened(name, provider.label, found) if isinstance(found, Secret) else found, cached
         return self._kept_or_read(provider, name, version, of_this_run)
 
     def _kept_or_read(

@@ -105,7 +105,9 @@ class LocalStore:
 
     def replace(self, secret: Secret, before: str) -> None:
         with self._changing():
-            if self.standing(secret.name).version != before or secret.version != self.version_after(before):
+            versions = self._content().get(secret.name, {"versions": []})["versions"]
+            newest = str(versions[-1]["version"]) if versions else ""
+            if newest != before or (before and secret.version != self.version_after(before)):
                 raise overtaken(self.label, secret.name, before)
             self._add([secret])
 

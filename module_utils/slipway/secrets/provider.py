@@ -76,7 +76,7 @@ class Provider(Protocol):
 
     def replace(self, secret: Secret, before: str) -> None:
         """Make this the newest version, under the name that ``secret.version`` says, if ``before`` is it until then; else a Refusal
-        ``secret_overtaken``.
+        ``secret_overtaken``. With an empty ``before``: the first one, if there is none; then its name is the provider's to choose.
         """
 
     def retire(self, name: str, version: str, *, destroyed: bool) -> None:
@@ -132,7 +132,7 @@ def overtaken(label: str, name: str, before: str) -> Refusal:
     """For a version that somebody else has made meanwhile: theirs stays."""
     return Refusal(
         "secret_overtaken",
-        expected=f"{before} to be the newest version of {name} at {label} until it is replaced",
+        expected=f"{before or 'none'} to be the newest version of {name} at {label} until it is replaced",
         found="another one: somebody has set it meanwhile",
         remedy=f"Find out who (make secrets-access NAME={name}). What was set stays: make secrets-rotate NAME={name} BACK=yes brings it to the hosts.",
     )

@@ -3,8 +3,9 @@
 
 making → made → handed_out → proven → adopted → retired, or taking_back → taken_back.
 
-1. The new version is made as a candidate: a secret of its own at the first provider, which only the runs of its rotation read. What everybody
-   else reads stays as it is until every host has been healthy with the new one.
+1. The new version is made as a candidate: a secret of its own at the first provider, which only the runs of its rotation read (candidate.py). It is
+   claimed before anything is made, so that another controller is refused. What everybody else reads stays as it is until every host has been healthy with
+   the new one.
 2. The active release is deployed with it, like any release: in waves, with health checks, dead-man and confirmation.
 3. Adopted: it becomes the newest version of the secret, if nobody has set another one meanwhile. Only now the old one is retired, in the run
    that has just seen every host have the new one; a later run looks again first.
@@ -20,15 +21,16 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..base.clock import timestamp
 from ..base.errors import Refusal
 from ..base.process import Process
 from .access_log import Caller
-from .keeper import Keeper, candidate_of, unknown_at
+from .candidate import Candidate, candidate, candidate_of, is_of, rotation_in, taken, values_in
+from .keeper import Keeper, unknown_at
 from .provider import Provider, Standing, Unknown, overtaken
-from .rotation_policy import BY_HAND, RotationPolicy, policy_of
+from .rotation_policy import BY_HAND, DYNAMIC, RotationPolicy, policy_of
 from .rotation_record import (
     ADOPTED,
     HANDED_OUT,
@@ -64,9 +66,9 @@ class Settled:
 
 @dataclass(frozen=True)
 class Begun:
-    """What a run hands out: versions by the names of the secrets; ``names`` are all that it settles in the end; and what to say of it."""
+    """What a run hands out by the names of the secrets; ``names`` are all that it settles in the end; and what to say of it."""
 
-    rotating: Mapping[str, str] = field(default_factory=dict)
+    rotating: Mapping[str, Candidate] = field(default_factory=dict)
     names: Sequence[str] = ()
     said: Sequence[str] = ()
 
@@ -114,6 +116,8 @@ class Rotations:
         for policy in policies:
             self._require_reader(policy, handed_out)
         open_before = {name: self._open(name) for name in names}
+        for name in () if back else names:
+            self._require_own(name, open_before[name])
         if check:
             return Begun(names=names, said=[self._would(policy, open_before[policy.name], back) for policy in policies])
         rotating, said = {}, []
@@ -124,7 +128,7 @@ class Rotations:
                 continue
             ready = self._make(policy, rotation, brought) if rotation.state == MAKING else rotation
             if ready.state not in (ADOPTED, TAKING_BACK):
-                rotating[policy.name] = ready.after
+                rotating[policy.name] = Candidate(ready.after, ready.id)
             said.append(self._beginning(ready))
         ours = [rotation.name for rotation in rotations if rotation]
         return Begun(rotating, ours, said)
@@ -177,8 +181,8 @@ class Rotations:
         with self.records.locked():
             found = self._open(policy.name)
             if found is None:
-                return None if back else self._new(policy)
-            if back and found.state == ADOPTED:
+                return self._left_elsewhere(policy) if back else self._new(policy)
+            if back and (found.state == ADOPTED or self._is_adopted(found)):
                 raise Refusal(
                     "rotation_adopted",
                     expected=f"a rotation of {policy.name} whose new version only its own runs read",
@@ -187,7 +191,7 @@ class Rotations:
                 )
             is_overtaken = self._standing(found.name).version not in (found.before, found.after)
             if is_overtaken and found.state == MAKING and not back:
-                self._revoke(policy, found.origin)
+                self._undo(policy, found)
                 return self._new(policy)
             if is_overtaken and found.state != TAKING_BACK and not back:
                 raise overtaken(self._first.label, found.name, found.before)
@@ -195,19 +199,25 @@ class Rotations:
             ours = replace(found, process=self.process, run_id=self._caller.run_id, by=self._caller.by)
             return self._saved(replace(ours, state=state, resumed=found.state != MAKING))
 
-    def _new(self, policy: RotationPolicy) -> Rotation:
+    def _left_elsewhere(self, policy: RotationPolicy) -> Rotation | None:
+        """What a controller that is lost has left of its rotation, as one that is taken back here; None where there is nothing."""
+        found = self._candidate(policy.name)
+        if found is None:
+            return None
+        return self._new(policy, id=rotation_in(found), state=TAKING_BACK, resumed=True)
+
+    def _new(self, policy: RotationPolicy, **about: Any) -> Rotation:
         label = self._first.label
         standing = self._standing(policy.name)
         self._maker(policy)  # what cannot be made is refused before anything is noted
         before, after = standing.version, self._first.version_after(standing.version)
         now = timestamp(self.keeper.clock.now())
-        return self._saved(
-            Rotation(
-                id=f"rotation_{secrets.token_hex(6)}", name=policy.name, provider=label, state=MAKING, before=before, after=after, by=self._caller.by,
-                run_id=self._caller.run_id, process=self.process, began=now, changed=now, origin_before=self._known_origin(policy.name, before),
-                applications=dict.fromkeys(policy.applications or (self.application,), ""),
-            )
+        new = Rotation(
+            id=f"rotation_{secrets.token_hex(6)}", name=policy.name, provider=label, state=MAKING, before=before, after=after, by=self._caller.by,
+            run_id=self._caller.run_id, process=self.process, began=now, changed=now, origin_before=self._known_origin(policy.name, before),
+            applications=dict.fromkeys(policy.applications or (self.application,), ""),
         )  # fmt: skip
+        return self._saved(replace(new, **about))
 
     def _known_origin(self, name: str, version: str) -> Mapping[str, str]:
         """Where the version in use came from, as the rotation before has noted it; nothing where it was not made by one."""
@@ -219,8 +229,8 @@ class Rotations:
 
     def _make(self, policy: RotationPolicy, rotation: Rotation, brought: Mapping[str, str] | None) -> Rotation:
         """Make the candidate, unless it was made before the run that wanted it died; where it came from is noted first."""
-        maker, name = self._maker(policy), candidate_of(policy.name)
-        if not self._has_candidate(rotation):
+        maker, claim = self._maker(policy), self._claimed(rotation)
+        if not values_in(claim):
             current = self._current(rotation)
             self._revoke(policy, rotation.origin)
             before = self._done(rotation.name, lambda: maker.origin_of(current, rotation.origin_before))
@@ -228,20 +238,29 @@ class Rotations:
             rotation = self._saved(replace(rotation, origin=made.origin, origin_before=before))
             kind = current.kind or self.keeper.declared(policy.name).kind
             require_well_formed(policy.name, kind, made.fields)
-            candidate = Secret(name, made.fields, kind, rotation.id)
+            whole = candidate(policy.name, rotation.id, made.fields, kind, self._first.version_after(claim.version))
             try:
-                self._done(rotation.name, lambda: self._first.write(candidate))
+                self._done(rotation.name, lambda: self._first.replace(whole, claim.version))
             finally:
-                self.keeper.cache.forget(name)
+                self.keeper.cache.forget(claim.name)
         return self._saved(replace(rotation, state=MADE))
 
-    def _has_candidate(self, rotation: Rotation) -> bool:
-        """Whether the candidate of this very rotation is there."""
-        name = candidate_of(rotation.name)
-        try:
-            return self.keeper.ask_first(name, lambda: self._first.read(name)).description == rotation.id
-        except Unknown:
-            return False
+    def _claimed(self, rotation: Rotation) -> Secret:
+        """The place of the candidate, which is this very rotation's from here on; Refusal ``rotation_elsewhere`` where it is another one's."""
+        if self._candidate(rotation.name) is None:
+            try:
+                self._done(rotation.name, lambda: self._first.replace(candidate(rotation.name, rotation.id, {}), ""))
+            except Refusal as refusal:
+                if refusal.reason != "secret_overtaken":
+                    raise
+        return self._own_candidate(rotation)
+
+    def _require_own(self, name: str, rotation: Rotation | None) -> None:
+        """Refuse to begin where another controller has begun, and to go on with what somebody has removed."""
+        found = self._candidate(name)
+        is_missing = found is None and rotation is not None and rotation.state in (MADE, HANDED_OUT, PROVEN)
+        if is_missing or (found is not None and (rotation is None or not is_of(found, rotation.id))):
+            raise taken(name, self._first.label, found)
 
     def _current(self, rotation: Rotation) -> Secret:
         """The version that is rotated, as it is now."""
@@ -311,10 +330,10 @@ class Rotations:
 
     def _adopt(self, rotation: Rotation) -> None:
         """Let everybody read what every host was healthy with; done before, it is not done again."""
-        candidate, now = self._read(candidate_of(rotation.name)), self._read(rotation.name)
-        if now.version == rotation.after and dict(now.fields) == dict(candidate.fields):
+        if self._is_adopted(rotation):
             return
-        secret = Secret(rotation.name, candidate.fields, now.kind, now.description, rotation.after)
+        values, now = values_in(self._own_candidate(rotation)), self._read(rotation.name)
+        secret = Secret(rotation.name, values, now.kind, now.description, rotation.after)
         try:
             self._done(rotation.name, lambda: self._first.replace(secret, rotation.before))
         finally:
@@ -326,15 +345,15 @@ class Rotations:
         if policy.old != "kept":
             destroyed = policy.old == "destroyed"
             self._done(rotation.name, lambda: self._first.retire(rotation.name, rotation.before, destroyed=destroyed))
-        self._remove_candidate(rotation)
+        if is_of(self._candidate(rotation.name), rotation.id):
+            self._remove_candidate(rotation)
         self._saved(replace(rotation, state=RETIRED))
         of_the_old = f"version {rotation.before} is {policy.old}"
         said = f"{rotation.name}: every host has version {rotation.after}; {of_the_old}{unproven and f' ({unproven})'}"
         return Settled(rotation.name, RETIRED, True, said)
 
     def _taken_back(self, policy: RotationPolicy, rotation: Rotation) -> Settled:
-        self._revoke(policy, rotation.origin)
-        self._remove_candidate(rotation)
+        self._undo(policy, rotation)
         self._saved(replace(rotation, state=TAKEN_BACK))
         said = f"{rotation.name}: every host reads version {rotation.before}, as before; the new one is gone"
         return Settled(rotation.name, TAKEN_BACK, True, said)
@@ -362,6 +381,39 @@ class Rotations:
 
     def _maker(self, policy: RotationPolicy) -> Maker:
         return Maker(policy, self._first if isinstance(self._first, Vault) else None)
+
+    def _candidate(self, name: str) -> Secret | None:
+        """What is there as the next version of a secret, whosever it is."""
+        try:
+            return self.keeper.ask_first(name, lambda: self._first.read(candidate_of(name)))
+        except Unknown:
+            return None
+
+    def _own_candidate(self, rotation: Rotation) -> Secret:
+        found = self._candidate(rotation.name)
+        if found is None or not is_of(found, rotation.id):
+            raise taken(rotation.name, self._first.label, found)
+        return found
+
+    def _is_adopted(self, rotation: Rotation) -> bool:
+        """Whether everybody reads the new version, also where that was not noted since the answer was lost."""
+        found, now = self._candidate(rotation.name), self._read(rotation.name)
+        return (
+            found is not None
+            and is_of(found, rotation.id)
+            and now.version == rotation.after
+            and dict(now.fields) == values_in(found)
+        )
+
+    def _undo(self, policy: RotationPolicy, rotation: Rotation) -> None:
+        """Make the new version invalid and remove it. What another rotation has put in its place stays, and so does what that may
+        have made of a role that they share; a lease is this one's alone.
+        """
+        is_ours = is_of(self._candidate(rotation.name), rotation.id)
+        if is_ours or policy.made_by == DYNAMIC:
+            self._revoke(policy, rotation.origin)
+        if is_ours:
+            self._remove_candidate(rotation)
 
     def _revoke(self, policy: RotationPolicy, origin: Mapping[str, str]) -> None:
         """Make what came from there invalid, where it came from anywhere."""

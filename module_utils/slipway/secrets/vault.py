@@ -120,7 +120,7 @@ class Vault:
         def question(client: Any) -> None:
             try:
                 client.secrets.kv.v2.create_or_update_secret(
-                    self._path(secret.name), dict(secret.fields), cas=int(before), mount_point=self.settings.mount
+                    self._path(secret.name), dict(secret.fields), cas=int(before or 0), mount_point=self.settings.mount
                 )
             except exceptions.InvalidRequest as error:
                 if "check-and-set" not in str(error):

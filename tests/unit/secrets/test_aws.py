@@ -207,6 +207,12 @@ def test_a_version_is_replaced_only_while_it_is_the_newest_and_retired_then(aws,
     assert labels()[after] == ["AWSCURRENT"]
 
 
+def test_the_first_version_is_made_only_where_there_is_none(aws):
+    aws.replace(secret(), "")
+    assert refused(lambda: aws.replace(secret(value="new"), "")) == "secret_overtaken"
+    assert aws.read("database/main").value("password") == CANARY
+
+
 def test_a_secret_is_removed_at_once_and_its_name_is_free(aws):
     aws.write(secret())
     for _ in range(2):

@@ -192,6 +192,14 @@ def test_a_version_is_replaced_only_while_it_is_the_newest(store, clock):
     assert again(store).read("database/main").value("password") == "new"
 
 
+def test_the_first_version_is_made_only_where_there_is_none(store):
+    store.replace(secret(version="9"), "")
+    assert store.read("database/main").version == "1"
+    for before in ("", "2"):
+        assert refused(lambda before=before: store.replace(secret(value="new", version="2"), before)) == "secret_overtaken"
+    assert store.read("database/main").value("password") == CANARY
+
+
 def test_an_old_version_is_retired_and_the_newest_never(store):
     store.write_all([secret(), secret(value="new")])
     for version in ("2", "1", "1"):

@@ -11,7 +11,8 @@ import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
-from ansible.module_utils.slipway.secrets.keeper import Keeper, candidate_of
+from ansible.module_utils.slipway.secrets.candidate import candidate, candidate_of, rotation_in, values_in
+from ansible.module_utils.slipway.secrets.keeper import Keeper
 from ansible.module_utils.slipway.secrets.provider import Unavailable, Unknown, denied
 from ansible.module_utils.slipway.secrets.rotation_policy import DAY, Recipe, RotationPolicy
 from ansible.module_utils.slipway.secrets.secret_maker import Made
@@ -81,6 +82,20 @@ def house(tmp_path, place, clock):
     return House(tmp_path, place, clock)
 
 
+@pytest.fixture
+def other(house, tmp_path):
+    """Another controller, with the same providers and a memory of its own."""
+    (tmp_path / "other").mkdir()
+    found = House(tmp_path / "other", house.place, house.clock)
+    found.first, found.second = house.first, house.second
+    return found
+
+
+def handed(begun):
+    """What the versions that a run hands out are called."""
+    return {name: each.version for name, each in begun.rotating.items()}
+
+
 def refused(call):
     with pytest.raises(Refusal) as refusal:
         call()
@@ -90,7 +105,7 @@ def refused(call):
 
 def test_nobody_else_reads_the_new_version_until_every_host_is_well_with_it(house):
     begun = house.begin()
-    assert (dict(begun.rotating), list(begun.names)) == ({NAME: "4"}, [NAME])
+    assert (handed(begun), list(begun.names)) == ({NAME: "4"}, [NAME])
     new = house.keeper(begun.rotating).read(NAME, "password")
     assert new != CANARY
     assert len(new) == 32
@@ -146,7 +161,7 @@ def test_when_every_host_went_back_the_old_version_is_what_everybody_reads(house
     assert house.keeper().read(NAME, "password") == CANARY
     assert (house.first.secrets[NAME].version, house.first.retired) == ("3", [])
     assert candidate_of(NAME) not in house.first.secrets
-    assert house.begin().rotating == {NAME: "4"}
+    assert handed(house.begin()) == {NAME: "4"}
 
 
 def test_while_one_host_is_not_known_to_have_it_nothing_is_retired_and_nothing_taken_back(house):
@@ -159,7 +174,7 @@ def test_while_one_host_is_not_known_to_have_it_nothing_is_retired_and_nothing_t
     assert house.keeper().read(NAME, "password") == CANARY
 
     again = house.begin()  # when it answers
-    assert again.rotating == {NAME: "4"}
+    assert handed(again) == {NAME: "4"}
     assert [each.state for each in house.settle(CONFIRMED)] == ["retired"]
 
 
@@ -180,7 +195,7 @@ def test_how_a_host_ended_that_says_neither_leaves_both_versions_valid(house, ou
 def test_a_killed_run_is_gone_on_with_and_makes_nothing_twice(house):
     begun = house.killed()
     made = house.first.secrets[candidate_of(NAME)]
-    assert house.begin().rotating == begun.rotating
+    assert handed(house.begin()) == handed(begun)
     assert house.first.secrets[candidate_of(NAME)] is made
     assert [each.state for each in house.settle(CONFIRMED)] == ["retired"]
 
@@ -189,7 +204,7 @@ def test_a_run_that_was_killed_just_after_it_had_made_the_new_version_finds_it_a
     house.killed()
     made, records = house.first.secrets[candidate_of(NAME)], house.rotations().records
     records.save(replace(records.read(NAME), state="making"))
-    assert house.begin().rotating == {NAME: "4"}
+    assert handed(house.begin()) == {NAME: "4"}
     assert house.first.secrets[candidate_of(NAME)] is made
     assert house.state_of() == "made"
 
@@ -207,7 +222,7 @@ def test_a_run_that_was_killed_after_all_hosts_had_it_sees_them_have_it_again_be
     records.save(replace(records.read(NAME), process=GONE))
     begun = house.begin()
     assert begun.names == [NAME]
-    assert begun.rotating == ({NAME: "4"} if state == "proven" else {})
+    assert handed(begun) == ({NAME: "4"} if state == "proven" else {})
     assert house.first.retired == []
     assert [each.state for each in house.settle(CONFIRMED)] == ["retired"]
     assert house.first.secrets[NAME].version == "4"
@@ -224,9 +239,114 @@ def test_an_adoption_whose_answer_was_lost_is_not_done_twice(house):
     house.first.replace = lost
     assert [each.state for each in house.settle(CONFIRMED)] == ["proven"]
     del house.first.replace
+    assert refused(lambda: house.begin(back=True)) == "rotation_adopted"  # what would be revoked is in use
     house.begin()
     assert [each.state for each in house.settle(CONFIRMED)] == ["retired"]
     assert house.first.secrets[NAME].version == "4"
+
+
+def test_of_two_controllers_the_second_is_refused_before_it_makes_anything(house, other):
+    new = house.keeper(house.begin().rotating).read(NAME, "password")
+    assert refused(other.begin) == "rotation_elsewhere"
+    assert refused(lambda: other.begin(check=True)) == "rotation_elsewhere"
+    assert (other.state_of(), other.settle(CONFIRMED)) == (None, [])
+    assert [each.state for each in house.settle(CONFIRMED)] == ["retired"]
+    assert house.keeper().read(NAME, "password") == new
+    assert handed(other.begin()) == {NAME: "5"}
+
+
+def test_of_two_controllers_that_begin_at_once_the_second_makes_nothing(house, other):
+    replaced = house.first.replace
+
+    def too_late(claim, before):
+        del house.first.replace
+        house.begin()
+        replaced(claim, before)
+
+    house.first.replace = too_late
+    assert refused(other.begin) == "rotation_elsewhere"
+    assert other.state_of() == "making"
+    assert [each.state for each in house.settle(CONFIRMED)] == ["retired"]
+    assert handed(other.begin()) == {NAME: "5"}
+
+
+def theirs(house):
+    """What another rotation has put in the place of the candidate."""
+    found = house.first.secrets[candidate_of(NAME)] = candidate(
+        NAME, "rotation_of_theirs", {"password": "theirs"}, version="9"
+    )
+    return found
+
+
+def test_what_another_rotation_has_made_is_neither_handed_out_nor_adopted_nor_removed(house):
+    begun = house.begin()
+    found = theirs(house)
+    assert refused(lambda: house.keeper(begun.rotating).read(NAME, "password")) == "rotation_elsewhere"
+    (settled,) = house.settle(CONFIRMED)
+    assert (settled.state, settled.is_as_asked) == ("proven", False)
+    assert "rotation_elsewhere" in settled.said
+    assert house.keeper().read(NAME, "password") == CANARY
+    assert house.first.retired == []
+    assert refused(house.begin) == "rotation_elsewhere"
+    house.begin(back=True)
+    assert [each.state for each in house.settle(CONFIRMED)] == ["taken_back"]
+    assert house.first.secrets[candidate_of(NAME)] is found
+
+
+def test_a_rotation_that_ends_leaves_the_candidate_of_the_next_one(house):
+    house.begin()
+    house.first.trouble = {"retire": Unavailable("unreachable")}
+    house.settle(CONFIRMED)
+    found = theirs(house)
+    assert [each.state for each in house.settle(CONFIRMED)] == ["retired"]
+    assert house.first.secrets[candidate_of(NAME)] is found
+
+
+def test_a_candidate_that_somebody_has_removed_is_not_made_again_behind_the_hosts(house):
+    house.killed()
+    del house.first.secrets[candidate_of(NAME)]
+    assert refused(house.begin) == "rotation_elsewhere"
+    house.begin(back=True)
+    assert [each.state for each in house.settle(CONFIRMED)] == ["taken_back"]
+    assert handed(house.begin()) == {NAME: "4"}
+
+
+def test_what_a_lost_controller_has_left_is_taken_back_by_another(house, other):
+    house.begin()
+    begun = other.begin(back=True)
+    assert (handed(begun), begun.names, other.state_of()) == ({}, [NAME], "taking_back")
+    assert [each.state for each in other.settle(CONFIRMED)] == ["taken_back"]
+    assert candidate_of(NAME) not in house.first.secrets
+    assert handed(other.begin()) == {NAME: "4"}
+
+
+def test_a_claim_of_a_run_that_was_killed_is_gone_on_with(house):
+    replaced, made = house.first.replace, []
+
+    def cut(found, before):
+        if values_in(found):
+            raise Unavailable("unreachable")
+        made.append(rotation_in(found))
+        replaced(found, before)
+
+    house.first.replace = cut
+    assert refused(house.begin) == "secret_unavailable"
+    assert values_in(house.first.secrets[candidate_of(NAME)]) == {}
+    assert house.state_of() == "making"
+    del house.first.replace
+    assert handed(house.begin()) == {NAME: "4"}
+    assert made == [rotation_in(house.first.secrets[candidate_of(NAME)])]
+
+
+def test_a_claim_of_a_rotation_that_was_overtaken_is_given_up(house):
+    house.killed()
+    records, place = house.rotations().records, candidate_of(NAME)
+    rotation = records.read(NAME)
+    records.save(replace(rotation, state="making"))
+    house.first.secrets[place] = candidate(NAME, rotation.id, {}, version="1")
+    house.first.secrets[NAME] = secret(NAME, "by hand", version="5")
+    assert handed(house.begin()) == {NAME: "6"}
+    assert rotation_in(house.first.secrets[place]) == records.read(NAME).id != rotation.id
 
 
 def test_two_at_once_are_refused_and_the_holder_is_named(house):
@@ -242,7 +362,7 @@ def test_two_at_once_are_refused_and_the_holder_is_named(house):
     finally:
         other.kill()
         other.wait()
-    assert house.begin().rotating == {NAME: "4"}
+    assert handed(house.begin()) == {NAME: "4"}
 
 
 def test_what_was_set_meanwhile_stays_and_is_said(house):
@@ -254,8 +374,8 @@ def test_what_was_set_meanwhile_stays_and_is_said(house):
     assert house.first.retired == []
     assert house.keeper().read(NAME, "password") == "by hand"
 
-    assert house.killed(back=True).rotating == {}
-    assert house.begin().rotating == {}  # whoever goes on, goes on back
+    assert handed(house.killed(back=True)) == {}
+    assert handed(house.begin()) == {}  # whoever goes on, goes on back
     (settled,) = house.settle(CONFIRMED)
     assert (settled.state, house.keeper().read(NAME, "password")) == ("taken_back", "by hand")
 
@@ -267,13 +387,13 @@ def test_a_rotation_that_was_overtaken_is_not_handed_out_again(house):
 
 
 def test_one_that_has_made_nothing_when_it_was_overtaken_begins_anew(house):
-    house.first.trouble = {"write": Unavailable("unreachable")}
+    house.first.trouble = {"replace": Unavailable("unreachable")}
     assert refused(house.begin) == "secret_unavailable"
     assert house.state_of() == "making"
     records = house.rotations().records
     records.save(replace(records.read(NAME), process=GONE))
     house.first.secrets[NAME] = secret(NAME, "by hand", version="5")
-    assert house.begin().rotating == {NAME: "6"}
+    assert handed(house.begin()) == {NAME: "6"}
 
 
 def test_a_secret_that_is_set_while_its_candidate_is_made_is_not_rotated(house):
@@ -290,7 +410,7 @@ def test_a_secret_that_is_set_while_its_candidate_is_made_is_not_rotated(house):
 def test_what_is_open_can_be_taken_back_which_hosts_have_to_confirm(house):
     house.killed()
     begun = house.begin(back=True)
-    assert (dict(begun.rotating), begun.names, house.state_of()) == ({}, [NAME], "taking_back")
+    assert (handed(begun), begun.names, house.state_of()) == ({}, [NAME], "taking_back")
     assert "hosts go back to version 3" in begun.said[0]
     assert [each.state for each in house.settle(MIXED)] == ["taking_back"]
     (settled,) = house.settle(CONFIRMED)
@@ -329,7 +449,7 @@ def test_what_was_removed_meanwhile_is_said(house):
 
 
 def test_several_are_rotated_by_one_run(house):
-    assert house.begin([NAME, OTHER]).rotating == {NAME: "4", OTHER: "8"}
+    assert handed(house.begin([NAME, OTHER])) == {NAME: "4", OTHER: "8"}
     assert [each.state for each in house.settle(CONFIRMED, [NAME, OTHER])] == ["retired", "retired"]
 
 
@@ -366,7 +486,7 @@ def test_what_is_made_by_hand_is_brought(house):
 
 def test_check_mode_says_what_would_be_rotated_and_makes_nothing(house):
     begun = house.begin([NAME, OTHER], check=True)
-    assert begun.rotating == {}
+    assert handed(begun) == {}
     assert begun.said == [
         f"{NAME}: version 3 at first would be rotated (generated)",
         f"{OTHER}: version 7 at first would be rotated (generated)",
@@ -396,7 +516,7 @@ def test_what_is_due_is_what_is_old_and_what_was_left_open(house):
 def test_what_is_made_by_hand_and_was_not_brought_is_not_what_a_timer_goes_on_with(house):
     assert refused(lambda: house.begin(["pager"])) == "rotation_fields_missing"
     assert house.rotations().due([NAME, OTHER, "pager"]) == []
-    assert house.begin(["pager"], brought={"password": "brought"}).rotating == {"pager": "2"}
+    assert handed(house.begin(["pager"], brought={"password": "brought"})) == {"pager": "2"}
     assert house.rotations().due([NAME, OTHER, "pager"]) == ["pager"]
 
 
@@ -439,6 +559,36 @@ def test_where_the_version_in_use_came_from_is_known_from_the_rotation_before(ho
     assert revoked == [{}, {"lease": "lease-1"}, {"lease": "lease-0"}, {}]
 
 
+@pytest.mark.parametrize(("made_by", "revoked"), [("database_dynamic", [{"lease": "one"}]), ("database_static", [])])
+def test_where_another_rotation_is_a_role_that_it_may_use_is_left_alone_and_a_lease_is_not(house, made_by, revoked):
+    house.policies, ended = (replace(POLICIES[0], made_by=made_by),), []
+
+    class Issuing:
+        def __init__(self, policy, _vault):
+            self.policy = policy
+
+        def changes(self, _before, _kind, _brought):
+            return {"password"}
+
+        def make(self, before, _brought):
+            return Made({**before.fields, "password": "issued"}, {"lease": "one"})
+
+        def revoke(self, origin):
+            ended.append(dict(origin))
+            return ""
+
+        def origin_of(self, _before, known):
+            return known
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ansible.module_utils.slipway.secrets.secret_rotation.Maker", Issuing)
+        house.begin()
+        theirs(house)
+        house.begin(back=True)
+        assert [each.state for each in house.settle(CONFIRMED)] == ["taken_back"]
+    assert ended == revoked
+
+
 def shared(house):
     house.policies = (replace(POLICIES[0], applications=("shop", "worker")),)
 
@@ -452,7 +602,7 @@ def test_what_two_applications_read_is_retired_when_the_hosts_of_both_have_it(ho
     assert house.first.retired == []
     house.newest_runs["shop"] = "run_1"
     begun = house.begin(application="worker")
-    assert (begun.rotating, begun.names) == ({}, [NAME])
+    assert (handed(begun), begun.names) == ({}, [NAME])
     assert "the newest one there" in begun.said[0]
     assert [each.state for each in house.settle(REVERTED, application="worker")] == ["adopted"]
     assert [each.state for each in house.settle(CONFIRMED, run_id="run_2", application="worker")] == ["retired"]

@@ -405,6 +405,13 @@ def test_a_version_is_replaced_only_while_it_is_the_newest(vault):
     assert vault.read("replaced/main").value() == "new"
 
 
+def test_the_first_version_is_made_only_where_there_is_none(vault):
+    vault.replace(Secret("first/main", FIELDS), "")
+    assert vault.read("first/main") == Secret("first/main", FIELDS, version="1")
+    assert refused(lambda: vault.replace(Secret("first/main", {"password": "new"}), "")) == "secret_overtaken"
+    assert vault.read("first/main").fields == FIELDS
+
+
 def test_another_bad_request_is_no_overtaking(vault, real_vault):
     vault.write(Secret("bad/main", FIELDS))
     real_vault.root.secrets.kv.v2.update_metadata("shop/bad/main", max_versions=1, cas_required=True)

@@ -200,7 +200,8 @@ def test_the_rotator_can_do_what_a_rotation_does_and_nothing_else(real_vault, re
     vault = Vault("vault", real_vault.settings(**files), Logins(None, SystemClock()))
     real_vault.put("pager", key="one")
     before, candidate = vault.standing("pager").version, "slipway-rotation/pager"
-    vault.write(Secret(candidate, {"key": "two"}))
+    vault.replace(Secret(candidate, {"slipway-rotation": "rotation_1"}), "")
+    vault.replace(Secret(candidate, {"key": "two"}), vault.read(candidate).version)
     vault.replace(Secret("pager", vault.read(candidate).fields), before)
     vault.retire("pager", before, destroyed=False)
     vault.retire("pager", before, destroyed=True)
