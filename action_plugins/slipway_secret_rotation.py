@@ -15,6 +15,7 @@ from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.deployment import Target, require_deployable
 from ansible.module_utils.slipway.controller.memory import ControllerState
 from ansible.module_utils.slipway.controller.secret_run import require_all_hosts, require_one_release
+from ansible.module_utils.slipway.secrets.release_credentials import handed_out
 from ansible.module_utils.slipway.secrets.secret_file import fields_in
 
 
@@ -25,8 +26,8 @@ class ActionModule(SecretAction):
 
     def answer(self, arguments, task_vars):
         rotations = rotations_of(arguments["application"], task_vars, self._templar.template, self._loader)
-        handed_out = sorted({each["secret"] for each in arguments["credentials"].values()})
-        names = sorted(set(arguments["names"])) or rotations.due(handed_out)
+        wanted = handed_out(arguments["credentials"])
+        names = sorted(set(arguments["names"])) or rotations.due(wanted)
         if not names:
             return {"is_idle": True, "release_id": "", "names": [], "rotating": {}, "msg": "no secret is due"}
         release_id = require_one_release(arguments["answers"], arguments["release_id"])
@@ -39,7 +40,7 @@ class ActionModule(SecretAction):
         check = self._task.check_mode
         begun = rotations.begin(
             names,
-            handed_out,
+            wanted,
             fields_in(Path(arguments["source"]), ", ".join(names)) if arguments["source"] else None,
             back=arguments["state"] == "taken_back",
             check=check,

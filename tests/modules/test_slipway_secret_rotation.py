@@ -155,6 +155,17 @@ def test_what_is_made_by_hand_is_brought_in_a_file(house, tmp_path):
     assert house.password(house.begin(source=tmp_path / "new.json")["rotating"]) == "brought"
 
 
+def test_a_file_for_what_is_made_here_is_not_ignored(house, tmp_path):
+    (tmp_path / "new.json").write_text(json.dumps({"password": "brought"}))
+    assert house.begin(source=tmp_path / "new.json")["reason"] == "rotation_file_unused"
+
+
+def test_a_credential_of_another_field_than_the_one_that_is_made_is_refused(house):
+    credentials = {"user": {"secret": "database/main", "field": "username"}}
+    assert house.begin(credentials=credentials)["reason"] == "rotation_changes_nothing"
+    assert house.begin(credentials={**credentials, **CREDENTIALS})["names"] == ["database/main"]
+
+
 @pytest.mark.parametrize(("about", "reason"), [
     ({"answers": {"prod-1": {"active": "v1"}, "prod-2": {}}}, "rotation_hosts_silent"),
     ({"answers": {"prod-1": {"active": "v1"}, "prod-2": {"active": "v2"}}}, "rotation_releases_differ"),

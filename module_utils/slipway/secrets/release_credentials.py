@@ -66,6 +66,14 @@ def parse(given: object) -> tuple[Credential, ...]:
     return tuple(sorted(found, key=lambda each: each.name))
 
 
+def handed_out(given: object) -> dict[str, set[str | None]]:
+    """The fields of each secret that hosts get by ``release_credentials``; None for the only one that it has."""
+    found: dict[str, set[str | None]] = {}
+    for each in parse(given):
+        found.setdefault(each.secret, set()).add(each.field)
+    return found
+
+
 def _invalid(expected: str, found: object) -> Refusal:
     return Refusal(
         "credentials_invalid",

@@ -16,10 +16,12 @@ from typing import Any, Final
 from ..base.errors import Refusal
 from .provider import Unknown
 from .rotation_policy import ALPHABETS, BY_HAND, DYNAMIC, STATIC, Recipe, RotationPolicy
-from .secret import Secret
+from .secret import FIELD, Secret
+from .secret_kind import KINDS
 from .vault import Vault
 
 Origin = Mapping[str, str]
+CREDENTIALS: Final = ("username", "password")
 GENERATED_HERE: Final = "it was not revoked anywhere: who checks it must have been told by means of its own"
 UNKNOWN_LEASE: Final = "its lease is not known here: it is valid until that ends by itself"
 
@@ -59,15 +61,45 @@ class Maker:
         if policy.made_by == STATIC:
             return self._other_role(before)
         if policy.made_by == BY_HAND:
-            if brought is None:
-                raise Refusal(
-                    "rotation_fields_missing",
-                    expected=f"the new fields of {policy.name} in a file, since it is made by hand",
-                    found="no file",
-                    remedy=f"make secrets-rotate NAME={policy.name} FILE=<a JSON file with the fields that change>",
-                )
-            return Made({**before.fields, **brought}, {})
+            return Made({**before.fields, **self._brought(brought)}, {})
         return Made({**before.fields, **{name: generated(recipe) for name, recipe in policy.recipes.items()}}, {})
+
+    def changes(self, before: Secret, kind: str | None, brought: Mapping[str, str] | None = None) -> set[str]:
+        """The fields that would have another value in the next version; nothing is made.
+
+        Refusal ``rotation_fields_unknown`` for one that the secret does not have, nor its kind: the leaked one would stay as it is beside it.
+        """
+        policy = self.policy
+        if policy.made_by == BY_HAND:
+            given = self._brought(brought)
+            fields, changed = set(given), {name for name, value in given.items() if before.fields.get(name) != value}
+        else:
+            fields = set(CREDENTIALS if policy.made_by in (DYNAMIC, STATIC) else policy.recipes)
+            changed = fields
+        unknown = sorted(fields - set(before.fields) - set(KINDS.get(kind or "", {})))
+        if unknown:
+            raise Refusal(
+                "rotation_fields_unknown",
+                expected=f"fields that {policy.name} has: {', '.join(sorted(before.fields))}",
+                found=", ".join(name if FIELD.match(name) else "another name" for name in unknown),
+                remedy="Name in secrets_rotation (fields), or in the file that you bring, those that are to change; or set the secret anew with these.",
+            )
+        return changed
+
+    def require_file_used(self, brought: Mapping[str, str] | None) -> None:
+        """Refuse values that nobody would use: whoever brought them would believe that they are in use."""
+        if brought is not None and self.policy.made_by != BY_HAND:
+            raise file_unused(self.policy.name, f"made_by: {self.policy.made_by}")
+
+    def _brought(self, brought: Mapping[str, str] | None) -> Mapping[str, str]:
+        if brought is None:
+            raise Refusal(
+                "rotation_fields_missing",
+                expected=f"the new fields of {self.policy.name} in a file, since it is made by hand",
+                found="no file",
+                remedy=f"make secrets-rotate NAME={self.policy.name} FILE=<a JSON file with the fields that change>",
+            )
+        return brought
 
     def revoke(self, origin: Origin) -> str:
         """Make what came from there invalid; returns what cannot be said of it, or an empty text. Again and again is fine."""
@@ -156,5 +188,15 @@ def generated(recipe: Recipe) -> str:
     return "".join(secrets.choice(ALPHABETS[recipe.alphabet]) for _ in range(recipe.length))
 
 
+def file_unused(name: str, found: str) -> Refusal:
+    """For values that were brought where they are not what is handed out."""
+    return Refusal(
+        "rotation_file_unused",
+        expected=f"a file of new fields only where a rotation of {name} by hand begins",
+        found=found,
+        remedy="Leave the file out; or take back first what is open (BACK=yes); or say made_by: hand in secrets_rotation.",
+    )
+
+
 def _credentials(answer: Any) -> dict[str, str]:
-    return {name: str(answer["data"][name]) for name in ("username", "password")}
+    return {name: str(answer["data"][name]) for name in CREDENTIALS}

@@ -18,7 +18,7 @@ again. What cannot be proven is said in words.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -30,7 +30,7 @@ from .access_log import Caller
 from .candidate import Candidate, candidate, candidate_of, is_of, rotation_in, taken, values_in
 from .keeper import Keeper, unknown_at
 from .provider import Provider, Standing, Unknown, overtaken
-from .rotation_policy import BY_HAND, DYNAMIC, RotationPolicy, policy_of
+from .rotation_policy import BY_HAND, DYNAMIC, GENERATED, RotationPolicy, policy_of
 from .rotation_record import (
     ADOPTED,
     HANDED_OUT,
@@ -45,12 +45,14 @@ from .rotation_record import (
 )
 from .secret import Secret
 from .secret_kind import require_well_formed
-from .secret_maker import Maker
+from .secret_maker import Maker, file_unused
 from .vault import Vault
 
 # How a host ends a run that has brought the new version everywhere where it was asked to; the others may have the one or the other.
 HAS_IT: Final = ("confirmed", "unchanged")
 HAS_IT_NOT: Final = ("reverted", "untouched")
+# What the hosts of an application get: the fields of each secret; None for the only one that it has.
+HandedOut = Mapping[str, Collection[str | None]]
 T = TypeVar("T")
 
 
@@ -90,7 +92,7 @@ class Rotations:
     def __post_init__(self) -> None:
         self.records = RotationRecords(self.state, self.keeper.caller.environment)
 
-    def due(self, handed_out: Sequence[str]) -> list[str]:
+    def due(self, handed_out: Collection[str]) -> list[str]:
         """The secrets that the application's hosts get whose time has come, and those whose rotation was left open; sorted."""
         by_hand = {each.name for each in self.keeper.settings.rotation if each.made_by == BY_HAND}
         open_ones = [each for each in self.records.all() if each.is_open]
@@ -101,7 +103,7 @@ class Rotations:
     def begin(
         self,
         names: Sequence[str],
-        handed_out: Sequence[str],
+        handed_out: HandedOut,
         brought: Mapping[str, str] | None = None,
         *,
         back: bool = False,
@@ -109,15 +111,15 @@ class Rotations:
     ) -> Begun:
         """Make what is missing of the new versions, and say which ones the run is to hand out.
 
-        ``handed_out`` are the secrets that the application's hosts get; ``brought`` the fields of one that is made by hand. With ``back`` what is open is taken
-        back: the run then hands out the old version. All are judged before one is made; with ``check`` none is.
+        ``handed_out`` is what the application's hosts get; ``brought`` the fields of one that is made by hand. With ``back`` what is open is taken back: the run
+        then hands out the old version. All are judged before one is made, also whether hosts would get another value at all; with ``check`` none is.
         """
         policies = [policy_of(self.keeper.settings.rotation, name) for name in names]
         for policy in policies:
             self._require_reader(policy, handed_out)
         open_before = {name: self._open(name) for name in names}
-        for name in () if back else names:
-            self._require_own(name, open_before[name])
+        for policy in policies:
+            self._require_ready(policy, open_before[policy.name], handed_out, brought, back=back)
         if check:
             return Begun(names=names, said=[self._would(policy, open_before[policy.name], back) for policy in policies])
         rotating, said = {}, []
@@ -126,7 +128,7 @@ class Rotations:
             if rotation is None:
                 said.append(f"{policy.name}: no rotation is open, nothing to take back")
                 continue
-            ready = self._make(policy, rotation, brought) if rotation.state == MAKING else rotation
+            ready = self._make(policy, rotation, handed_out, brought) if rotation.state == MAKING else rotation
             if ready.state not in (ADOPTED, TAKING_BACK):
                 rotating[policy.name] = Candidate(ready.after, ready.id)
             said.append(self._beginning(ready))
@@ -149,10 +151,10 @@ class Rotations:
             return False
         return policy.is_due(None if written is None else self.keeper.clock.now() - written)
 
-    def _is_read(self, policy: RotationPolicy, handed_out: Sequence[str]) -> bool:
+    def _is_read(self, policy: RotationPolicy, handed_out: Collection[str]) -> bool:
         return policy.name in handed_out and self.application in (policy.applications or (self.application,))
 
-    def _require_reader(self, policy: RotationPolicy, handed_out: Sequence[str]) -> None:
+    def _require_reader(self, policy: RotationPolicy, handed_out: Collection[str]) -> None:
         """Nobody proves a version that no host gets, so that retiring the old one would be a guess."""
         if not self._is_read(policy, handed_out):
             raise Refusal(
@@ -227,16 +229,19 @@ class Rotations:
         in_use = (last.after, last.origin) if last.state == RETIRED else (last.before, last.origin_before)
         return in_use[1] if in_use[0] == version else {}
 
-    def _make(self, policy: RotationPolicy, rotation: Rotation, brought: Mapping[str, str] | None) -> Rotation:
+    def _make(
+        self, policy: RotationPolicy, rotation: Rotation, handed_out: HandedOut, brought: Mapping[str, str] | None
+    ) -> Rotation:
         """Make the candidate, unless it was made before the run that wanted it died; where it came from is noted first."""
         maker, claim = self._maker(policy), self._claimed(rotation)
         if not values_in(claim):
             current = self._current(rotation)
+            self._require_change(policy, current, handed_out, brought)
             self._revoke(policy, rotation.origin)
             before = self._done(rotation.name, lambda: maker.origin_of(current, rotation.origin_before))
             made = self._done(rotation.name, lambda: maker.make(current, brought))
             rotation = self._saved(replace(rotation, origin=made.origin, origin_before=before))
-            kind = current.kind or self.keeper.declared(policy.name).kind
+            kind = self._kind(current)
             require_well_formed(policy.name, kind, made.fields)
             whole = candidate(policy.name, rotation.id, made.fields, kind, self._first.version_after(claim.version))
             try:
@@ -255,12 +260,55 @@ class Rotations:
                     raise
         return self._own_candidate(rotation)
 
-    def _require_own(self, name: str, rotation: Rotation | None) -> None:
-        """Refuse to begin where another controller has begun, and to go on with what somebody has removed."""
-        found = self._candidate(name)
+    def _require_ready(
+        self,
+        policy: RotationPolicy,
+        rotation: Rotation | None,
+        handed_out: HandedOut,
+        brought: Mapping[str, str] | None,
+        *,
+        back: bool,
+    ) -> None:
+        """Refuse, before anything is noted or made, what would not change what hosts have, what another controller has begun, and to go on with what
+        somebody has removed.
+        """
+        self._maker(policy).require_file_used(brought)
+        if back:
+            if brought is not None:
+                raise file_unused(policy.name, "what is open would be taken back")
+            return
+        found = self._candidate(policy.name)
         is_missing = found is None and rotation is not None and rotation.state in (MADE, HANDED_OUT, PROVEN)
         if is_missing or (found is not None and (rotation is None or not is_of(found, rotation.id))):
-            raise taken(name, self._first.label, found)
+            raise taken(policy.name, self._first.label, found)
+        values = values_in(found) if found is not None else {}
+        if rotation is None or (rotation.state == MAKING and not values):
+            self._require_change(policy, self._read(policy.name), handed_out, brought)
+        elif brought is not None and not set(brought.items()) <= set(values.items()):
+            raise file_unused(policy.name, f"a rotation with other values, open since {rotation.began} ({rotation.state})")
+
+    def _require_change(
+        self, policy: RotationPolicy, current: Secret, handed_out: HandedOut, brought: Mapping[str, str] | None
+    ) -> None:
+        """Refuse a rotation after which hosts would have what they have: it would say that the old value is retired."""
+        maker, kind = self._maker(policy), self._kind(current)
+        changed = maker.changes(current, kind, brought)
+        after = Secret(policy.name, {**current.fields, **dict.fromkeys(changed, "")})
+        for field_name in handed_out[policy.name]:
+            after.value(field_name)  # that hosts could not be given is refused here, and not when it is made
+        got = {field_name or next(iter(after.fields)) for field_name in handed_out[policy.name]}
+        if not got & changed:
+            raise Refusal(
+                "rotation_changes_nothing",
+                expected=f"another value of {', '.join(sorted(got))} of {policy.name}, which is what hosts get",
+                found=f"another value of {', '.join(sorted(changed)) or 'nothing'}",
+                remedy="Name in secrets_rotation the fields that are to change, or bring other values; nothing was made.",
+            )
+        if policy.made_by in (GENERATED, BY_HAND):  # it is made of nothing, so that it can be looked at
+            require_well_formed(policy.name, kind, maker.make(current, brought).fields)
+
+    def _kind(self, secret: Secret) -> str | None:
+        return secret.kind or self.keeper.declared(secret.name).kind
 
     def _current(self, rotation: Rotation) -> Secret:
         """The version that is rotated, as it is now."""

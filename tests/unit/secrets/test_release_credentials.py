@@ -11,7 +11,13 @@ from ansible.module_utils.slipway.host.credentials import Given
 from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
 from ansible.module_utils.slipway.secrets.keeper import Keeper
 from ansible.module_utils.slipway.secrets.provider import Unavailable
-from ansible.module_utils.slipway.secrets.release_credentials import Credential, ReleaseCredentials, Resolved, parse
+from ansible.module_utils.slipway.secrets.release_credentials import (
+    Credential,
+    ReleaseCredentials,
+    Resolved,
+    handed_out,
+    parse,
+)
 from ansible.module_utils.slipway.secrets.secret import Secret
 from ansible.module_utils.slipway.secrets.secret_settings import ProviderSettings, SecretSettings
 from ansible.module_utils.slipway.secrets.volatile import Volatile
@@ -55,6 +61,11 @@ def test_entries_are_read_by_name():
         Credential("pager", "pager"),
     )
     assert parse({}) == ()
+
+
+def test_what_hosts_get_is_known_by_secret():
+    again = {"user": {"secret": "database/main", "field": "username"}}
+    assert handed_out({**DECLARED, **again}) == {"database/main": {"password", "username"}, "pager": {None}}
 
 
 @pytest.mark.parametrize(

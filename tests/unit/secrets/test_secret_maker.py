@@ -121,6 +121,34 @@ def test_what_is_brought_replaces_what_it_names():
     assert refused(lambda: by_hand.make(secret())) == "rotation_fields_missing"
 
 
+def test_what_would_change_is_known_before_it_is_made(vault, engine):
+    generated_ = maker(None, "generated", (), recipes={"password": Recipe()})
+    assert generated_.changes(secret(), None) == {"password"}
+    by_hand = maker(None, "hand", ())
+    assert by_hand.changes(secret(), None, {"password": CANARY, "username": "new"}) == {"username"}
+    assert maker(vault).changes(secret(), None) == dynamic(vault).changes(secret(), None) == {"username", "password"}
+    assert engine.asked == []
+
+
+def test_only_fields_that_the_secret_has_or_its_kind_may_have_are_made():
+    by_hand = maker(None, "hand", ())
+    assert by_hand.changes(secret(), "database", {"port": "5432"}) == {"port"}
+    assert refused(lambda: by_hand.changes(secret(), "unknown", {"port": "5432"})) == "rotation_fields_unknown"
+    with pytest.raises(Refusal) as refusal:
+        by_hand.changes(secret(), None, {"port": "5432", CANARY: "x"})
+    assert (refusal.value.expected, refusal.value.found) == (
+        "fields that database/main has: password, username", "another name, port",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("made_by", ["generated", "database_static", "database_dynamic"])
+def test_a_file_is_for_who_makes_it_by_hand(vault, made_by):
+    given = maker(vault, made_by)
+    given.require_file_used(None)
+    assert refused(lambda: given.require_file_used({"password": CANARY})) == "rotation_file_unused"
+    maker(vault, "hand").require_file_used({"password": CANARY})
+
+
 def test_of_what_nobody_issued_it_is_said_that_it_is_not_revoked():
     assert "not revoked anywhere" in maker(None, "generated", ()).revoke({})
     assert maker(None, "generated", ()).origin_of(secret(), {}) == {}

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
 from ansible.module_utils.slipway.secrets.candidate import candidate, candidate_of, rotation_in, values_in
+from ansible.module_utils.slipway.secrets.env_file import Declared
 from ansible.module_utils.slipway.secrets.keeper import Keeper
 from ansible.module_utils.slipway.secrets.provider import Unavailable, Unknown, denied
 from ansible.module_utils.slipway.secrets.rotation_policy import DAY, Recipe, RotationPolicy
-from ansible.module_utils.slipway.secrets.secret_maker import Made
+from ansible.module_utils.slipway.secrets.secret import Secret
+from ansible.module_utils.slipway.secrets.secret_maker import Made, Maker
 from ansible.module_utils.slipway.secrets.secret_rotation import Rotations
 from ansible.module_utils.slipway.secrets.secret_settings import ProviderSettings, SecretSettings
 from safes import CANARY, FakeProvider, secret
@@ -26,6 +30,7 @@ POLICIES = (
     RotationPolicy(OTHER, 30 * DAY, recipes={"password": Recipe()}),
     RotationPolicy("pager", DAY, "hand"),
 )
+HANDED_OUT = {name: {"password"} for name in (NAME, OTHER, "pager")}
 GONE = replace(Process.of(os.getpid()), started="never")
 CONFIRMED = {"prod-1": "confirmed", "prod-2": "unchanged"}
 REVERTED = {"prod-1": "reverted", "prod-2": "untouched"}
@@ -42,12 +47,12 @@ class House:
         }
         self.log = AccessLog(tmp_path / "access.jsonl")
         self.state, self.place, self.clock, self.policies = tmp_path, place, clock, POLICIES
-        self.newest_runs = {}
+        self.newest_runs, self.declared = {}, ()
 
     def keeper(self, rotating=()):
         chain = (ProviderSettings("first", "local"), ProviderSettings("second", "local"))
         return Keeper(
-            SecretSettings(chain, rotation=self.policies), [self.first, self.second], self.place, self.log, Caller("ann", "ansible-1", "prod", "prod-1"),
+            SecretSettings(chain, rotation=self.policies, declared=self.declared), [self.first, self.second], self.place, self.log, Caller("ann", "ansible-1", "prod", "prod-1"),
             self.clock, lambda _said: None, dict(rotating),
         )  # fmt: skip
 
@@ -62,8 +67,8 @@ class House:
     def states(self, name=NAME):
         return [each["outcome"] for each in self.log.records() if (each["operation"], each["name"]) == ("rotate", name)]
 
-    def begin(self, names=(NAME,), process=None, application="shop", **about):
-        return self.rotations(process, application).begin(names, [NAME, OTHER, "pager"], **about)
+    def begin(self, names=(NAME,), process=None, application="shop", handed_out=HANDED_OUT, **about):
+        return self.rotations(process, application).begin(names, handed_out, **about)
 
     def killed(self, **about):
         """A run that has begun and then died."""
@@ -457,10 +462,10 @@ def test_what_no_host_gets_is_not_rotated(house):
     def begin(handed_out, application="shop"):
         return house.rotations(application=application).begin([NAME], handed_out)
 
-    assert refused(lambda: begin([OTHER])) == "rotation_not_handed_out"
+    assert refused(lambda: begin({OTHER: {"password"}})) == "rotation_not_handed_out"
     house.policies = (replace(POLICIES[0], applications=("worker",)),)
-    assert refused(lambda: begin([NAME])) == "rotation_not_handed_out"
-    assert begin([NAME], "worker").names == [NAME]
+    assert refused(lambda: begin(HANDED_OUT)) == "rotation_not_handed_out"
+    assert begin(HANDED_OUT, "worker").names == [NAME]
 
 
 def test_a_secret_that_is_not_there_or_that_nobody_can_write_is_refused(house):
@@ -473,8 +478,80 @@ def test_a_secret_that_is_not_there_or_that_nobody_can_write_is_refused(house):
 
 def test_a_candidate_that_is_no_secret_of_its_kind_is_refused(house):
     house.first.secrets["pager"] = secret("pager", kind="api_key")
-    assert refused(lambda: house.begin(["pager"], brought={"key": "a b"})) == "secret_malformed"
-    assert candidate_of("pager") not in house.first.secrets
+    begin = partial(house.begin, ["pager"], handed_out={"pager": {"key"}}, brought={"key": "a b"})
+    assert refused(begin) == "secret_malformed"
+    assert (candidate_of("pager") in house.first.secrets, house.state_of("pager")) == (False, None)
+
+
+UNTYPED = Secret(NAME, {"token": CANARY}, version="3")
+
+
+@pytest.mark.parametrize(("there", "policy", "fields", "brought", "reason"), [
+    (UNTYPED, {"recipes": {"value": Recipe()}}, {None}, None, "rotation_fields_unknown"),
+    (UNTYPED, {"recipes": {"value": Recipe()}}, {"token"}, None, "rotation_fields_unknown"),
+    (UNTYPED, {"recipes": {"tokn": Recipe()}}, {"token"}, None, "rotation_fields_unknown"),
+    (UNTYPED, {"made_by": "database_static", "roles": ("a", "b")}, {"token"}, None, "rotation_fields_unknown"),
+    (UNTYPED, {"made_by": "hand"}, {"token"}, {"key": "new"}, "rotation_fields_unknown"),
+    (UNTYPED, {"made_by": "hand"}, {"token"}, {"token": CANARY}, "rotation_changes_nothing"),
+    (secret(NAME, version="3"), {"made_by": "hand"}, {"password"}, {"password": CANARY, "username": "new"}, "rotation_changes_nothing"),
+    (secret(NAME, version="3"), {}, {"username"}, None, "rotation_changes_nothing"),
+    (secret(NAME, version="3"), {}, {None}, None, "secret_field_needed"),
+    (secret(NAME, version="3"), {}, {"key"}, None, "secret_field_missing"),
+    (Secret(NAME, {"key": CANARY}, "api_key", version="3"), {"made_by": "hand"}, {None}, {"key": "new", "url": "https://a"}, "secret_field_needed"),
+    (secret(NAME, version="3"), {}, {"password"}, {"password": "brought"}, "rotation_file_unused"),
+])  # fmt: skip
+def test_what_would_leave_hosts_with_what_they_have_is_refused_before_anything_is_made(
+    house, there, policy, fields, brought, reason
+):
+    house.first.secrets = {NAME: there}
+    house.policies = (replace(POLICIES[0], **policy),)
+    begin = partial(house.begin, handed_out={NAME: fields}, brought=brought)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Maker, "__post_init__", lambda _self: None)  # no Vault is asked here
+        assert refused(begin) == refused(partial(begin, check=True)) == reason
+    assert (house.first.secrets, house.state_of()) == ({NAME: there}, None)
+
+
+@pytest.mark.parametrize(("there", "fields", "brought"), [
+    (UNTYPED, {None}, {"token": "new"}),
+    (secret(NAME, version="3"), {"password", "username"}, {"password": "new", "username": "shop"}),
+    (Secret(NAME, {"key": CANARY}, "api_key", version="3"), {"key"}, {"key": "new", "url": "https://a"}),
+])  # fmt: skip
+def test_what_changes_one_value_that_hosts_get_is_rotated(house, there, fields, brought):
+    house.first.secrets, house.policies = {NAME: there}, (replace(POLICIES[0], made_by="hand"),)
+    assert handed(house.begin(handed_out={NAME: fields}, brought=brought)) == {NAME: "4"}
+    assert [each.state for each in house.settle(CONFIRMED)] == ["retired"]
+    assert house.first.secrets[NAME].fields == {**there.fields, **brought}
+
+
+def test_a_field_of_a_secret_whose_type_is_only_declared_is_known(house):
+    house.first.secrets["pager"] = Secret("pager", {"key": CANARY}, version="1")
+    house.declared = (Declared("pager", "api_key"),)
+    begin = partial(house.begin, ["pager"], handed_out={"pager": {"key"}})
+    assert refused(partial(begin, brought={"key": "new", "other": "x"})) == "rotation_fields_unknown"
+    assert handed(begin(brought={"key": "new", "url": "https://a"})) == {"pager": "2"}
+
+
+def test_what_is_set_after_it_was_judged_is_judged_again(house):
+    """What hosts would get is looked at in the very version that is rotated."""
+    read, times = house.first.read, []
+
+    def changing(name, version=None):
+        found = read(name, version)
+        times.extend([name] * (name == NAME))
+        return replace(found, fields={"token": CANARY}) if len(times) > 1 and name == NAME else found
+
+    house.first.read = changing
+    assert refused(house.begin) == "rotation_fields_unknown"
+    assert values_in(house.first.secrets[candidate_of(NAME)]) == {}
+
+
+def test_other_values_than_those_that_are_open_are_not_ignored(house):
+    begin = partial(house.begin, ["pager"])
+    begin(brought={"password": "one"})
+    assert refused(partial(begin, brought={"password": "two"})) == "rotation_file_unused"
+    assert refused(partial(begin, brought={"password": "one"}, back=True)) == "rotation_file_unused"
+    assert handed(begin(brought={"password": "one"})) == handed(begin()) == {"pager": "2"}
 
 
 def test_what_is_made_by_hand_is_brought(house):
@@ -528,15 +605,14 @@ def test_a_policy_that_is_gone_when_the_run_ends_leaves_the_rotation_open(house)
     assert "rotation_undeclared" in settled.said
 
 
-def test_where_the_version_in_use_came_from_is_known_from_the_rotation_before(house):
-    """What a lease was issued for is revoked by its name, also when a rotation in between was taken back."""
-    origins = iter(range(9))
-    maker = "ansible.module_utils.slipway.secrets.secret_rotation.Maker"
-    revoked = []
+@contextmanager
+def issuing():
+    """A database engine in place of Vault's; what it has revoked."""
+    origins, revoked = iter(range(9)), []
 
-    class Issuing:
-        def __init__(self, policy, _vault):
-            self.policy = policy
+    class Issuing(Maker):
+        def __post_init__(self):
+            pass
 
         def make(self, before, _brought):
             return Made(before.fields, {"lease": f"lease-{next(origins)}"})
@@ -549,7 +625,14 @@ def test_where_the_version_in_use_came_from_is_known_from_the_rotation_before(ho
             return known
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maker, Issuing)
+        patch.setattr("ansible.module_utils.slipway.secrets.secret_rotation.Maker", Issuing)
+        yield revoked
+
+
+def test_where_the_version_in_use_came_from_is_known_from_the_rotation_before(house):
+    """What a lease was issued for is revoked by its name, also when a rotation in between was taken back."""
+    house.policies = (replace(POLICIES[0], made_by="database_dynamic"),)
+    with issuing() as revoked:
         for hosts in (CONFIRMED, REVERTED, CONFIRMED):
             house.begin()
             house.settle(hosts)
@@ -559,29 +642,10 @@ def test_where_the_version_in_use_came_from_is_known_from_the_rotation_before(ho
     assert revoked == [{}, {"lease": "lease-1"}, {"lease": "lease-0"}, {}]
 
 
-@pytest.mark.parametrize(("made_by", "revoked"), [("database_dynamic", [{"lease": "one"}]), ("database_static", [])])
+@pytest.mark.parametrize(("made_by", "revoked"), [("database_dynamic", [{"lease": "lease-0"}]), ("database_static", [])])
 def test_where_another_rotation_is_a_role_that_it_may_use_is_left_alone_and_a_lease_is_not(house, made_by, revoked):
-    house.policies, ended = (replace(POLICIES[0], made_by=made_by),), []
-
-    class Issuing:
-        def __init__(self, policy, _vault):
-            self.policy = policy
-
-        def changes(self, _before, _kind, _brought):
-            return {"password"}
-
-        def make(self, before, _brought):
-            return Made({**before.fields, "password": "issued"}, {"lease": "one"})
-
-        def revoke(self, origin):
-            ended.append(dict(origin))
-            return ""
-
-        def origin_of(self, _before, known):
-            return known
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ansible.module_utils.slipway.secrets.secret_rotation.Maker", Issuing)
+    house.policies = (replace(POLICIES[0], made_by=made_by),)
+    with issuing() as ended:
         house.begin()
         theirs(house)
         house.begin(back=True)
