@@ -11,10 +11,11 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._secret_action import SecretAction, rotations_of
+from ansible.module_utils.slipway.application.description import Application
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.deployment import Target, require_deployable
 from ansible.module_utils.slipway.controller.memory import ControllerState
-from ansible.module_utils.slipway.controller.secret_run import require_all_hosts, require_one_release
+from ansible.module_utils.slipway.controller.secret_run import require_all_hosts, require_one_release, require_restarted
 from ansible.module_utils.slipway.secrets.release_credentials import handed_out
 from ansible.module_utils.slipway.secrets.secret_file import fields_in
 
@@ -30,6 +31,7 @@ class ActionModule(SecretAction):
         names = sorted(set(arguments["names"])) or rotations.due(wanted)
         if not names:
             return {"is_idle": True, "release_id": "", "names": [], "rotating": {}, "msg": "no secret is due"}
+        require_restarted(Application.parse(arguments["application"], arguments["description"]))
         release_id = require_one_release(arguments["answers"], arguments["release_id"])
         known = ControllerState(rotations.state).hosts_of(arguments["application"], rotations.records.environment)
         require_all_hosts(known, task_vars["groups"]["all"], arguments["answers"])

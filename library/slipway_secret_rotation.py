@@ -30,8 +30,12 @@ options:
     elements: str
     default: []
   application:
-    description: Name of the application.
+    description: Name of the application, a key of C(slipway_applications).
     type: str
+    required: true
+  description:
+    description: The application's entry of C(slipway_applications). One whose service no deployment restarts (C(strategy) none) is refused.
+    type: dict
     required: true
   credentials:
     description:
@@ -63,6 +67,7 @@ EXAMPLES = r"""
 - name: Make what is due
   slipway_secret_rotation:
     application: shop
+    description: "{{ slipway_applications.shop }}"
     credentials: {database_password: {secret: database/main, field: password}}
     catalogue: .slipway/catalogue
     trust_policy: .slipway/trust/trust-policy.dsse.json

@@ -43,7 +43,7 @@ class House:
 
     def begin(self, check=False, **about):
         given = {
-            "application": "shop", "credentials": CREDENTIALS, "names": ["database/main"],
+            "application": "shop", "description": self.site.description, "credentials": CREDENTIALS, "names": ["database/main"],
             "answers": {"prod-1": self.answer, "prod-2": self.answer}, "catalogue": self.site.catalogue.root, "trust_policy": self.policy, **about,
         }  # fmt: skip
         return self.safehouse.ask(MODULE, check=check, **given)
@@ -171,6 +171,8 @@ def test_a_credential_of_another_field_than_the_one_that_is_made_is_refused(hous
     ({"answers": {"prod-1": {"active": "v1"}, "prod-2": {"active": "v2"}}}, "rotation_releases_differ"),
     ({"release_id": "v2"}, "rotation_releases_differ"),
     ({"credentials": {}}, "rotation_not_handed_out"),
+    ({"description": {"strategy": "none"}}, "rotation_service_not_restarted"),
+    ({"description": {"strategy": "none"}, "state": "taken_back"}, "rotation_service_not_restarted"),
     ({"names": ["pager"]}, "rotation_undeclared"),
 ])  # fmt: skip
 def test_what_could_not_be_proven_is_refused_before_anything_is_made(house, about, reason):

@@ -6,7 +6,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ..application.description import Application
 from ..base.errors import Refusal
+
+
+def require_restarted(application: Application) -> None:
+    """Refuse an application that no deployment restarts: its service would go on with the value that is retired, until somebody restarts it."""
+    if application.strategy == "none":
+        raise Refusal(
+            "rotation_service_not_restarted",
+            expected=f"a strategy of {application.name} that gives its service the new version: restart, reload or blue_green",
+            found="strategy: none",
+            remedy="Declare another strategy. Else: make secrets-set, deploy, restart the service yourself, and only then retire the old value.",
+        )
 
 
 def require_one_release(answers: Mapping[str, Mapping[str, Any]], release_id: str) -> str:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import pytest
+from ansible.module_utils.slipway.application.description import Application
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.controller.secret_run import require_all_hosts, require_one_release
+from ansible.module_utils.slipway.controller.secret_run import require_all_hosts, require_one_release, require_restarted
 
 
 def served(*releases):
@@ -30,6 +31,18 @@ def test_anything_else_is_refused(releases, wanted, reason, found):
     with pytest.raises(Refusal) as refusal:
         require_one_release(served(*releases), wanted)
     assert (refusal.value.reason, refusal.value.found) == (reason, found)
+
+
+@pytest.mark.parametrize("description", [{}, {"strategy": "none"}, {"unit": "shop.service", "strategy": "none"}])
+def test_a_service_that_goes_on_with_what_it_was_started_with_is_refused(description):
+    with pytest.raises(Refusal) as refusal:
+        require_restarted(Application.parse("shop", description))
+    assert refusal.value.reason == "rotation_service_not_restarted"
+
+
+@pytest.mark.parametrize("description", [{}, {"strategy": "restart"}, {"strategy": "reload"}])
+def test_one_that_is_started_anew_or_told_is_not(description):
+    require_restarted(Application.parse("shop", {"unit": "shop.service", **description}))
 
 
 def test_no_host_of_the_inventory_that_has_the_application_is_left_out():
