@@ -107,7 +107,11 @@ def answers_about_secrets(name, tmp_path):
         store = house.ask("slipway_secret_store")
         written = house.ask("slipway_secret", name="pager", fields={"key": "a-key"})
         if name == "slipway_secret_rotation":
-            return [house.ask(name, application="shop", description={}, answers={}, catalogue=tmp_path, trust_policy=tmp_path)]
+            return [
+                house.ask(
+                    name, application="shop", description={}, answers={}, catalogue=tmp_path, trust_policy=tmp_path
+                )
+            ]
         answers = {"slipway_secret": written, "slipway_secret_store": store}
         return [answers[name] if name in answers else house.ask(name)]
 

@@ -288,7 +288,9 @@ def test_a_controller_that_is_killed_is_gone_on_with_and_makes_nothing_twice(sho
     shop.application.relieve(*HOSTS)
     done = shop.rotate()
     assert done.says("every host has version")
-    assert len(shop.vault.asked(f"secret/data/shop/slipway-rotation/{NAME}", "create", "update")) == made + 2  # the claim, and its values
+    assert (
+        len(shop.vault.asked(f"secret/data/shop/slipway-rotation/{NAME}", "create", "update")) == made + 2
+    )  # the claim, and its values
     version, password = shop.current()
     assert version == before[0] + 1
     assert shop.everybody_reads(password)

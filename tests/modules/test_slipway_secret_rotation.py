@@ -84,7 +84,12 @@ def house(safehouse, site, tmp_path, monkeypatch):
 
 def test_a_run_begins_with_a_version_of_its_own_and_ends_with_one_for_everybody(house):
     begun = house.begin()
-    assert (begun["changed"], begun["is_idle"], begun["release_id"], begun["names"]) == (True, False, "v1", ["database/main"])
+    assert (begun["changed"], begun["is_idle"], begun["release_id"], begun["names"]) == (
+        True,
+        False,
+        "v1",
+        ["database/main"],
+    )
     assert {name: each["version"] for name, each in begun["rotating"].items()} == {"database/main": "2"}
     new = house.password(begun["rotating"])
     assert new not in (CANARY, "")

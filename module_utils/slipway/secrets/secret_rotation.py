@@ -285,7 +285,9 @@ class Rotations:
         if rotation is None or (rotation.state == MAKING and not values):
             self._require_change(policy, self._read(policy.name), handed_out, brought)
         elif brought is not None and not set(brought.items()) <= set(values.items()):
-            raise file_unused(policy.name, f"a rotation with other values, open since {rotation.began} ({rotation.state})")
+            raise file_unused(
+                policy.name, f"a rotation with other values, open since {rotation.began} ({rotation.state})"
+            )
 
     def _require_change(
         self, policy: RotationPolicy, current: Secret, handed_out: HandedOut, brought: Mapping[str, str] | None

@@ -22,10 +22,19 @@ NAME, FIELDS = "database/main", {"password": CANARY}
 
 def test_whose_it_is_stands_beside_the_values_where_no_field_can_stand():
     made = candidate(NAME, "rotation_1", FIELDS, "database", "2")
-    assert (made.name, made.version, rotation_in(made), values_in(made)) == (candidate_of(NAME), "2", "rotation_1", FIELDS)
+    assert (made.name, made.version, rotation_in(made), values_in(made)) == (
+        candidate_of(NAME),
+        "2",
+        "rotation_1",
+        FIELDS,
+    )
     assert not any(FIELD.match(name) for name in set(made.fields) - set(FIELDS))
     assert values_in(candidate(NAME, "rotation_1", {})) == {}
-    assert [is_of(each, "rotation_1") for each in (made, candidate(NAME, "rotation_2", FIELDS), None)] == [True, False, False]
+    assert [is_of(each, "rotation_1") for each in (made, candidate(NAME, "rotation_2", FIELDS), None)] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_it_is_opened_as_the_secret_that_it_will_be():

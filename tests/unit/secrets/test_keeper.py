@@ -8,8 +8,8 @@ import threading
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
-from ansible.module_utils.slipway.secrets.env_file import Declared
 from ansible.module_utils.slipway.secrets.candidate import candidate_of
+from ansible.module_utils.slipway.secrets.env_file import Declared
 from ansible.module_utils.slipway.secrets.keeper import Keeper
 from ansible.module_utils.slipway.secrets.provider import Unavailable, denied, failed
 from ansible.module_utils.slipway.secrets.secret import Secret

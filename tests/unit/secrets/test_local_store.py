@@ -196,7 +196,9 @@ def test_the_first_version_is_made_only_where_there_is_none(store):
     store.replace(secret(version="9"), "")
     assert store.read("database/main").version == "1"
     for before in ("", "2"):
-        assert refused(lambda before=before: store.replace(secret(value="new", version="2"), before)) == "secret_overtaken"
+        assert (
+            refused(lambda before=before: store.replace(secret(value="new", version="2"), before)) == "secret_overtaken"
+        )
     assert store.read("database/main").value("password") == CANARY
 
 

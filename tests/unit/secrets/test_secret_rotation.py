@@ -591,8 +591,11 @@ def test_what_is_due_is_what_is_old_and_what_was_left_open(house):
 
 
 def test_what_is_made_by_hand_and_was_not_brought_is_not_what_a_timer_goes_on_with(house):
-    assert refused(lambda: house.begin(["pager"])) == "rotation_fields_missing"
+    house.first.trouble = {"replace": Unavailable("unreachable")}
+    assert refused(lambda: house.begin(["pager"], brought={"password": "brought"})) == "secret_unavailable"
+    assert house.state_of("pager") == "making"
     assert house.rotations().due([NAME, OTHER, "pager"]) == []
+    assert refused(lambda: house.begin(["pager"])) == "rotation_fields_missing"
     assert handed(house.begin(["pager"], brought={"password": "brought"})) == {"pager": "2"}
     assert house.rotations().due([NAME, OTHER, "pager"]) == ["pager"]
 
@@ -642,7 +645,9 @@ def test_where_the_version_in_use_came_from_is_known_from_the_rotation_before(ho
     assert revoked == [{}, {"lease": "lease-1"}, {"lease": "lease-0"}, {}]
 
 
-@pytest.mark.parametrize(("made_by", "revoked"), [("database_dynamic", [{"lease": "lease-0"}]), ("database_static", [])])
+@pytest.mark.parametrize(
+    ("made_by", "revoked"), [("database_dynamic", [{"lease": "lease-0"}]), ("database_static", [])]
+)
 def test_where_another_rotation_is_a_role_that_it_may_use_is_left_alone_and_a_lease_is_not(house, made_by, revoked):
     house.policies = (replace(POLICIES[0], made_by=made_by),)
     with issuing() as ended:
