@@ -60,10 +60,22 @@ class LookupModule(LookupBase):
 
     def run(self, terms, variables=None, **kwargs):
         self.set_options(var_options=variables, direct=kwargs)
+        unknown = sorted(set(kwargs) - set(self.get_options()))
         field, version = self.get_option("field"), self.get_option("version")
         default = self.get_option("default") if "default" in kwargs else NO_DEFAULT
         try:
+            if unknown:  # Ansible leaves out what it does not know, and another version would be handed out
+                raise _unknown(unknown, sorted(set(self.get_options()) - {"_terms"}))
             keeper = keeper_of(variables or {}, self._templar.template, self._loader)
             return [keeper.read(term, field, version, default) for term in terms]
         except Refusal as refusal:
             raise AnsibleLookupError(str(refusal)) from None
+
+
+def _unknown(given, known):
+    return Refusal(
+        "lookup_option_unknown",
+        expected=f"no options of slipway_secret but {', '.join(known)}",
+        found=", ".join(given),
+        remedy="Correct the lookup.",
+    )
