@@ -60,12 +60,13 @@ class LookupModule(LookupBase):
 
     def run(self, terms, variables=None, **kwargs):
         self.set_options(var_options=variables, direct=kwargs)
-        unknown = sorted(set(kwargs) - set(self.get_options()))
+        known = sorted(set(self.option_definitions) - {"_terms"})
+        unknown = sorted(set(kwargs) - set(known))
         field, version = self.get_option("field"), self.get_option("version")
         default = self.get_option("default") if "default" in kwargs else NO_DEFAULT
         try:
             if unknown:  # Ansible leaves out what it does not know, and another version would be handed out
-                raise _unknown(unknown, sorted(set(self.get_options()) - {"_terms"}))
+                raise _unknown(unknown, known)
             keeper = keeper_of(variables or {}, self._templar.template, self._loader)
             return [keeper.read(term, field, version, default) for term in terms]
         except Refusal as refusal:
