@@ -38,6 +38,10 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # BY           the person or machine whose accesses to secrets are shown
 # SINCE        the time, such as 2026-11-22T00:00:00Z, from which they are shown; UNTIL is that of the last one
 # UNTIL        see SINCE
+# LEFTOVERS    removed: remove policies and AppRoles of ours at Vault that vault_roles do not have any more; they are kept without it
+# FIRST        the file of the first half of the emergency access; SECOND is that of the other one
+# SECOND       see FIRST
+# DIRECTORY    where an opened emergency access is used from, in memory; $XDG_RUNTIME_DIR/slipway-break-glass without it
 # NAMES        yes: write the names of the holders in it into a file beside it
 # LIMIT        the hosts, as in -l; without it those of prod, or all where a target only looks
 # CONFIRM      yes: do not ask
@@ -71,6 +75,10 @@ BACK ?=
 BY ?=
 SINCE ?=
 UNTIL ?=
+LEFTOVERS ?=
+FIRST ?=
+SECOND ?=
+DIRECTORY ?=
 NAMES ?=
 LIMIT ?=
 CONFIRM ?=
@@ -79,7 +87,7 @@ OPTIONS ?=
 
 # What is given goes through a shell into variables that Ansible takes for templates: what means something to either is refused.
 GIVEN := APPLICATION SOURCE RELEASE_ID TYPE BUILD_ID TICKETS ENVIRONMENT ROLE KEY HOSTS STATUS MANIFEST AUDIT HOURS MESSAGE OUTPUT FILE RENEW RUN \
-	STORE STORE_HOST NAME FIELD KIND BACK BY SINCE UNTIL NAMES LIMIT CONFIRM FORMAT
+	STORE STORE_HOST NAME FIELD KIND BACK BY SINCE UNTIL LEFTOVERS FIRST SECOND DIRECTORY NAMES LIMIT CONFIRM FORMAT
 UNSAFE := ' " ` { }
 $(foreach name,$(GIVEN),$(foreach mark,$(UNSAFE),$(if $(findstring $(mark),$($(name))), \
 	$(error $(name): expected a value without quotes and braces, found $($(name))))))
@@ -127,6 +135,14 @@ secret_back := $(if $(filter yes,$(BACK)),true)
 secret_by := $(BY)
 secret_since := $(SINCE)
 secret_until := $(UNTIL)
+vault_role := $(ROLE)
+vault_output := $(OUTPUT)
+vault_file := $(FILE)
+vault_leftovers := $(LEFTOVERS)
+break_glass_first := $(FIRST)
+break_glass_second := $(SECOND)
+break_glass_directory := $(DIRECTORY)
+break_glass_reason := $(MESSAGE)
 evidence_path := $(abspath $(OUTPUT))
 evidence_names := $(if $(filter yes,$(NAMES)),true)
 comma := ,
@@ -174,6 +190,7 @@ endef
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
 .PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
 .PHONY: secrets-key secrets-encrypt secrets-rekey secrets-list secrets-get secrets-set secrets-flush secrets-access secrets-age secrets-rotate secrets-example
+.PHONY: vault-plan vault-apply vault-issue vault-receive break-glass-seal break-glass-open break-glass-shut
 .PHONY: approve approval-add approvals authorize-rollback key
 .PHONY: publish deploy-staging deploy-prod promote abort-rollout rollback deploy-status verify evidence may-be-asked
 
@@ -223,11 +240,12 @@ molecule: dev ## molecule scenarios on real systemd hosts
 e2e: dev ## end-to-end tests on two labs of their own
 	pytest -q -n 2 --dist loadfile tests/e2e
 
-bench: venv ## Measure Slipway beside other tools, on 1, 8 and 32 hosts of its own (over an hour), and write docs/benchmarks.md
+bench: dev ## Measure Slipway beside other tools, on 1, 8 and 32 hosts of its own (over an hour), and write docs/benchmarks.md
 	@for tool in rsync "cap:capistrano ruby-ed25519 ruby-bcrypt-pbkdf"; do command -v $${tool%:*} >/dev/null || $(PYTHON) -m lab install $${tool\#*:}; done
 	$(VENV)/bin/python -m tests.bench --fresh
 	$(VENV)/bin/python -m tests.bench.history
 	$(VENV)/bin/python -m tests.bench.approvals
+	$(VENV)/bin/python -m tests.bench.secrets
 
 ## The release pipeline; each step runs those before it (APPLICATION= SOURCE= RELEASE_ID= TYPE=major|minor|hotfix BUILD_ID= TICKETS= OPTIONS=)
 release-audit: venv ## 1. Test the source and bundle the evidence: release/audit_<time>/
@@ -335,6 +353,31 @@ secrets-rotate: venv ## Rotate what is due, or NAME, and retire the old versions
 
 secrets-access: venv ## Who asked for which secret, and when (NAME= BY= SINCE= UNTIL=)
 	@$(PLAY) playbooks/secrets_access.yml $(call vars,secret_name secret_by secret_since secret_until)
+
+## Who may do what at Vault, and the emergency access (docs/howto/vault-access.md, docs/runbooks/break-glass.md)
+vault-plan: venv ## Show what vault-apply would change at Vault
+	@$(PLAY) playbooks/vault.yml --check --diff $(call vars,secret_environment vault_leftovers)
+
+vault-apply: venv ## Bring policies and AppRoles to Vault as vault_roles say (LEFTOVERS=removed)
+	@$(PLAY) playbooks/vault.yml $(call vars,secret_environment vault_leftovers)
+
+vault-issue: venv ## Issue a wrapped secret id for a role (ROLE= OUTPUT=)
+	@$(call needs,ROLE OUTPUT)$(PLAY) playbooks/vault_credential.yml $(call vars,secret_environment vault_role vault_output)
+
+vault-receive: venv ## Take one that was sent to where the provider looks for it (FILE=)
+	@$(call needs,FILE)$(PLAY) playbooks/vault_credential.yml $(call vars,secret_environment vault_file)
+
+GLASS = $(PLAY) playbooks/break_glass.yml $(call vars,secret_environment break_glass_first break_glass_second break_glass_directory break_glass_reason) \
+	-e break_glass_state=
+
+break-glass-seal: venv ## Make the two halves of the emergency access anew (FIRST= SECOND= MESSAGE=)
+	@$(call needs,FIRST SECOND MESSAGE)$(GLASS)sealed
+
+break-glass-open: venv ## Open it with both halves, for minutes; everything about it is noted (FIRST= SECOND= MESSAGE=)
+	@$(call needs,FIRST SECOND MESSAGE)$(GLASS)opened
+
+break-glass-shut: venv ## End it, and prove that (DIRECTORY=)
+	@$(GLASS)shut
 
 ## Deployments of releases that are there (APPLICATION= RELEASE_ID=)
 publish: venv ## Publish what is missing of the catalogue's releases to an artifact store (STORE= STORE_HOST=)

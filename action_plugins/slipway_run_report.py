@@ -10,6 +10,7 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._action import ControllerAction
+from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import deployment, report, witness
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 
@@ -23,7 +24,7 @@ class ActionModule(ControllerAction):
         endings = report.endings_of(arguments["results"], arguments["unreachable"])
         as_asked = all(ending.is_as_asked for ending in endings)
         records = report.records_of(arguments["results"])
-        settled = {each.said: each.is_as_asked for each in self._settled(arguments, endings, task_vars)}
+        settled = self._settled(arguments, endings, task_vars)
         as_asked = as_asked and all(settled.values())
         watch = report.Watch.of(records.values(), arguments["monitoring"])
         text = report.run_report(
@@ -49,15 +50,19 @@ class ActionModule(ControllerAction):
         return answer if as_asked else {**answer, "failed": True, "reason": "not_as_asked"}
 
     def _settled(self, arguments, endings, task_vars):
-        """How the rotations of this run stand now that it has ended on every host."""
+        """How the rotations of this run stand now that it has ended on every host, and whether nothing is left to do: {words: bool}."""
         names = arguments["rotation"].get("names", [])
         if not names or self._task.check_mode:
-            return []
+            return {}
         from ansible.module_utils.slipway._secret_action import rotations_of
 
-        rotations = rotations_of(arguments["application"], task_vars, self._templar.template, self._loader)
         outcomes = {ending.host: ending.outcome for ending in endings}
-        return rotations.settle(names, arguments["run"]["run_id"], outcomes)
+        try:
+            rotations = rotations_of(arguments["application"], task_vars, self._templar.template, self._loader)
+            settled = rotations.settle(names, arguments["run"]["run_id"], outcomes)
+        except Refusal as refusal:  # how the hosts ended is told all the same
+            return {f"{', '.join(names)}: not settled: {refusal}": False}
+        return {each.said: each.is_as_asked for each in settled}
 
     def _write_views(self, arguments, records):
         return deployment.write_views(

@@ -41,6 +41,6 @@ from agents import agent  # noqa: E402, F401 - fixtures for every test, after th
 from balancers import pair, played_pair  # noqa: E402, F401 - the same
 from offices import office  # noqa: E402, F401 - the same
 from releases import in_memory, site, two  # noqa: E402, F401 - fixtures for every test, after the path is set
-from safehouse import safehouse  # noqa: E402, F401 - the same
+from safehouse import safehouse, vault_house  # noqa: E402, F401 - the same
 from safes import answering, memory, place  # noqa: E402, F401 - fixtures of secrets
 from vaults import real_vault, vault_server  # noqa: E402, F401 - the same

@@ -17,8 +17,9 @@ GATED = (
             "application": "configuration database ports preflight rollback_plan service settings unit",
             "host": "backup bootstrap deadman evidence exchange handler history integrity journal judgement lease log pack readiness recovery release shared staging status store transaction trust_update two_instances unit_file",
             "secrets": (
-                "access_log ansible_vault aws circuit_breaker credential env_file keeper local_store login provider retries rotation_policy rotation_record "
-                "secret secret_age secret_cache secret_file secret_kind secret_maker secret_rotation secret_report secret_settings store_commands store_key vault volatile"
+                "access_log ansible_vault aws break_glass circuit_breaker credential env_file halves keeper known_values local_store login provider redaction retries "
+                "rotation_policy rotation_record secret secret_age secret_cache secret_file secret_kind secret_maker secret_rotation secret_report secret_settings "
+                "store_commands store_key vault vault_access vault_roles volatile wrapped_secret_id"
             ),
             "controller": (
                 "audit bundle checklist checkout deployment descriptor junit manifest_view migrations permission report runs sbom "

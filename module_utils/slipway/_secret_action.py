@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from ._action import ControllerAction
-from ._secrets import access_log, caller_of, keeper_of, main_process, settings_of
+from ._secrets import access_log, caller_of, keeper_of, main_process, plain, settings_of
 from .base.clock import SystemClock
+from .base.errors import Refusal
 from .base.process import Process
 from .controller.memory import ControllerState
 from .secrets.access_log import AccessLog
 from .secrets.keeper import Keeper
+from .secrets.login import Logins
 from .secrets.secret_rotation import Rotations
 from .secrets.secret_settings import SecretSettings
 from .secrets.store_commands import StoreCommands
+from .secrets.vault import Vault, VaultSettings
+from .secrets.vault_access import VaultAccess
+from .secrets.vault_roles import Roles
 
 
 class SecretAction(ControllerAction):
@@ -45,6 +50,32 @@ class SecretAction(ControllerAction):
             Path(key_path) if key_path else None, self._task.check_mode,
         )  # fmt: skip
         return commands, settings
+
+    def provider(self, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> Vault:
+        """The Vault that the option ``provider`` names, or the only one of the chain; as itself it is not asked here."""
+        settings = settings_of(task_vars, self._templar.template)
+        found = {each.label: each.vault for each in settings.chain if each.vault}
+        label = arguments["provider"] or (next(iter(found)) if len(found) == 1 else "")
+        about = found.get(label)
+        if about is None:
+            raise Refusal(
+                "vault_provider_missing",
+                expected=f"{label or 'one provider'} of type vault in secrets_chain",
+                found=", ".join(f"{each.label} ({each.type})" for each in settings.chain),
+                remedy="Name one in vault_provider, and add it to secrets_providers and secrets_chain.",
+            )
+        return Vault(label, about, Logins(None, SystemClock()))
+
+    def administration(self, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> VaultAccess:
+        """Policies and AppRoles there, as the administrator whose token is in ``token_path``."""
+        provider = self.provider(arguments, task_vars)
+        about = provider.settings
+        as_administrator = VaultSettings(
+            about.url, "token", about.ca_path, about.namespace, about.mount, about.prefix, timeout_seconds=about.timeout_seconds,
+            token_path=Path(arguments["token_path"]).expanduser(),
+        )  # fmt: skip
+        roles = Roles.parse(plain(arguments["owner"]), plain(arguments["roles"]))
+        return VaultAccess(Vault(provider.label, as_administrator, provider.logins), about, roles)
 
 
 def rotations_of(

@@ -7,7 +7,7 @@ import base64
 import hmac
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -159,6 +159,7 @@ def test_a_deployment_shows_no_value_whatever_it_is_asked_to_show(shop: Shop) ->
 
 def test_another_value_is_a_change_of_the_release_that_is_active(shop: Shop) -> None:
     shop.mark()
+    shop.set(SECOND)
     shop.deploy("-vvv")
     assert [shop.proves(host) for host in HOSTS] == [("one", SECOND)] * 2
     assert [shop.application.news(host) for host in HOSTS] == [[("one", "success")]] * 2
@@ -242,7 +243,9 @@ def answers(address: str, port: int) -> bool:
     return True
 
 
-def test_two_instances_change_a_value_without_a_lost_request(shop: Shop, operator: Operator) -> None:
+def test_two_instances_change_a_value_without_a_lost_request(
+    shop: Shop, operator: Operator, say: Callable[[str], None]
+) -> None:
     inside = operator.fleet.inside
     application = operator.application(
         "turned",
@@ -279,7 +282,7 @@ def test_two_instances_change_a_value_without_a_lost_request(shop: Shop, operato
         links = inside(HOST, f"cd /var/lib/slipway/{application.name}/credentials; readlink current blue green").stdout
         assert len(set(links.split())) == 1, links
         assert application.is_settled(HOST)
-        print(f"\n  two values, one of them bad: {figures.described()}")
+        say(f"two values, one of them bad: {figures.described()}")
     finally:
         inside(HOST, "systemctl disable --now slipway-haproxy.service; systemctl stop 'e2e-turned@*'")
         inside(HOST, f"rm -rf {DIRECTORY}/e2e-turned@* {DIRECTORY}/*/e2e-turned@* {DIRECTORY}/slipway-haproxy.service")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import runbooks
+import vaults
 import yaml
 from deployments import CLEAN, Done, Operator, approve, until
 from door import Door
@@ -45,6 +46,7 @@ class Stage:
     shells: dict[str, Shell] = field(default_factory=dict)
     executed: int = 0
     excused: list[str] = field(default_factory=list)
+    vault: vaults.RealVault | None = None
 
     def __post_init__(self) -> None:
         self.controller = self.new_controller("slipway")
@@ -241,6 +243,30 @@ class Stage:
         """A byte of the configuration, in the release and so in the store."""
         self.fleet.inside(host, f"sed -i s/Hello/hello/ /srv/hello/releases/v{version}/config.json")
 
+    def a_vault(self) -> None:
+        """A real one, which group_vars name; nobody but its administrator can log in to it."""
+        directory = self.directory / "vault"
+        directory.mkdir()
+        self.vault = vaults.run(directory)
+        self.vault.put("database/main", password="of the runbook")
+        token = self.vault.secret("administrator", self.vault.token)
+        provider = {
+            "type": "vault", "url": self.vault.url, "ca_path": str(self.vault.ca), "prefix": "shop", "auth": "approle",
+            "role_id_path": str(directory / "id/role-id"), "secret_id_path": str(directory / "id/secret-id"),
+        }  # fmt: skip
+        changes = {
+            "secrets.yml": {"secrets_chain": ["vault"], "secrets_providers": {"vault": provider}, "secrets_declared": {"database/main": {}}},
+            "vault.yml": {"vault_admin_token_path": str(token)},
+        }  # fmt: skip
+        for name, variables in changes.items():
+            path = self.controller.root / "group_vars/all" / name
+            path.write_text(
+                yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **variables}), encoding="utf-8"
+            )
+
+    def a_lost_secret_id(self) -> None:
+        assert not (self.directory / "vault/id/secret-id").exists()
+
     def a_journal(self, host: str) -> None:
         self.fleet.inside(host, "cd /var/lib/slipway/hello && echo '{}' > journal.jsonl && echo '{}' > lease.json")
 
@@ -262,6 +288,8 @@ GIVEN: dict[str, Callable[..., None]] = {
     r"the key (\S+) is lost": Stage.loses_a_key,
     r"slipway is broken on (\S+)": Stage.slipway_is_broken,
     r"v(\S+) is damaged on (\S+)": Stage.is_damaged,
+    r"a Vault with the password of database/main, and its administrator's token": Stage.a_vault,
+    r"the secret id of the deployer is lost": Stage.a_lost_secret_id,
     r"a run left a journal on (\S+)": Stage.a_journal,
     r"v(\S+) of hello is in the catalogue": Stage.release,
     r"(\S+) dies in a deploy of hello v(\S+) to (\S+)": Stage.dies_with_the_new_release,
@@ -315,6 +343,8 @@ def stage(hosts_as_before: Operator, tmp_path: Path, first: Path) -> Iterator[St
     stage = Stage(hosts_as_before, tmp_path, first)
     stage.set()
     yield stage
+    if stage.vault:
+        stage.vault.stop()
     for place in list(stage.shells):
         stage.close(place)
 

@@ -379,7 +379,7 @@ def test_the_timer_rotates_what_is_due_and_then_writes_the_ages_also_when_that_f
     play, unit = operator.state / "timer.yml", "slipway-rotation-prod"
     play.write_text(json.dumps(TIMER_PLAY))
     given = {
-        "rotation_timer_environment": "prod", "rotation_timer_user": "e2e", "rotation_timer_directory": "/opt/e2e-slipway",
+        "slipway_root": "/opt/e2e-slipway", "rotation_timer_environment": "prod", "rotation_timer_user": "e2e", "rotation_timer_directory": "/opt/e2e-slipway",
         "rotation_timer_state_directory": "/var/lib/e2e-rotation", "rotation_timer_metrics_directory": "/var/lib/e2e-metrics",
         "rotation_timer_options": ["-i", "inventories/prod/hosts"], "rotation_timer_application": "shop",
     }  # fmt: skip

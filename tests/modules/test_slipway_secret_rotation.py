@@ -115,6 +115,15 @@ def test_a_run_in_which_something_is_left_to_do_fails_although_every_host_did_we
     assert house.password() == "by hand"
 
 
+def test_a_run_whose_rotation_cannot_be_settled_tells_all_the_same_how_its_hosts_ended(house):
+    begun = house.begin()
+    (record,) = (house.directory / "state/rotations/prod").glob("*.json")
+    record.write_text("altered")
+    answer = house.report(begun, {"confirmation": {"prod-1": KEPT}})
+    assert (answer["as_asked"], answer["hosts"]) == (False, {"prod-1": {"outcome": "confirmed", "serves": "v1"}})
+    assert "database/main: not settled: rotation_record_altered" in answer["msg"]
+
+
 def test_check_mode_makes_and_settles_nothing(house):
     before = house.safehouse.store.read_bytes()
     begun = house.begin(check=True)

@@ -43,7 +43,9 @@ from slipway.__main__ import main
 sys.exit(main())
 """
 # Files of the package, and rooms.
-CONTROLLER_ONLY = frozenset({"_action.py", "_module.py", "_secret_action.py", "_secrets.py", "controller", "secrets"})
+CONTROLLER_ONLY = frozenset(
+    {"_action.py", "_masking.py", "_module.py", "_secret_action.py", "_secrets.py", "controller", "secrets"}
+)
 
 
 def files(package: Path | None = None) -> list[str]:

@@ -117,11 +117,8 @@ class AwsSecretsManager:
                 )
 
     def remove(self, name: str) -> None:
-        try:
-            with self._translated(name):
-                self._client().delete_secret(SecretId=self._id(name), ForceDeleteWithoutRecovery=True)
-        except Unknown:
-            return
+        with self._translated(name):  # also for a name that is not there: AWS has nothing against it then
+            self._client().delete_secret(SecretId=self._id(name), ForceDeleteWithoutRecovery=True)
 
     def _labelled(self, name: str) -> dict[str, str]:
         """Which version has which label."""

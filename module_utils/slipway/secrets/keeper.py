@@ -22,6 +22,7 @@ from ..base.errors import Refusal
 from .access_log import EVERYTHING, AccessLog, Caller
 from .circuit_breaker import CircuitBreaker
 from .env_file import Declared
+from .known_values import tell
 from .provider import Entry, Provider, Standing, Unavailable, Unknown
 from .retries import asked
 from .secret import Secret, require_name
@@ -157,6 +158,7 @@ class Keeper:
         declared = self.declared(name)
         kind, description = kind or declared.kind, description or declared.description
         require_well_formed(name, kind, fields)
+        tell(self.place, Secret(name, fields), kind)
         provider = self.providers[0]
         try:
             try:
@@ -321,6 +323,7 @@ class Keeper:
             value = secret.value(field_name)
         except Refusal as refusal:
             raise self._refused(secret.name, field_name, provider, refusal) from None
+        tell(self.place, secret, secret.kind or self.declared(secret.name).kind)
         self._note(
             "read", secret.name, "read",
             field=field_name, provider=provider.label, version=secret.version or None, cached=cached,

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from ..base.table import table
 from ..trust.chain import Record
 from .keeper import Listed
+from .vault_access import Change
 
 
 def listed(found: Sequence[Listed]) -> list[dict[str, Any]]:
@@ -43,3 +45,25 @@ def accesses_table(records: Sequence[Record]) -> str:
     ]  # fmt: skip
     head = ("WHEN", "WHO", "DID", "NAME AND FIELD", "HOST", "PROVIDER", "VERSION", "OUTCOME", "RUN")
     return table(head, rows) if rows else "no accesses"
+
+
+def vault_table(changes: Sequence[Change]) -> str:
+    """What is done at a Vault, or would be."""
+    return (
+        table(("DO", "WHAT", "NAME"), [(each.action, each.kind, each.name) for each in changes])
+        if changes
+        else "nothing to do"
+    )
+
+
+def vault_difference(change: Change) -> dict[str, str]:
+    """A change as Ansible shows it with --diff."""
+    title = f"{change.kind} {change.name}"
+    return {
+        "before_header": title, "after_header": title, "before": _as_text(change.before), "after": _as_text(change.after),
+    }  # fmt: skip
+
+
+def _as_text(said: object) -> str:
+    text = "" if said is None else said if isinstance(said, str) else json.dumps(said, indent=2, sort_keys=True)
+    return f"{text}\n" if text else ""

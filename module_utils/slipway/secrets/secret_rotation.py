@@ -90,7 +90,9 @@ class Rotations:
 
     def due(self, handed_out: Sequence[str]) -> list[str]:
         """The secrets that the application's hosts get whose time has come, and those whose rotation was left open; sorted."""
-        left = {each.name for each in self.records.all() if each.is_open}
+        by_hand = {each.name for each in self.keeper.settings.rotation if each.made_by == BY_HAND}
+        open_ones = [each for each in self.records.all() if each.is_open]
+        left = {each.name for each in open_ones if each.state != MAKING or each.name not in by_hand}
         readable = [each for each in self.keeper.settings.rotation if self._is_read(each, handed_out)]
         return [each.name for each in readable if each.name in left or self._is_due(each)]
 
@@ -198,16 +200,22 @@ class Rotations:
         standing = self._standing(policy.name)
         self._maker(policy)  # what cannot be made is refused before anything is noted
         before, after = standing.version, self._first.version_after(standing.version)
-        last = self.records.read(policy.name)
-        known = last.origin if last and last.state == RETIRED and (last.provider, last.after) == (label, before) else {}
         now = timestamp(self.keeper.clock.now())
         return self._saved(
             Rotation(
                 id=f"rotation_{secrets.token_hex(6)}", name=policy.name, provider=label, state=MAKING, before=before, after=after, by=self._caller.by,
-                run_id=self._caller.run_id, process=self.process, began=now, changed=now, origin_before=known,
+                run_id=self._caller.run_id, process=self.process, began=now, changed=now, origin_before=self._known_origin(policy.name, before),
                 applications=dict.fromkeys(policy.applications or (self.application,), ""),
             )
         )  # fmt: skip
+
+    def _known_origin(self, name: str, version: str) -> Mapping[str, str]:
+        """Where the version in use came from, as the rotation before has noted it; nothing where it was not made by one."""
+        last = self.records.read(name)
+        if last is None or last.is_open or last.provider != self._first.label:
+            return {}
+        in_use = (last.after, last.origin) if last.state == RETIRED else (last.before, last.origin_before)
+        return in_use[1] if in_use[0] == version else {}
 
     def _make(self, policy: RotationPolicy, rotation: Rotation, brought: Mapping[str, str] | None) -> Rotation:
         """Make the candidate, unless it was made before the run that wanted it died; where it came from is noted first."""
@@ -262,11 +270,12 @@ class Rotations:
         return found is not None and found.is_open and found.process == self.process
 
     def _settled(self, name: str, run_id: str, hosts: Mapping[str, str]) -> Settled:
-        rotation, policy = self.records.read(name), policy_of(self.keeper.settings.rotation, name)
+        rotation = self.records.read(name)
         assert rotation is not None  # noqa: S101 - for the type checker; it is ours
         everywhere = bool(hosts) and all(outcome in HAS_IT for outcome in hosts.values())
         nowhere = all(outcome in HAS_IT_NOT for outcome in hosts.values())
         try:
+            policy = policy_of(self.keeper.settings.rotation, name)
             if rotation.state == TAKING_BACK:
                 return self._taken_back(policy, rotation) if everywhere else self._left(rotation, hosts)
             if everywhere:

@@ -142,7 +142,7 @@ class Vault:
         self._asked(name, lambda client: client.secrets.kv.v2.delete_metadata_and_all_versions(**place))
 
     def ask(
-        self, what: str, question: Callable[[Any], T], *, token: str | None = None, rejected: Refusal | None = None
+        self, what: str, question: Callable[[Any], T], *, token: str | None = None, rejected: Exception | None = None
     ) -> T:
         """The answer to any other question, sorted as those to secrets are; ``what`` is what a 403 is said to be about.
 

@@ -99,11 +99,9 @@ def open_volatile(
 ) -> Volatile:
     """The place of this user, made where there is none; NotVolatile where it would not be what it must be."""
     found = []
-    own = environment.get("XDG_RUNTIME_DIR")
-    for parent, name in ((Path(own or "/nonexistent"), NAME), (shared, f"{NAME}-{os.geteuid()}")):
-        if not parent.is_absolute() or not parent.is_dir():
+    for directory in directories(environment, shared):
+        if not directory.parent.is_dir():
             continue
-        directory = parent / name
         try:
             with suppress(FileExistsError):
                 directory.mkdir(mode=0o700)
@@ -119,6 +117,12 @@ def open_volatile(
         _forget_dead_runs(place)
         return place
     raise NotVolatile("; ".join(found) or "neither $XDG_RUNTIME_DIR nor /dev/shm is there")
+
+
+def directories(environment: Mapping[str, str], shared: Path = SHARED) -> list[Path]:
+    """Where the place of this user may be, the better one first."""
+    own = Path(environment.get("XDG_RUNTIME_DIR") or "-")
+    return [*([own / NAME] if own.is_absolute() else []), shared / f"{NAME}-{os.geteuid()}"]
 
 
 def _require_private(directory: Path) -> None:

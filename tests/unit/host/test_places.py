@@ -203,6 +203,7 @@ def test_an_applications_things_have_their_places():
     } == {
         "base": "/srv/shop",
         "releases": "/srv/shop/releases",
+        "credentials": "/var/lib/slipway/shop/credentials",
         "instances": "/srv/shop/instances",
         "objects": "/srv/shop/.objects",
         "share": "/srv/shop/share",

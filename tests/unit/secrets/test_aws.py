@@ -214,3 +214,9 @@ def test_a_secret_is_removed_at_once_and_its_name_is_free(aws):
     with pytest.raises(Unknown):
         aws.standing("database/main")
     assert aws.write(secret())
+
+
+def test_a_secret_without_a_value_is_none(aws, raw):
+    raw.create_secret(Name="slipway/empty")
+    with pytest.raises(Unknown):
+        aws.standing("empty")

@@ -12,8 +12,9 @@ from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
 from ansible.module_utils.slipway.secrets.keeper import Keeper, candidate_of
-from ansible.module_utils.slipway.secrets.provider import Unavailable, denied
+from ansible.module_utils.slipway.secrets.provider import Unavailable, Unknown, denied
 from ansible.module_utils.slipway.secrets.rotation_policy import DAY, Recipe, RotationPolicy
+from ansible.module_utils.slipway.secrets.secret_maker import Made
 from ansible.module_utils.slipway.secrets.secret_rotation import Rotations
 from ansible.module_utils.slipway.secrets.secret_settings import ProviderSettings, SecretSettings
 from safes import CANARY, FakeProvider, secret
@@ -319,6 +320,14 @@ def test_all_are_judged_before_one_is_made(house):
     assert candidate_of(NAME) not in house.first.secrets
 
 
+def test_what_was_removed_meanwhile_is_said(house):
+    house.begin()
+    house.first.trouble = {"retire": Unknown(NAME)}
+    (settled,) = house.settle(CONFIRMED)
+    assert (settled.state, settled.is_as_asked) == ("adopted", False)
+    assert "secret_unknown" in settled.said
+
+
 def test_several_are_rotated_by_one_run(house):
     assert house.begin([NAME, OTHER]).rotating == {NAME: "4", OTHER: "8"}
     assert [each.state for each in house.settle(CONFIRMED, [NAME, OTHER])] == ["retired", "retired"]
@@ -382,6 +391,52 @@ def test_what_is_due_is_what_is_old_and_what_was_left_open(house):
     assert due() == [NAME, OTHER]
     del house.first.secrets[OTHER]
     assert due() == [NAME]
+
+
+def test_what_is_made_by_hand_and_was_not_brought_is_not_what_a_timer_goes_on_with(house):
+    assert refused(lambda: house.begin(["pager"])) == "rotation_fields_missing"
+    assert house.rotations().due([NAME, OTHER, "pager"]) == []
+    assert house.begin(["pager"], brought={"password": "brought"}).rotating == {"pager": "2"}
+    assert house.rotations().due([NAME, OTHER, "pager"]) == ["pager"]
+
+
+def test_a_policy_that_is_gone_when_the_run_ends_leaves_the_rotation_open(house):
+    house.begin()
+    house.policies = ()
+    (settled,) = house.settle(CONFIRMED)
+    assert (settled.state, settled.is_as_asked) == ("made", False)
+    assert "rotation_undeclared" in settled.said
+
+
+def test_where_the_version_in_use_came_from_is_known_from_the_rotation_before(house):
+    """What a lease was issued for is revoked by its name, also when a rotation in between was taken back."""
+    origins = iter(range(9))
+    maker = "ansible.module_utils.slipway.secrets.secret_rotation.Maker"
+    revoked = []
+
+    class Issuing:
+        def __init__(self, policy, _vault):
+            self.policy = policy
+
+        def make(self, before, _brought):
+            return Made(before.fields, {"lease": f"lease-{next(origins)}"})
+
+        def revoke(self, origin):
+            revoked.append(dict(origin))
+            return ""
+
+        def origin_of(self, _before, known):
+            return known
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maker, Issuing)
+        for hosts in (CONFIRMED, REVERTED, CONFIRMED):
+            house.begin()
+            house.settle(hosts)
+        house.first.secrets[NAME] = secret(NAME, "by hand", version="9")
+        house.begin()
+        house.settle(CONFIRMED)
+    assert revoked == [{}, {"lease": "lease-1"}, {"lease": "lease-0"}, {}]
 
 
 def shared(house):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes SECRETS_KEY out of the environment before Ansible starts its workers: the one thing that it loads early enough.
+"""Takes SECRETS_KEY out of the environment and masks values in what a run says, before Ansible starts its workers: the one thing that it loads early enough.
 
 It has no variables. Without it the key would be in the environment of every ssh, hook and command of the run.
 """
@@ -7,15 +7,18 @@ It has no variables. Without it the key would be in the environment of every ssh
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-name: slipway_secrets_key
-short_description: Keep the key of the encrypted store out of the environment
+name: slipway_secrets
+short_description: Keep the key of the encrypted store out of the environment, and values of secrets out of the output
 description:
   - Keeps C(SECRETS_KEY) in the memory of Ansible and removes it from the environment. It gives no variables.
+  - Masks values of secrets that the run has handed out in what Ansible displays and logs and in what callbacks are given, whatever their encoding. That is
+    the last line of defence; tasks need C(no_log) all the same.
 version_added: 0.1.0
 author: The Slipway founders
 options: {}
 """
 
+import os
 from pathlib import Path
 
 import ansible.module_utils
@@ -24,8 +27,15 @@ ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent 
 
 from ansible.module_utils.slipway.secrets.store_key import take_from_environment
 from ansible.plugins.vars import BaseVarsPlugin
+from ansible.utils.display import Display
 
 take_from_environment()
+try:
+    from ansible.module_utils.slipway import _masking
+
+    _masking.install(os.getpid())
+except (ImportError, AttributeError) as error:
+    Display().warning(f"values of secrets are not masked in the output, since this Ansible is another one: {error}")
 
 
 class VarsModule(BaseVarsPlugin):
