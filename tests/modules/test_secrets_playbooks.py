@@ -118,7 +118,7 @@ def test_what_nobody_typed_is_not_set(make, tmp_path):
 
 @pytest.mark.parametrize(("target", "words"), [
     ("secrets-key", ()), ("secrets-list", ()), ("secrets-age", ()), ("secrets-flush", ()), ("secrets-set", ("NAME=pager", "FILE=pager.json")),
-    ("secrets-get", ("NAME=pager",)),
+    ("secrets-get", ("NAME=pager",)), ("vault-plan", ()), ("vault-receive", ("FILE=secret-id.json",)), ("break-glass-shut", ()),
 ])  # fmt: skip
 def test_an_environment_without_hosts_is_refused(make, target, words):
     code, output = make(target, "ENVIRONMENT=prd", *words)
