@@ -49,7 +49,7 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.errors import AnsibleLookupError
-from ansible.module_utils.slipway._secrets import keeper_of
+from ansible.module_utils.slipway._secrets import keeper_of, require_options
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.secrets.keeper import NO_DEFAULT
 from ansible.plugins.lookup import LookupBase
@@ -60,23 +60,11 @@ class LookupModule(LookupBase):
 
     def run(self, terms, variables=None, **kwargs):
         self.set_options(var_options=variables, direct=kwargs)
-        known = sorted(set(self.option_definitions) - {"_terms"})
-        unknown = sorted(set(kwargs) - set(known))
         field, version = self.get_option("field"), self.get_option("version")
         default = self.get_option("default") if "default" in kwargs else NO_DEFAULT
         try:
-            if unknown:  # Ansible leaves out what it does not know, and another version would be handed out
-                raise _unknown(unknown, known)
+            require_options(kwargs, set(self.option_definitions) - {"_terms"})
             keeper = keeper_of(variables or {}, self._templar.template, self._loader)
             return [keeper.read(term, field, version, default) for term in terms]
         except Refusal as refusal:
             raise AnsibleLookupError(str(refusal)) from None
-
-
-def _unknown(given, known):
-    return Refusal(
-        "lookup_option_unknown",
-        expected=f"no options of slipway_secret but {', '.join(known)}",
-        found=", ".join(given),
-        remedy="Correct the lookup.",
-    )

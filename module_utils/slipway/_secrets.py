@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,18 @@ def keeper_of(variables: Mapping[str, Any], template: Callable[[Any], Any], load
         announce=display.warning,
         rotating={str(name): str(version) for name, version in (template(variables.get(ROTATING)) or {}).items()},
     )  # fmt: skip
+
+
+def require_options(given: Collection[str], known: Collection[str]) -> None:
+    """Refuse options that the lookup does not have. Ansible leaves them out, and a mistyped version would be the newest one."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise Refusal(
+            "lookup_option_unknown",
+            expected=f"no options of slipway_secret but {', '.join(sorted(known))}",
+            found=", ".join(unknown),
+            remedy="Correct the lookup.",
+        )
 
 
 def release_credentials(
