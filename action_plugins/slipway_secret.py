@@ -26,7 +26,7 @@ class ActionModule(SecretAction):
             return {"changed": changed, "name": "*", "provider": None}
         name = _given(arguments, "name")
         if arguments["state"] == "exported":
-            output = Path(_given(arguments, "output"))
+            output = Path(_given(arguments, "output")).absolute()  # of a link, the link
             value = keeper.read(name, arguments["field"])
             return {"changed": export(output, value, check=check), "name": name, "provider": None}
         fields = arguments["fields"]

@@ -25,6 +25,10 @@ options:
     description: What kind of secret that is; as declared without it.
     type: str
     choices: [database, s3, broker, api_key, encryption_key, jwt]
+  is_typed:
+    description: The fields of O(name) are about to be typed, so refuse where this run has no terminal to ask at.
+    type: bool
+    default: false
   declared_only:
     description: Only say what is declared; nobody is asked.
     type: bool

@@ -49,7 +49,7 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.errors import AnsibleLookupError
-from ansible.module_utils.slipway._secrets import keeper_of
+from ansible.module_utils.slipway._secrets import keeper_of, require_options
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.secrets.keeper import NO_DEFAULT
 from ansible.plugins.lookup import LookupBase
@@ -63,6 +63,7 @@ class LookupModule(LookupBase):
         field, version = self.get_option("field"), self.get_option("version")
         default = self.get_option("default") if "default" in kwargs else NO_DEFAULT
         try:
+            require_options(kwargs, set(self.option_definitions) - {"_terms"})
             keeper = keeper_of(variables or {}, self._templar.template, self._loader)
             return [keeper.read(term, field, version, default) for term in terms]
         except Refusal as refusal:

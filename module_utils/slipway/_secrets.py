@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,18 @@ def _rotating(given: Mapping[str, Mapping[str, Any]]) -> dict[str, Candidate]:
     return {
         str(name): Candidate(str(about["version"]), str(about["rotation"])) for name, about in given.items()
     }  # fmt: skip
+
+
+def require_options(given: Collection[str], known: Collection[str]) -> None:
+    """Refuse options that the lookup does not have. Ansible leaves them out, and a mistyped version would be the newest one."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise Refusal(
+            "lookup_option_unknown",
+            expected=f"no options of slipway_secret but {', '.join(sorted(known))}",
+            found=", ".join(unknown),
+            remedy="Correct the lookup.",
+        )
 
 
 def release_credentials(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -27,6 +28,26 @@ def test_a_value_that_means_something_to_shell_or_template_is_refused(name, valu
     assert refused.returncode == 2
     assert f"{name}: expected a value without quotes and braces" in refused.stderr
     assert refused.stdout == ""
+
+
+COMMANDS = [
+    (path, line)
+    for path in repository.tracked()
+    if path.endswith(".md")
+    for line in re.findall(r"^\$ (make .*)", (repository.ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+]
+
+
+def test_what_documents_give_to_make_is_taken():
+    """A shell takes the quotes around a value away; those within it are left, and make refuses them."""
+    given = [
+        (path, word)
+        for path, line in COMMANDS
+        for word in shlex.split(line, comments=True)
+        if word.partition("=")[0] in set(GIVEN) - FREE
+    ]
+    assert given
+    assert [each for each in given if set(each[1]) & set("'\"`{}")] == []
 
 
 def test_plain_values_are_taken():

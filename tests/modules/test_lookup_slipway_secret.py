@@ -88,6 +88,14 @@ def test_a_default_and_a_refusal_that_says_what_to_do(project):
     assert code == 2
     assert "secret_field_missing: expected a field 'pin' in database/main; found password, username." in output
     assert CANARY not in output
+    mistyped = {"debug": {"msg": "{{ lookup('slipway_secret', 'database/main', field='password', verison='3') }}"}}
+    code, output = project([mistyped], SECRETS_KEY_PATH=str(project.key))
+    assert code == 2
+    assert (
+        "lookup_option_unknown: expected no options of slipway_secret but default, field, version; found verison."
+        in output
+    )
+    assert CANARY not in output
     code, output = project([asked])
     assert code == 2
     assert "secrets_key_missing" in output

@@ -71,8 +71,11 @@ def test_from_a_key_to_a_value_to_another_key(make, tmp_path):
     code, output = make("secrets-rekey", f"KEY={tmp_path}/new.key")
     assert code == 0, output
     assert "secrets_key_wrong" in make("secrets-list")[1]
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "value").symlink_to(tmp_path / "mine")  # what somebody else has put there
     assert make("secrets-get", "NAME=pager", f"OUTPUT={tmp_path}/value", key_path=tmp_path / "new.key")[0] == 0
     assert (tmp_path / "value").read_text() == f"{CANARY}-2"
+    assert (tmp_path / "mine").read_text() == "mine"
 
     code, output = make("secrets-access", "NAME=pager")
     assert code == 0, output
@@ -97,6 +100,30 @@ def test_a_value_that_is_typed_is_not_shown(make, tmp_path):
     assert code == 0, output
     assert CANARY not in output
     assert make("secrets-get", "NAME=pager") == (0, CANARY)
+
+
+def test_what_nobody_typed_is_not_set(make, tmp_path):
+    assert make("secrets-key")[0] == 0
+    code, output = make("secrets-set", "NAME=proxy")
+    assert code != 0
+    assert "nobody_to_ask: expected a terminal at which the fields of proxy are typed" in output
+    options = f"OPTIONS=-i localhost, -e @{tmp_path}/given.json"
+    code, output = typed(
+        ["make", "--no-print-directory", "secrets-set", options, "NAME=proxy"], make.environment, ("proxy, value", "")
+    )
+    assert code != 0
+    assert "secret_malformed: expected proxy to have value: a text that is not empty" in " ".join(output.split())
+    assert "proxy" not in make("secrets-list")[1]
+
+
+@pytest.mark.parametrize(("target", "words"), [
+    ("secrets-key", ()), ("secrets-list", ()), ("secrets-age", ()), ("secrets-flush", ()), ("secrets-set", ("NAME=pager", "FILE=pager.json")),
+    ("secrets-get", ("NAME=pager",)), ("vault-plan", ()), ("vault-receive", ("FILE=secret-id.json",)), ("break-glass-shut", ()),
+])  # fmt: skip
+def test_an_environment_without_hosts_is_refused(make, target, words):
+    code, output = make(target, "ENVIRONMENT=prd", *words)
+    assert code != 0
+    assert "no_hosts: expected hosts in the group prd, found none" in output
 
 
 def test_forgetting_and_what_is_needed(make):

@@ -41,7 +41,7 @@ def test_a_secret_is_set_from_a_file(house, tmp_path):
 
 @pytest.mark.parametrize("options", [
     {"name": "pager", "fields": {"key": "a b"}}, {"name": "pager", "fields": {"pin": CANARY}}, {"name": "database/main", "fields": {"password": CANARY}},
-    {"name": "other", "type": "jwt", "fields": {"secret": "short"}},
+    {"name": "other", "type": "jwt", "fields": {"secret": "short"}}, {"name": "other", "fields": {"value": ""}},
 ])  # fmt: skip
 def test_a_malformed_secret_is_refused_and_nothing_is_written(house, options):
     before = house.store.read_bytes()

@@ -31,3 +31,9 @@ def test_what_a_secret_must_have_is_said_without_asking_anybody(safehouse):
     assert len(safehouse.ask(MODULE, declared_only=True)["secrets"]) == 2
     assert safehouse.ask(MODULE)["reason"] == "secret_store_missing"
     assert safehouse.ask(MODULE, name="../x")["reason"] == "secret_name_invalid"
+
+
+def test_without_a_terminal_nobody_types_what_a_secret_must_have(safehouse):
+    refused = safehouse.ask(MODULE, name="pager", is_typed=True)
+    assert refused["reason"] == "nobody_to_ask"
+    assert "FILE=" in refused["remedy"]

@@ -145,6 +145,14 @@ def test_ansible_decrypts_with_the_passwords_of_the_run(keeper, tmp_path):
         _secrets.decrypting(loader)((tmp_path / "vault.yml").read_bytes())
 
 
+def test_an_option_that_the_lookup_does_not_have_is_refused():
+    _secrets.require_options({"field": "a"}, {"field", "version"})
+    with pytest.raises(Refusal) as refusal:
+        _secrets.require_options({"field": "a", "verison": CANARY}, {"field", "version"})
+    assert (refusal.value.reason, refusal.value.found) == ("lookup_option_unknown", "verison")
+    assert CANARY not in str(refusal.value)
+
+
 def test_the_workers_of_a_run_are_known_by_its_main_process():
     assert _secrets.main_process() == os.getpid()
     context = multiprocessing.get_context("fork")

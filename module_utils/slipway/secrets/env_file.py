@@ -141,7 +141,7 @@ def variables_of(data: bytes, where: str) -> dict[str, str]:
 
 
 def secrets_of(variables: Mapping[str, str], declared: Sequence[Declared]) -> list[Secret]:
-    """The secrets that variables make up, sorted by name; those that are empty are not there."""
+    """The secrets that variables make up, sorted by name; those that are empty are not there. A name that two have is refused."""
     left = {name: value for name, value in variables.items() if value}
     found = []
     for each in declared:
@@ -155,6 +155,10 @@ def secrets_of(variables: Mapping[str, str], declared: Sequence[Declared]) -> li
                 "the variables", "names of letters, digits and underscores that begin with a letter", "another"
             )
         found.append(Secret(variable.lower(), {ONLY_FIELD: value}))
+    if len({secret.name for secret in found}) != len(found):
+        raise _invalid(
+            "the variables", "each secret once", "two variables whose names differ in upper and lower case only"
+        )
     return sorted(found, key=lambda secret: secret.name)
 
 

@@ -19,6 +19,7 @@ _WORD: Final = re.compile(r"[^\s\x00-\x1f\x7f]{1,1024}\Z")
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _KEY_BYTES: Final = (16, 24, 32, 64)
 JWT_BYTES: Final = 32
+PEM, PEM_END = "-----BEGIN ", "-----END "
 JWT_ALGORITHMS: Final = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
@@ -102,7 +103,7 @@ def required_fields(kind: str | None) -> list[str]:
 
 
 def require_well_formed(name: str, kind: str | None, fields: Mapping[str, object]) -> None:
-    """Refuse what is no secret of its kind; without a kind any fields do that are texts. Values are never said."""
+    """Refuse what is no secret of its kind; without a kind any fields do that are texts and not empty. Values are never said."""
     if kind is not None and kind not in KINDS:
         raise _malformed(name, f"a type of {', '.join(KINDS)}", shown(kind))
     if not fields or len(fields) > MAX_FIELDS:
@@ -112,6 +113,12 @@ def require_well_formed(name: str, kind: str | None, fields: Mapping[str, object
             raise _malformed(name, "names of fields in lower case, such as password", "another name")
         if not isinstance(value, str) or len(value.encode("utf-8", "replace")) > MAX_VALUE:
             raise _malformed(name, f"{field}: a text of at most {MAX_VALUE} bytes", "something else")
+        if not value.strip():
+            raise _malformed(name, f"{field}: a text that is not empty", "an empty one")
+        if value.lstrip().startswith(PEM) and PEM_END not in value:
+            raise _malformed(
+                name, f"{field}: a whole PEM block; what has several lines is set from a file (FILE=)", "its beginning"
+            )
     rules = KINDS[kind] if kind else {}
     for field, rule in rules.items():
         if field not in fields:

@@ -248,8 +248,13 @@ class Vault:
             ) from None
         except Unavailable as error:  # a login may use up a secret id: one that may have arrived is not tried again
             raise Unavailable(error.why, passing=error.passing and error.unsent) from None
-        given = answer["auth"]
-        return Token(given["client_token"], given["lease_duration"] or None)
+        try:
+            token, seconds = answer["auth"]["client_token"], answer["auth"]["lease_duration"]
+        except (KeyError, TypeError):  # hvac hands on whatever it is: another object, or the page of a proxy
+            token, seconds = None, None
+        if not token or not isinstance(token, str) or not isinstance(seconds, int):
+            raise failed(self.label, "an answer to the login without a token")
+        return Token(token, seconds or None)
 
     def _identity(self) -> str:
         """Another identity, another answer; the words themselves are hashed."""

@@ -104,6 +104,7 @@ def test_what_is_to_be_encrypted_may_be_variables_or_json(text):
     ('{"a": 1.5}', "env_file_invalid"), ('{"a": "x", "a": "y"}', "env_file_invalid"), ('{"a": "x"', "env_file_invalid"),
     ('{"../a": {"b": "c"}}', "secret_name_invalid"), ('{"a/b": {"b": ["c"]}}', "secret_unreadable"), ('{"a/b": {"B": "c"}}', "secret_malformed"),
     ('{"token": {"value": "a"}, "TOKEN": "b"}', "env_file_invalid"), ('{"pager": {"key": "a"}, "PAGER_KEY": "b"}', "env_file_invalid"), ("_A=x", "env_file_invalid"),
+    ("FOO=one\nfoo=two", "env_file_invalid"),
     (f"DB_PASSWORD={CANARY}", "secret_malformed"),
 ])  # fmt: skip
 def test_nothing_of_a_malformed_file_is_taken(text, reason):

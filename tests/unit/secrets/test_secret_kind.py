@@ -78,5 +78,15 @@ def test_without_a_kind_any_fields_do_that_are_texts():
         {1: CANARY},
         {"a": 1},
         {"a": "x" * 65537},
+        {"a": ""},
+        {"a": CANARY, "b": " \n"},
     ):
         refused(None, fields)
+
+
+@pytest.mark.parametrize("kind", [None, "jwt"])
+def test_the_first_line_of_a_key_is_not_the_key(kind):
+    """A terminal gives one line of what is pasted."""
+    fields = {**GOOD["jwt"], "secret": f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----\n"}
+    require_well_formed("a", kind, fields)
+    assert "FILE=" in refused(kind, {**fields, "secret": "-----BEGIN RSA PRIVATE KEY-----"})

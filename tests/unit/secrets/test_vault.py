@@ -304,6 +304,15 @@ def test_a_login_that_may_have_arrived_is_not_tried_again(answering, logins, rea
     assert unavailable(lambda: Vault("vault", VaultSettings(**about), logins).read("a")) == ("unreachable", True)
 
 
+@pytest.mark.parametrize(("status", "body"), [
+    (200, "<html></html>"), (200, "{}"), (200, "[]"), (200, '{"auth": null}'), (200, '{"auth": {"client_token": ""}}'), (307, ""),
+    (200, '{"auth": {"client_token": "a", "lease_duration": "an hour"}}'), (200, '{"auth": {"client_token": "", "lease_duration": 60}}'),
+])  # fmt: skip
+def test_an_answer_to_a_login_that_is_none_is_refused(answering, logins, real_vault, status, body):
+    about = {**vars(real_vault.settings()), "url": answering(status, body)}
+    assert refused(lambda: Vault("vault", VaultSettings(**about), logins).read("a")) == "secret_provider_failed"
+
+
 @pytest.mark.parametrize(("status", "found"), [
     (502, ("unreachable", True)), (500, "secret_provider_failed"), (429, "secret_provider_failed"), (400, "secret_provider_failed"),
     (401, "secret_provider_failed"), (200, "secret_provider_failed"), (307, "secret_provider_failed"), (418, "secret_provider_failed"),
