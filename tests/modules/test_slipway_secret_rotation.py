@@ -153,6 +153,17 @@ def test_what_is_open_can_be_taken_back(house):
     assert (nothing["is_idle"], nothing["names"]) == (True, [])
 
 
+def test_another_controller_is_refused_until_it_is_told_that_the_first_one_is_lost(house, tmp_path):
+    lost = house.begin()
+    house.safehouse.variables["slipway_state_directory"] = str(tmp_path / "other")
+    assert house.begin()["reason"] == "rotation_elsewhere"
+    begun = house.begin(state="taken_back")
+    assert (begun["is_idle"], begun["rotating"], begun["names"]) == (False, {}, ["database/main"])
+    assert (
+        house.password(lost["rotating"]) != CANARY
+    )  # it is there until hosts have confirmed that they have the old one
+
+
 def test_what_is_made_by_hand_is_brought_in_a_file(house, tmp_path):
     house.safehouse.variables["secrets_rotation"] = {"database/main": {"max_age_days": 30, "made_by": "hand"}}
     assert house.begin()["reason"] == "rotation_fields_missing"
