@@ -191,15 +191,18 @@ class Rotations:
                     found=f"version {found.after}, which is the newest one at {found.provider} already",
                     remedy="Go on with it; or set the secret anew (make secrets-set) and deploy.",
                 )
-            is_overtaken = self._standing(found.name).version not in (found.before, found.after)
+            ours = (
+                (found.before,) if found.state == MAKING else (found.before, found.after)
+            )  # what is being made is not adopted
+            is_overtaken = self._standing(found.name).version not in ours
             if is_overtaken and found.state == MAKING and not back:
                 self._undo(policy, found)
                 return self._new(policy)
             if is_overtaken and found.state != TAKING_BACK and not back:
                 raise overtaken(self._first.label, found.name, found.before)
             state = TAKING_BACK if back else found.state
-            ours = replace(found, process=self.process, run_id=self._caller.run_id, by=self._caller.by)
-            return self._saved(replace(ours, state=state, resumed=found.state != MAKING))
+            taken_over = replace(found, process=self.process, run_id=self._caller.run_id, by=self._caller.by)
+            return self._saved(replace(taken_over, state=state, resumed=found.state != MAKING))
 
     def _left_elsewhere(self, policy: RotationPolicy) -> Rotation | None:
         """What a controller that is lost has left of its rotation, as one that is taken back here; None where there is nothing."""
