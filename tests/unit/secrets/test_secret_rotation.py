@@ -497,7 +497,7 @@ UNTYPED = Secret(NAME, {"token": CANARY}, version="3")
     (secret(NAME, version="3"), {}, {"username"}, None, "rotation_changes_nothing"),
     (secret(NAME, version="3"), {}, {None}, None, "secret_field_needed"),
     (secret(NAME, version="3"), {}, {"key"}, None, "secret_field_missing"),
-    (Secret(NAME, {"key": CANARY}, "api_key", version="3"), {"made_by": "hand"}, {None}, {"key": "new", "url": "https://a"}, "secret_field_needed"),
+    (Secret(NAME, {"key": CANARY}, "api_key", version="3"), {"made_by": "hand"}, {None}, {"key": "new", "url": "https://api.example"}, "secret_field_needed"),
     (secret(NAME, version="3"), {}, {"password"}, {"password": "brought"}, "rotation_file_unused"),
 ])  # fmt: skip
 def test_what_would_leave_hosts_with_what_they_have_is_refused_before_anything_is_made(
@@ -515,7 +515,7 @@ def test_what_would_leave_hosts_with_what_they_have_is_refused_before_anything_i
 @pytest.mark.parametrize(("there", "fields", "brought"), [
     (UNTYPED, {None}, {"token": "new"}),
     (secret(NAME, version="3"), {"password", "username"}, {"password": "new", "username": "shop"}),
-    (Secret(NAME, {"key": CANARY}, "api_key", version="3"), {"key"}, {"key": "new", "url": "https://a"}),
+    (Secret(NAME, {"key": CANARY}, "api_key", version="3"), {"key"}, {"key": "new", "url": "https://api.example"}),
 ])  # fmt: skip
 def test_what_changes_one_value_that_hosts_get_is_rotated(house, there, fields, brought):
     house.first.secrets, house.policies = {NAME: there}, (replace(POLICIES[0], made_by="hand"),)
@@ -529,7 +529,7 @@ def test_a_field_of_a_secret_whose_type_is_only_declared_is_known(house):
     house.declared = (Declared("pager", "api_key"),)
     begin = partial(house.begin, ["pager"], handed_out={"pager": {"key"}})
     assert refused(partial(begin, brought={"key": "new", "other": "x"})) == "rotation_fields_unknown"
-    assert handed(begin(brought={"key": "new", "url": "https://a"})) == {"pager": "2"}
+    assert handed(begin(brought={"key": "new", "url": "https://api.example"})) == {"pager": "2"}
 
 
 def test_what_is_set_after_it_was_judged_is_judged_again(house):
