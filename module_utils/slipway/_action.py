@@ -14,11 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import become_loader, connection_loader, filter_loader, shell_loader, test_loader
@@ -73,7 +73,7 @@ def documented_spec(name: str) -> dict[str, dict[str, Any]]:
     tree = ast.parse((LIBRARY / f"{name}.py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "DOCUMENTATION":
-            options = yaml.safe_load(ast.literal_eval(node.value))["options"]
+            options = yaml_load(ast.literal_eval(node.value))["options"]
             return {option: {key: value[key] for key in SPEC_KEYS if key in value} for option, value in options.items()}
     raise LookupError(f"{name} has no DOCUMENTATION")
 
