@@ -206,6 +206,7 @@ def test_both_instances_are_live_at_their_shares_until_the_declared_check_has_de
     assert (refused.failed, taken.failed) == (0, 0)
     assert set(refused.releases) == set(taken.releases) == {old, "five"}
     # For at least those 4 s a quarter of the requests, and before and after them none.
+    assert refused.answered[0] == refused.answered[-1] == old
     both = refused.while_answering("five")
     assert len(both) >= 3.5 * PER_SECOND
     assert 0.2 <= both.count("five") / len(both) <= 0.3

@@ -162,7 +162,7 @@ def test_who_cannot_tell_yet_holds_the_rollout_and_without_an_answer_it_goes_bac
 
 def test_a_canary_that_falls_ill_while_it_soaks_goes_back(shop: Application) -> None:
     run = start(shop, release_soak_seconds=20)
-    until(lambda: "Soak" in run.output or run.process.poll() is not None, "the soak")
+    until(lambda: "Pausing for" in run.output or run.process.poll() is not None, "the soak")
     shop.order("prod-1", "ill")
     done = run.end(2)
     assert done.row("prod-1").startswith(f"prod-1 reverted {shop.oldest} health_failed")
