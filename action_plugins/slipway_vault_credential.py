@@ -10,6 +10,8 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._secret_action import SecretAction
+from ansible.module_utils.slipway._secrets import caller_of
+from ansible.module_utils.slipway.base.clock import SystemClock
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.secrets.wrapped_secret_id import issue, receive
 
@@ -21,11 +23,24 @@ class ActionModule(SecretAction):
 
     def answer(self, arguments, task_vars):
         access, check = self.administration(arguments, task_vars), self._task.check_mode
+        log, caller = self.log(task_vars), caller_of(task_vars, self._templar.template)
+
+        def note(role, outcome):
+            operation = {"issued": "issue", "received": "receive"}[arguments["state"]]
+            log.note(
+                caller,
+                SystemClock(),
+                operation=operation,
+                name=f"approle/{role}",
+                provider=access.vault.label,
+                outcome=outcome,
+            )
+
         if arguments["state"] == "issued":
             output = Path(_given(arguments, "output"))
             role = access.roles.role(_given(arguments, "role"))
             if not check:
-                issue(access, role, arguments["wrap_seconds"], output)
+                issue(access, role, arguments["wrap_seconds"], output, note)
             return {"changed": True, "role": role.name, "path": str(output)}
         source = Path(_given(arguments, "source"))
         about = access.about
@@ -36,7 +51,7 @@ class ActionModule(SecretAction):
                 found=f"auth: {about.auth}",
                 remedy="Say in secrets_providers where the secret id is to be.",
             )
-        role = None if check else receive(access, source, about.role_id_path, about.secret_id_path)
+        role = None if check else receive(access, source, about.role_id_path, about.secret_id_path, note)
         return {"changed": True, "role": role, "path": str(about.secret_id_path)}
 
 

@@ -25,11 +25,15 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway.secrets.store_key import take_from_environment
+from ansible.module_utils.slipway.secrets.store_key import take_from_environment, written_by_runner
 from ansible.plugins.vars import BaseVarsPlugin
 from ansible.utils.display import Display
 
-take_from_environment()
+if take_from_environment() and (file := written_by_runner()):
+    Display().warning(
+        f"SECRETS_KEY stands in {file}, where ansible-runner keeps its environment. Remove that file, and make another key (make secrets-rekey). "
+        "With ansible-runner, name the key in SECRETS_KEY_PATH, or say --omit-env-files."
+    )
 try:
     from ansible.module_utils.slipway import _masking
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where Ansible lets something out, values that this run has handed out are masked: what is displayed and logged, what callbacks are given, names of tasks.
+"""Where Ansible lets something out, values that this run has handed out are masked: what is displayed and logged, what callbacks are given, names of
+tasks, what set_stats keeps.
 
 ansible-runner brings callbacks of its own, which write files beside what they print: so it is not done in a callback, but before all of them. Ansible has no
 place for that, so three of its methods are wrapped; a test with each version says whether they are still the ones, and a run without them says that
@@ -13,6 +14,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from ansible.executor.stats import AggregateStats
 from ansible.executor.task_queue_manager import TaskQueueManager
 from ansible.executor.task_result import CallbackTaskResult, _RawTaskResult
 from ansible.playbook.task import Task
@@ -62,12 +64,17 @@ def _answered(original: Callable[..., Any], redactor: Callable[[], Redactor]) ->
 def _called_back(original: Callable[..., Any], redactor: Callable[[], Redactor]) -> Callable[..., Any]:
     def send_callback(self: Any, method_name: str, *args: Any, **kwargs: Any) -> Any:
         said = [(task, task.name) for task in args if isinstance(task, Task)]
+        kept = [(stats, stats.custom) for stats in args if isinstance(stats, AggregateStats)]
         for task, name in said:
             task.name = redactor().text(str(name)) if name else name
+        for stats, custom in kept:
+            stats.custom = redactor().data(custom)
         try:
             return original(self, method_name, *args, **kwargs)
         finally:
             for task, name in said:
                 task.name = name
+            for stats, custom in kept:
+                stats.custom = custom
 
     return send_callback

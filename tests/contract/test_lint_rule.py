@@ -20,6 +20,7 @@ VARIABLES = {
     "password": LOOKUP,
     "url": "postgres://shop:{{ password }}@db",
     "nested": {"a": ["{{ url }}"]},
+    "settings": {"db": {"host": "db.example", "password": LOOKUP}},
 }
 QUIET = {"no_log": True, "diff": False}
 TEMPLATE = {"src": "a.j2", "dest": "/a", "mode": "0600"}
@@ -27,6 +28,10 @@ TEMPLATE = {"src": "a.j2", "dest": "/a", "mode": "0600"}
 GOOD = {
     "nothing of a secret": {"ansible.builtin.debug": {"msg": "{{ plain }}"}},
     "a name that only looks like one": {"ansible.builtin.debug": {"msg": "{{ my_password }} {{ a.password }} {{ 'password' }} password"}},
+    "an attribute of that name": {"ansible.builtin.debug": {"msg": "{{ other.password }} {{ settings.db.host }} {{ 'my password' ~ plain }}"}},
+    "whether it is defined": {"ansible.builtin.debug": {"msg": "there"}, "when": "password is defined"},
+    "what a role is given": {"ansible.builtin.include_role": {"name": "a"}, "vars": {"a_password": "{{ password }}"}},
+    "a block that hides": {"block": [{"name": "In it", "ansible.builtin.copy": {"content": "{{ password }}", "dest": "/a", "mode": "0600"}}], **QUIET},
     "the text of the lookup": {"ansible.builtin.debug": {"msg": "lookup('slipway_secret', 'a')"}},
     "a file from a variable": {"ansible.builtin.copy": {"content": "{{ password }}", "dest": "/a", "mode": "0600"}, **QUIET},
     "a file with a variable of the task": {"ansible.builtin.template": TEMPLATE, "vars": {"own": LOOKUP}, **QUIET},
@@ -63,6 +68,29 @@ BAD = {
     "a message": ({"ansible.builtin.debug": {"msg": "{{ password }}"}, "no_log": True}, "it prints a secret"),
     "fields": ({"slipway_secret": {"name": "a", "fields": {"value": "{{ typed }}"}}}, "no_log: true is missing"),
     "what another task registered": ({"ansible.builtin.uri": {"url": "https://a.example/{{ answer.stdout }}"}}, "no_log: true is missing"),
+    "a variable by its host": ({"ansible.builtin.uri": {"url": "https://a.example/{{ hostvars['a']['password'] }}"}}, "no_log: true is missing"),
+    "a variable by its host's attribute": ({"ansible.builtin.uri": {"url": "https://a.example/{{ hostvars.a.password }}"}}, "no_log: true is missing"),
+    "a variable by the lookup of variables": ({"ansible.builtin.uri": {"url": "https://a/{{ lookup('vars', 'password') }}"}}, "no_log: true is missing"),
+    "a variable of all": ({"ansible.builtin.uri": {"url": "https://a.example/{{ vars['password'] }}"}}, "no_log: true is missing"),
+    "a part of a variable": ({"ansible.builtin.uri": {"url": "https://a.example/{{ settings['db'].password }}"}}, "no_log: true is missing"),
+    "a name that is put together": ({"ansible.builtin.uri": {"url": "https://a/{{ lookup('slipway' ~ '_secret', 'a') }}"}}, "no_log: true is missing"),
+    "a lookup with a space": ({"ansible.builtin.uri": {"url": "https://a/{{ lookup ('slipway_secret', 'a') }}"}}, "no_log: true is missing"),
+    "a template in a template": ({"ansible.builtin.template": {**TEMPLATE, "src": "c.j2"}, "diff": False}, "no_log: true is missing"),
+    "a template of a loop": ({"ansible.builtin.template": {**TEMPLATE, "src": "{{ item }}"}, "loop": ["b.j2"], "diff": False}, "no_log: true is missing"),
+    "a template by its lookup": ({"ansible.builtin.uri": {"url": "https://a/{{ lookup('template', 'b.j2') }}"}}, "no_log: true is missing"),
+    "a template in one line": ({"ansible.builtin.template": "src=b.j2 dest=/a mode=0600", "diff": False}, "no_log: true is missing"),
+    "a file of variables": ({"ansible.builtin.uri": {"url": "https://a.example/{{ of_a_file }}"}}, "no_log: true is missing"),
+    "variables beside playbooks": ({"ansible.builtin.uri": {"url": "https://a.example/{{ of_a_playbook }}"}}, "no_log: true is missing"),
+    "a debug of a variable": ({"ansible.builtin.debug": {"var": "settings.db"}, "no_log": True}, "it prints a secret"),
+    "a debug of what was registered": ({"ansible.builtin.debug": {"var": "answer.stdout"}}, "it prints a secret"),
+    "statistics": ({"ansible.builtin.set_stats": {"data": {"a": "{{ password }}"}}, "no_log": True}, "what set_stats keeps"),
+    "a group": ({"ansible.builtin.group_by": {"key": "a_{{ password }}"}, "no_log": True}, "the name of a group"),
+    "a command line as an action": ({"action": "ansible.builtin.shell echo {{ password }}", "changed_when": True, **QUIET}, "a part of a command line"),
+    "an address of git": ({"ansible.builtin.git": {"repo": "https://a:{{ password }}@b/c", "dest": "/a", "version": "main"}, **QUIET}, "a part of a command line"),
+    "a block with an environment": (
+        {"block": [{"name": "In it", "ansible.builtin.command": {"argv": ["psql"]}, "changed_when": True}], "environment": {"A": "{{ password }}"}},
+        "a variable of its environment",
+    ),
     "what another task set": ({"ansible.builtin.uri": {"url": "https://a.example/{{ as_fact }}"}}, "no_log: true is missing"),
 }  # fmt: skip
 EARLIER = [
@@ -110,9 +138,15 @@ def found(tmp_path_factory):
     (directory / "a.j2").touch()
     (directory / "templates").mkdir()
     (directory / "templates/b.j2").write_text("url={{ url }}\n")
+    (directory / "templates/c.j2").write_text("{% include 'b.j2' %}\n")
+    (directory / "more.yml").write_text(yaml.safe_dump({"of_a_file": LOOKUP}))
+    (directory / "playbooks/group_vars").mkdir(parents=True)
+    (directory / "playbooks/group_vars/all.yml").write_text(yaml.safe_dump({"of_a_playbook": LOOKUP}))
     cases = {**GOOD, **{name: task for name, (task, _message) in BAD.items()}}
     tasks = [*EARLIER, *({"name": f"Case {name}", **task} for name, task in cases.items())]
-    text = yaml.safe_dump([{"name": "Play", "hosts": "all", "tasks": tasks}], sort_keys=False, width=1000)
+    text = yaml.safe_dump(
+        [{"name": "Play", "hosts": "all", "vars_files": ["more.yml"], "tasks": tasks}], sort_keys=False, width=1000
+    )
     (directory / "play.yml").write_text(text)
     lines = [number for number, line in enumerate(text.splitlines(), 1) if line.startswith("  - name:")][len(EARLIER) :]
     said = linted(directory, "play.yml")
@@ -125,6 +159,14 @@ def found(tmp_path_factory):
 @pytest.mark.parametrize("case", GOOD)
 def test_what_shows_nothing_is_left_in_peace(found, case):
     assert found[case] == ""
+
+
+def test_the_environment_of_a_play_is_every_process_of_it(tmp_path):
+    play = {"name": "Play", "hosts": "all", "environment": {"PGPASSWORD": LOOKUP}, "tasks": []}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    assert "a variable of its environment" in str(linted(tmp_path, "play.yml"))
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{**play, "environment": {"PGHOST": "db.example"}}]))
+    assert linted(tmp_path, "play.yml") == {}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -41,6 +41,7 @@ NAMES = (
     "loop",
     "store",
     "diff",
+    "statistics",
 )
 ENCODED = {
     "literal": "{{ value }}", "json": "{{ {'a': value} | to_json }}", "shell": "{{ value | quote }}", "url": "{{ value | urlencode }}",
@@ -480,6 +481,9 @@ def careless(
             {"name": f"Print {name}", "debug": {"msg": f"a {text} b"}, "vars": {"value": looked_up(name)}}
             for name, text in ENCODED.items()
         ]
+        printed.append(  # no_log does not reach what set_stats keeps
+            {"name": "Keep statistics", "set_stats": {"data": {"kept": looked_up("statistics")}}, "no_log": True}
+        )
         page = scene.write_play("site", careful=False, extra=printed)
         scene.play("tasks", page)
         scene.runner("tasks by ansible-runner", page)
@@ -495,7 +499,7 @@ def careless(
 PASSED_ON = tuple(task["name"].split()[1] for task in tasks(careful=True)[1:])
 
 
-@pytest.mark.parametrize("name", [*PASSED_ON, *ENCODED])
+@pytest.mark.parametrize("name", [*PASSED_ON, *ENCODED, "statistics"])
 def test_without_no_log_each_of_these_tasks_would_be_found(
     careless: dict[str, tuple[Scene, Search]], name: str
 ) -> None:

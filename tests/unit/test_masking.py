@@ -16,6 +16,7 @@ BEGIN = f"""
 import os, sys, threading
 import ansible.module_utils
 ansible.module_utils.__path__.append({str(repository.ROOT / "module_utils")!r})
+from ansible.executor.stats import AggregateStats
 from ansible.executor.task_queue_manager import TaskQueueManager
 from ansible.executor.task_result import _RawTaskResult
 from ansible.inventory.host import Host
@@ -62,14 +63,21 @@ assert result._return_data["stdout"] == value, "tasks go on with it"
 seen = []
 class Callback:
     disabled, wants_implicit_tasks = False, True
-    _implemented_callback_methods = ("v2_playbook_on_task_start",)
+    _implemented_callback_methods = ("v2_playbook_on_task_start", "v2_playbook_on_stats")
     def v2_playbook_on_task_start(self, task, is_conditional):
         seen.append(task.name)
+    def v2_playbook_on_stats(self, stats):
+        seen.append(stats.custom)
 manager = TaskQueueManager.__new__(TaskQueueManager)
 manager._callback_plugins, manager._callback_lock = [Callback()], threading.RLock()
 manager.send_callback("v2_playbook_on_task_start", task, is_conditional=False)
 assert seen == ["use ********"], seen
 assert task.name == f"use {value}"
+stats = AggregateStats()
+stats.custom = {"_run": {"kept": value}}
+manager.send_callback("v2_playbook_on_stats", stats)
+assert seen[1:] == [{"_run": {"kept": "********"}}], seen
+assert stats.custom == {"_run": {"kept": value}}
 """)
     assert CANARY not in said
     assert "a ******** b" in said

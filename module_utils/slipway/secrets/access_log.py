@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who asked for which secret, when, and what came of it: one line for each access, chained by hashes, and never a value.
 
-A record: seq, prev_hash (see trust/chain.py), timestamp (RFC 3339 Z), operation (read | write | list | flush | rekey | rotate; seal | open | shut of the emergency access),
-name (of the secret; * for all; break-glass), field (null where all fields were meant), provider (null where none was asked), version (null where unknown), cached (whether no
-provider was asked), outcome (read | written | unchanged | default | listed | flushed | rekeyed | unavailable | refused; begun | sealed | opened | shut; of a rotation its state, see
-rotation_record.py), reason (the code of the refusal, why a provider did not answer, what somebody said who opened the emergency access, or null), run_id,
-by (who ran it), environment, host (the inventory's name of the host that it was for).
+A record: seq, prev_hash (see trust/chain.py), timestamp (RFC 3339 Z), operation (read | write | list | flush | rekey | rotate; seal | open | shut of the emergency
+access; issue | receive of a role's secret id), name (of the secret; * for all; break-glass; approle/<role>), field (null where all fields were meant), provider (null where none
+was asked), version (null where unknown), cached (whether no provider was asked), outcome (read | written | unchanged | default | listed | flushed | rekeyed | unavailable |
+refused; begun | sealed | opened | shut | issued | received; of a rotation its state, see rotation_record.py), reason (the code of the refusal, why a provider did not answer, what
+somebody said who opened the emergency access, or null), run_id, by (who ran it), environment, host (the inventory's name of the host that it was for).
 """
 
 from __future__ import annotations

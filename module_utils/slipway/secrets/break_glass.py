@@ -30,10 +30,10 @@ from .access_log import AccessLog, Caller
 from .login import Logins
 from .vault import Vault, VaultSettings
 from .vault_access import VaultAccess, asked
+from .vault_roles import EMERGENCY
 from .volatile import MEMORY_FILE_SYSTEMS, file_system_of
 from .wrapped_secret_id import require_place, unapplied
 
-ROLE: Final = "emergency"
 NAME: Final = "break-glass"
 TOKEN: Final = "token"  # noqa: S105 - the name of a file
 VARIABLES: Final = "variables.json"
@@ -66,7 +66,7 @@ class BreakGlass:
         """Make the two halves anew, and all older ones and what is still open worthless; returns the id of the seal."""
         _require_reason(reason)
         _require_apart(first, second)
-        role = access.roles.role(ROLE)
+        role = access.roles.role(EMERGENCY)
         name = access.roles.named(role)
         vault, place = access.vault, {"mount_point": access.auth_mount}
         _require_one_use(role.secret_id_uses, role.token_minutes)
@@ -146,7 +146,11 @@ class BreakGlass:
         about = {**words, "accessor": opened.accessor, "secret_id": secret_id, "vault": self._provider(directory)}
         write_durable(directory / TOKEN, given["client_token"].encode(), mode=0o600)
         write_durable(directory / OPENING, json.dumps(about).encode() + b"\n", mode=0o600)
-        variables = {"secrets_chain": [ROLE], "secrets_providers": {ROLE: about["vault"]}, "secrets_cache_seconds": 0}
+        variables = {
+            "secrets_chain": [EMERGENCY],
+            "secrets_providers": {EMERGENCY: about["vault"]},
+            "secrets_cache_seconds": 0,
+        }
         write_durable(opened.variables, json.dumps(variables, indent=2).encode() + b"\n", mode=0o600)
         self._note("open", "opened", words["seal"], reason, accessor=opened.accessor)
         self.announce(
@@ -229,7 +233,7 @@ def _require_one_use(uses: int, minutes: int) -> None:
     if uses != 1 or minutes > 60:
         raise Refusal(
             "break_glass_unbounded",
-            expected=f"the role {ROLE} to have secret_id_uses: 1 and at most 60 token_minutes",
+            expected=f"the role {EMERGENCY} to have secret_id_uses: 1 and at most 60 token_minutes",
             found=f"{uses} uses and {minutes} minutes",
             remedy="Correct it in vault_roles and apply that (make vault-apply).",
         )

@@ -145,7 +145,8 @@ class Keeper:
     ) -> bool:
         """Make these the newest version of a secret at the first provider; returns whether they were not already.
 
-        Of a declared secret kind and description need not be said. With ``check`` nothing is written.
+        Of a declared secret kind and description need not be said. With ``check`` nothing is written. What cannot be noted is not done: a line
+        before says that it is begun, another one what came of it.
         """
         declared = self.declared(name)
         kind, description = kind or declared.kind, description or declared.description
@@ -163,6 +164,7 @@ class Keeper:
             if check:
                 self._note("write", name, "read", provider=provider.label)
                 return True
+            self._note("write", name, "begun", provider=provider.label)
             version = provider.write(Secret(name, dict(fields), kind, description))
         except Unavailable as error:
             self._note("write", name, "unavailable", provider=provider.label, reason=error.why)

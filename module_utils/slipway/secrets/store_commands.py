@@ -70,6 +70,8 @@ class StoreCommands:
         self.make()
         added = [secret for secret in found if not self._has(secret)]
         if added and not self.check:
+            for secret in added:
+                self._note("write", secret.name, "begun")
             versions = self._store.write_all(added)
             for secret, version in zip(added, versions, strict=True):
                 self._note("write", secret.name, "written", version=version)
@@ -85,6 +87,7 @@ class StoreCommands:
         new = read_key(new_key_path) if os.path.lexists(new_key_path) else make_key(new_key_path)
         if new.id == self._key().id:
             return False
+        self._note("rekey", EVERYTHING, "begun")
         self._store.rekey(new)
         self._note("rekey", EVERYTHING, "rekeyed")
         return True

@@ -14,7 +14,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -69,6 +69,16 @@ def _wipe(name: bytes) -> None:
         if entry.startswith(name + b"=") and start and start + offset + len(entry) <= end:
             ctypes.memset(start + offset + len(name) + 1, ord("x"), len(entry) - len(name) - 1)
         offset += len(entry) + 1
+
+
+def written_by_runner(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The file in which ansible-runner keeps its whole environment beside the artifacts of this run, if the key stands in it."""
+    artifacts = environment.get("AWX_ISOLATED_DATA_DIR")
+    path = Path(artifacts) / "command" if artifacts and _taken else None
+    try:
+        return path if path is not None and _taken[0].encode() in path.read_bytes() else None
+    except OSError:
+        return None
 
 
 def load_key(key_path: Path | None, environment: MutableMapping[str, str] = os.environ) -> StoreKey:

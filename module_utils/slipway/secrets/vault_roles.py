@@ -24,6 +24,7 @@ REMEDY: Final = "Correct it in group_vars/all/vault.yml; docs/howto/vault-access
 OWNER: Final = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 ROLE: Final = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 EACH: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
+EMERGENCY: Final = "emergency"  # the role that two holders open together (break_glass.py), and nobody has alone
 PLACE: Final = "{each}"
 ACTIONS: Final = ("read", "list", "write", "retire", "remove")
 MAX_ROLES: Final = 256

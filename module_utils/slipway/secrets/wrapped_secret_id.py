@@ -3,11 +3,14 @@
 
 What travels is a wrapping token: it opens once and for minutes. Whoever receives it asks Vault first what is in it, since a token can be swapped for
 one that somebody else has made; one that was opened already means that somebody else has the secret id, which is refused aloud.
+
+Both are lines of the access log, written before and after. The emergency access is not handed over so: nobody has the whole of it (break_glass.py).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,10 +20,11 @@ from ..base.errors import Refusal
 from ..base.files import read_if_there, write_durable
 from .provider import Unknown
 from .vault_access import VaultAccess, asked
-from .vault_roles import Role
+from .vault_roles import EMERGENCY, ROLE, Role
 
 FORMAT: Final = 1
 LIMIT: Final = 1 << 16
+Note = Callable[[str, str], object]  # of the role and what came of it: begun, issued or received
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,11 @@ class Parcel:
     wrapping_token: str
 
 
-def issue(access: VaultAccess, role: Role, wrap_seconds: int, output: Path) -> None:
+def issue(access: VaultAccess, role: Role, wrap_seconds: int, output: Path, note: Note) -> None:
     """Have a secret id made and wrapped for so long, and write the file for its receiver, of mode 0600."""
+    _require_for_one(role.name)
     require_place(output)
+    note(role.name, "begun")
     name, auth_mount = access.roles.named(role), access.auth_mount
 
     def question(client: Any) -> Any:
@@ -48,6 +54,7 @@ def issue(access: VaultAccess, role: Role, wrap_seconds: int, output: Path) -> N
         raise unapplied(name, access.vault.label) from None
     document = {"format": FORMAT, "role": role.name, "role_id": role_id, "wrapping_token": wrapped["token"]}
     write_durable(output, json.dumps(document).encode() + b"\n", mode=0o600)
+    note(role.name, "issued")
 
 
 def require_place(path: Path) -> None:
@@ -71,9 +78,11 @@ def unapplied(name: str, label: str) -> Refusal:
     )
 
 
-def receive(access: VaultAccess, source: Path, role_id_path: Path, secret_id_path: Path) -> str:
+def receive(access: VaultAccess, source: Path, role_id_path: Path, secret_id_path: Path, note: Note) -> str:
     """Open the file, put role id and secret id where the provider looks for them, and remove it; returns the role."""
     parcel = _parcel(source)
+    _require_for_one(parcel.role)
+    note(parcel.role, "begun")
     creation_path = f"auth/{access.auth_mount}/role/{access.roles.owner}-{parcel.role}/secret-id"
     vault, token = access.vault, parcel.wrapping_token
     spent = Refusal(
@@ -101,14 +110,25 @@ def receive(access: VaultAccess, source: Path, role_id_path: Path, secret_id_pat
     write_durable(role_id_path, parcel.role_id.encode() + b"\n", mode=0o600)
     write_durable(secret_id_path, secret_id.encode() + b"\n", mode=0o600)
     source.unlink()
+    note(parcel.role, "received")
     return parcel.role
+
+
+def _require_for_one(role: str) -> None:
+    if role == EMERGENCY:
+        raise Refusal(
+            "break_glass_role_issued",
+            expected="a role whose secret id one person may have",
+            found=f"{EMERGENCY}, which two holders open together",
+            remedy="Seal it instead: make break-glass-seal; docs/runbooks/break-glass.md.",
+        )
 
 
 def _parcel(source: Path) -> Parcel:
     data = read_if_there(source, limit=LIMIT, what="file with a wrapped secret id")
     try:
         document = canonical.parse(data or b"", what="file with a wrapped secret id", limit=LIMIT)
-        if document["format"] != FORMAT:
+        if document["format"] != FORMAT or not ROLE.match(document["role"]):
             raise KeyError
         return Parcel(*(str(document[key]) for key in ("role", "role_id", "wrapping_token")))
     except (Refusal, KeyError, TypeError):

@@ -10,7 +10,7 @@ import hvac
 import pytest
 from ansible.module_utils.slipway.base.clock import SystemClock
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.secrets import break_glass, halves
+from ansible.module_utils.slipway.secrets import halves
 from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
 from ansible.module_utils.slipway.secrets.break_glass import BreakGlass, opened_from
 from ansible.module_utils.slipway.secrets.login import Logins
@@ -260,4 +260,3 @@ def test_a_role_that_is_not_bounded_is_not_sealed(real_vault, memory, tmp_path, 
 
 def test_a_role_that_vault_has_otherwise_is_not_sealed(real_vault, scene, memory, tmp_path):
     assert refused(Scene(real_vault, memory, tmp_path, token_minutes=10).seal) == "vault_role_unapplied"
-    assert break_glass.ROLE == "emergency"

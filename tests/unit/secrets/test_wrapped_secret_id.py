@@ -17,7 +17,26 @@ from test_vault_access import access_of, apply
 ROLES = {
     "deployer": {"description": "d", "may": {"read": ["database/main"]}},
     "absent": {"description": "a", "may": {}},
+    "emergency": {"description": "e", "may": {"read": ["*"]}},
 }
+
+
+class Noted:
+    """What the access log would have."""
+
+    def __init__(self):
+        self.lines = []
+
+    def note(self, role, outcome):
+        self.lines.append((role, outcome))
+
+
+NOTED = Noted()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_noted():
+    NOTED.lines.clear()
 
 
 @pytest.fixture
@@ -30,7 +49,7 @@ def access(real_vault):
 @pytest.fixture
 def parcel(access, tmp_path):
     path = tmp_path / "parcel.json"
-    issue(access, access.roles.role("deployer"), 60, path)
+    issue(access, access.roles.role("deployer"), 60, path, NOTED.note)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     return path
 
@@ -50,8 +69,14 @@ def test_it_is_opened_put_in_its_place_and_lets_its_receiver_log_in(real_vault, 
     real_vault.put("database/main", password="x")
     role_id, secret_id = places(tmp_path)
     travelled = parcel.read_text()
-    assert receive(access, parcel, role_id, secret_id) == "deployer"
+    assert receive(access, parcel, role_id, secret_id, NOTED.note) == "deployer"
     assert not parcel.exists()
+    assert NOTED.lines == [
+        ("deployer", "begun"),
+        ("deployer", "issued"),
+        ("deployer", "begun"),
+        ("deployer", "received"),
+    ]
     assert secret_id.read_text().strip() not in travelled
     assert [stat.S_IMODE(path.stat().st_mode) for path in (role_id, secret_id)] == [0o600, 0o600]
     settings = real_vault.settings(role_id_path=role_id, secret_id_path=secret_id)
@@ -66,28 +91,63 @@ def test_it_is_opened_put_in_its_place_and_lets_its_receiver_log_in(real_vault, 
 def test_one_that_somebody_opened_on_the_way_is_refused(real_vault, access, parcel, tmp_path):
     token = json.loads(parcel.read_text())["wrapping_token"]
     real_vault.root.sys.unwrap(token)
-    assert refused(lambda: receive(access, parcel, *places(tmp_path)), token) == "vault_wrapping_spent"
+    assert refused(lambda: receive(access, parcel, *places(tmp_path), NOTED.note), token) == "vault_wrapping_spent"
+    assert NOTED.lines[2:] == [("deployer", "begun")]
     assert not places(tmp_path)[1].exists()
 
 
 def test_one_that_somebody_made_is_refused_unopened(real_vault, access, parcel, tmp_path):
     wrapped = real_vault.root.sys.wrap({"secret_id": "mine"}, ttl=60)["wrap_info"]["token"]
     parcel.write_text(json.dumps({**json.loads(parcel.read_text()), "wrapping_token": wrapped}))
-    assert refused(lambda: receive(access, parcel, *places(tmp_path)), wrapped) == "vault_wrapping_swapped"
+    assert refused(lambda: receive(access, parcel, *places(tmp_path), NOTED.note), wrapped) == "vault_wrapping_swapped"
     assert not places(tmp_path)[1].exists()
     assert real_vault.root.sys.unwrap(wrapped)["data"] == {"secret_id": "mine"}
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"format": 2}', '{"format": 1, "role": "deployer"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        "{}",
+        "[]",
+        '{"format": 2}',
+        '{"format": 1, "role": "deployer"}',
+        '{"format": 1, "role": "../x", "role_id": "a", "wrapping_token": "b"}',
+    ],
+)
 def test_what_is_no_parcel_is_refused(access, tmp_path, content):
     path = tmp_path / "parcel.json"
     if content is not None:
         path.write_text(content)
-    assert refused(lambda: receive(access, path, *places(tmp_path))) == "vault_parcel_invalid"
+    assert refused(lambda: receive(access, path, *places(tmp_path), NOTED.note)) == "vault_parcel_invalid"
+
+
+def test_nobody_gets_the_emergency_access_alone(access, tmp_path):
+    path = tmp_path / "parcel"
+    assert (
+        refused(lambda: issue(access, access.roles.role("emergency"), 60, path, NOTED.note))
+        == "break_glass_role_issued"
+    )
+    assert not path.exists()
+    path.write_text(json.dumps({"format": 1, "role": "emergency", "role_id": "a", "wrapping_token": "b"}))
+    assert refused(lambda: receive(access, path, *places(tmp_path), NOTED.note)) == "break_glass_role_issued"
+    assert NOTED.lines == []
+
+
+def test_what_cannot_be_noted_is_not_done(access, tmp_path):
+    def note(role, outcome):
+        raise OSError(outcome)
+
+    path = tmp_path / "parcel"
+    with pytest.raises(OSError, match="begun"):
+        issue(access, access.roles.role("deployer"), 60, path, note)
+    assert not path.exists()
 
 
 def test_a_role_that_vault_does_not_have_is_refused(access, tmp_path):
     assert (
-        refused(lambda: issue(access, access.roles.role("absent"), 60, tmp_path / "parcel")) == "vault_role_unapplied"
+        refused(lambda: issue(access, access.roles.role("absent"), 60, tmp_path / "parcel", NOTED.note))
+        == "vault_role_unapplied"
     )
     assert not (tmp_path / "parcel").exists()
