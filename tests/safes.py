@@ -8,7 +8,7 @@ import http.server
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,14 +127,18 @@ def secret(name: str = "database/main", value: str = CANARY, version: str = "1",
 
 
 @pytest.fixture
-def answering() -> Iterator[Callable[[int, str], str]]:
-    """A function that starts a server with one answer for everything, and returns its address."""
+def answering() -> Iterator[Callable[..., str]]:
+    """A function that starts a server with one answer for everything but certain paths (by how they begin), and returns its address."""
     servers = []
 
-    def start(status: int, body: str) -> str:
+    def start(status: int, body: str, certain: Mapping[str, tuple[int, str]] | None = None) -> str:
+        usual = (status, body)
+
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                found = [answer for path, answer in (certain or {}).items() if self.path.startswith(path)]
+                status, body = found[0] if found else usual
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -2,13 +2,15 @@
 """HashiCorp Vault and OpenBao, key/value version 2, spoken to by hvac.
 
 Every answer that is not one is sorted here: no answer in time, no connection, sealed (503) and a gateway that reaches nobody (502, 504)
-are Unavailable; 404 is Unknown; 403 is a Refusal, after a look at whether only the token is over; everything else is a Refusal too.
+are Unavailable; 404 is Unknown, after a look at whether a mount of version 2 is there at all; 403 is a Refusal, after a look at whether only
+the token is over; everything else is a Refusal too.
 Texts of Vault are not repeated: some have in them what was sent. Redirects are not followed, since the token would go along, and neither
 proxies nor VAULT_* variables of the environment are asked.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +53,14 @@ class _Forbidden(Exception):
     """An answer of 403, of which it is not known yet what it means."""
 
 
+class _NotFound(Unknown):
+    """An answer of 404; ``is_plain`` where a key/value mount may have given it, and nobody who has no such mount."""
+
+    def __init__(self, *, is_plain: bool) -> None:
+        self.is_plain = is_plain
+        super().__init__()
+
+
 @dataclass
 class Vault:
     """One key/value mount of a Vault, as one identity."""
@@ -58,6 +68,7 @@ class Vault:
     label: str
     settings: VaultSettings
     logins: Logins = field(repr=False)
+    _at_mount: str | None = field(default=None, init=False, repr=False)
 
     @property
     def origin(self) -> Sequence[str]:
@@ -76,7 +87,7 @@ class Vault:
                 raise_on_deleted_version=True,
             )
 
-        answer = self._asked(name, question)
+        answer = self._asked_of_mount(name, question)
         try:
             data, about = answer["data"]["data"], answer["data"]["metadata"]
             custom = about.get("custom_metadata") or {}
@@ -89,7 +100,12 @@ class Vault:
         )
 
     def entries(self) -> list[Entry]:
-        return self._asked(self.settings.prefix or "/", lambda client: sorted(self._below(client, ""), key=_by_name))
+        try:
+            return self._asked_of_mount(
+                self.settings.prefix or "/", lambda client: sorted(self._below(client, ""), key=_by_name)
+            )
+        except Unknown:  # nothing is below the prefix
+            return []
 
     def write(self, secret: Secret) -> str:
         def question(client: Any) -> Any:
@@ -101,11 +117,11 @@ class Vault:
             )
             return client.secrets.kv.v2.create_or_update_secret(secret=dict(secret.fields), **place)
 
-        return str(self._asked(secret.name, question)["data"]["version"])
+        return str(self._asked_of_mount(secret.name, question)["data"]["version"])
 
     def standing(self, name: str) -> Standing:
         place = {"path": self._path(name), "mount_point": self.settings.mount}
-        about = self._asked(name, lambda client: client.secrets.kv.v2.read_secret_metadata(**place))["data"]
+        about = self._asked_of_mount(name, lambda client: client.secrets.kv.v2.read_secret_metadata(**place))["data"]
         newest = about["versions"].get(str(about["current_version"]))
         if newest is None or newest["destroyed"] or newest["deletion_time"]:
             raise Unknown(name)
@@ -127,7 +143,7 @@ class Vault:
                     raise
                 raise overtaken(self.label, secret.name, before) from None
 
-        self._asked(secret.name, question)
+        self._asked_of_mount(secret.name, question)
 
     def retire(self, name: str, version: str, *, destroyed: bool) -> None:
         def question(client: Any) -> None:
@@ -135,11 +151,11 @@ class Vault:
             end = keys.destroy_secret_versions if destroyed else keys.delete_secret_versions
             end(self._path(name), [int(version)], mount_point=self.settings.mount)
 
-        self._asked(name, question)
+        self._asked_of_mount(name, question)
 
     def remove(self, name: str) -> None:
         place = {"path": self._path(name), "mount_point": self.settings.mount}
-        self._asked(name, lambda client: client.secrets.kv.v2.delete_metadata_and_all_versions(**place))
+        self._asked_of_mount(name, lambda client: client.secrets.kv.v2.delete_metadata_and_all_versions(**place))
 
     def ask(
         self, what: str, question: Callable[[Any], T], *, token: str | None = None, rejected: Exception | None = None
@@ -163,6 +179,8 @@ class Vault:
             with self._translated():
                 listed = client.secrets.kv.v2.list_secrets(self._path(directory), mount_point=self.settings.mount)
         except Unknown:  # an empty directory is none
+            if not directory:
+                raise
             return
         for key in listed["data"]["keys"]:
             name = f"{directory}{key}"
@@ -181,6 +199,44 @@ class Vault:
 
     def _path(self, name: str) -> str:
         return f"{self.settings.prefix}/{name}".strip("/")
+
+    def _asked_of_mount(self, name: str, question: Callable[[Any], T]) -> T:
+        """The answer to a question about a name. Where there is no mount of key/value version 2 every name would be unknown, and a default hold."""
+        try:
+            return self._asked(name, question)
+        except _NotFound as error:
+            found = self._found_at_mount() if error.is_plain else "no mount"
+            if found:
+                raise no_mount(self.settings.mount, found) from None
+            raise
+
+    def _found_at_mount(self) -> str:
+        """What is there instead of key/value version 2, an empty text for nothing else that is known; looked at once in a run."""
+        place = self.logins.place
+        if self._at_mount is not None or place is None:
+            self._at_mount = self._looked_at_mount() if self._at_mount is None else self._at_mount
+            return self._at_mount
+        entry = place.of_run(f"mount-{hashed(*self.origin)}")
+        with place.locked(entry):
+            if (known := place.read(entry)) is None:
+                known = self._looked_at_mount().encode()
+                place.write(entry, known)
+        return known.decode()
+
+    def _looked_at_mount(self) -> str:
+        mount = self.settings.mount.strip("/")
+        try:
+            about = self._answer(self._mount_question, self._token())
+        except (_Forbidden, Unknown):  # who may not look has still been told that there is no such name
+            return ""
+        if about["path"].strip("/") != mount:
+            return f"a part of the mount {about['path'].strip('/')}"
+        version = (about.get("options") or {}).get("version", "1")
+        return "" if (about["type"], version) == ("kv", "2") else f"{about['type']}, version {version}"
+
+    def _mount_question(self, client: Any) -> Any:
+        """What kind of mount it is: who may do anything there may ask."""
+        return client.adapter.get(f"/v1/sys/internal/ui/mounts/{self.settings.mount.strip('/')}")["data"]
 
     def _asked(self, name: str, question: Callable[[Any], T]) -> T:
         token = self._token()
@@ -290,8 +346,8 @@ class Vault:
             yield
         except exceptions.Forbidden:
             raise _Forbidden from None
-        except exceptions.InvalidPath:
-            raise Unknown from None
+        except exceptions.InvalidPath as error:
+            raise _NotFound(is_plain=_is_plain(error.text)) from None
         except exceptions.VaultDown:
             raise Unavailable("sealed", passing=False) from None
         except exceptions.BadGateway:
@@ -312,6 +368,25 @@ class Vault:
             raise failed(self.label, type(error).__name__) from None
         except OSError as error:  # a ca_path that is no file
             raise failed(self.label, error.strerror or type(error).__name__) from None
+
+
+def no_mount(mount: str, found: str) -> Refusal:
+    """For a place where no secrets can be, whatever they are called."""
+    return Refusal(
+        "vault_mount_missing",
+        expected=f"a key/value mount of version 2 at {mount}",
+        found=found,
+        remedy=f"Enable it (vault secrets enable -path={mount} -version=2 kv), or correct mount in secrets_providers.",
+    )
+
+
+def _is_plain(text: str | None) -> bool:
+    """Whether the body of a 404 is one of a key/value mount: without words on what is wrong, or about a version that was deleted."""
+    try:
+        body = json.loads(text or "")
+    except ValueError:
+        return False
+    return isinstance(body, dict) and (body.get("errors") == [] or "data" in body)
 
 
 def _is_unsent(error: Any) -> bool:

@@ -468,3 +468,91 @@ def test_who_may_not_retire_is_told(vault):
     vault.write(Secret("kept/main", FIELDS))
     assert refused(lambda: vault.retire("kept/main", "1", destroyed=False)) == "secret_denied"
     assert refused(lambda: vault.remove("kept/main")) == "secret_denied"
+
+
+@pytest.fixture
+def mounts(real_vault, tmp_path, logins):
+    """Who may do anything at a mount; ``first`` and ``other`` are key/value of version 1, ``transit`` is another engine."""
+    root = real_vault.root
+    kinds = {"first": ("kv", {"version": "1"}), "other/deep": ("kv", {"version": "1"}), "transit": ("transit", None)}
+    for path, (kind, options) in kinds.items():
+        root.sys.enable_secrets_engine(kind, path=path, options=options)
+    token = real_vault.secret("mounts-token", real_vault.token)
+    yield lambda mount, **about: Vault(
+        "vault", real_vault.settings(auth="token", token_path=token, mount=mount, **about), logins
+    )
+    for path in kinds:
+        root.sys.disable_secrets_engine(path)
+
+
+@pytest.mark.parametrize(("mount", "found"), [
+    ("none", "no mount"), ("first", "kv, version 1"), ("other/deep", "kv, version 1"), ("transit", "no mount"), ("secret/shop", "a part of the mount secret"),
+])  # fmt: skip
+def test_a_mount_that_has_no_secrets_of_version_2_is_no_mount_without_that_name(mounts, mount, found):
+    vault = mounts(mount)
+    for call in (
+        lambda: vault.read("a"),
+        lambda: vault.read("a", "1"),
+        vault.entries,
+        lambda: vault.standing("a"),
+    ):
+        with pytest.raises(Refusal) as refusal:
+            call()
+        assert (refusal.value.reason, refusal.value.found) == ("vault_mount_missing", found)
+
+
+def test_a_default_does_not_hold_where_the_mount_is_wrong(mounts, place, tmp_path):
+    log = AccessLog(tmp_path / "access.jsonl")
+    settings = SecretSettings(chain=(ProviderSettings("vault", "vault"),))
+    for mount in ("none", "first"):
+        keeper = Keeper(
+            settings,
+            [mounts(mount)],
+            place,
+            log,
+            Caller("ann", "ansible-1", "prod", "prod-1"),
+            SystemClock(),
+            pytest.fail,
+        )
+        assert refused(lambda keeper=keeper: keeper.read("a", default="d")) == "vault_mount_missing"
+        assert refused(lambda keeper=keeper: keeper.write("a", {"value": "x"})) == "vault_mount_missing"
+        assert refused(keeper.listed) == "vault_mount_missing"
+
+
+@pytest.mark.parametrize("has_place", [True, False])
+def test_what_is_at_the_mount_is_looked_at_once_and_only_after_a_404(real_vault, place, has_place):
+    logins = Logins(place if has_place else None, SystemClock())
+    about = real_vault.settings()
+    path = "sys/internal/ui/mounts/secret"
+    before = len(real_vault.asked(path))
+    one = Vault("vault", about, logins)
+    vaults = [one, Vault("vault", about, logins) if has_place else one]
+    real_vault.put("there", value=CANARY)
+    assert one.read("there").value() == CANARY
+    assert len(real_vault.asked(path)) == before
+    for vault in vaults * 2:
+        with pytest.raises(Unknown):
+            vault.read("none")
+    assert len(real_vault.asked(path)) == before + 1
+
+
+def test_who_may_not_look_at_the_mount_is_told_of_the_name(answering, logins, tmp_path):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    for status in (403, 404):
+        url = answering(404, '{"errors": []}', {"/v1/sys/": (status, '{"errors": []}')})
+        with pytest.raises(Unknown):
+            Vault("vault", VaultSettings(url, "token", token_path=path), logins).read("a")
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>Not Found</html>", "", "[]", '{"detail": "Not Found"}', '{"errors": ["no handler for route"]}']
+)
+def test_a_404_of_somebody_who_has_no_secrets_is_no_answer_about_a_name(answering, logins, tmp_path, body):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    vault = Vault("vault", VaultSettings(answering(404, body), "token", token_path=path), logins)
+    assert refused(lambda: vault.read("a")) == "vault_mount_missing"
+    assert refused(vault.entries) == "vault_mount_missing"
