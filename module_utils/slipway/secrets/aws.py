@@ -18,6 +18,7 @@ from ..base import canonical
 from ..base.errors import Refusal
 from .provider import Entry, Standing, Unavailable, Unknown, denied, failed, is_about_certificate, overtaken, untrusted
 from .secret import NAME, Secret, fields_of
+from .time_limit import within
 from .volatile import hashed
 
 KIND_TAG: Final = "slipway-type"
@@ -158,7 +159,12 @@ class AwsSecretsManager:
                     retries={"total_max_attempts": 1},
                 ),
             )  # fmt: skip
+            # boto3 bounds each wait for more of an answer; what a handler of this event returns is the whole one.
+            self._made.meta.events.register("before-send.secrets-manager", self._send)
         return self._made
+
+    def _send(self, request: Any, **_about: Any) -> Any:
+        return within(self.settings.timeout_seconds, lambda: self._made._endpoint.http_session.send(request))
 
     @contextmanager
     def _translated(self, name: str) -> Iterator[None]:
@@ -175,7 +181,7 @@ class AwsSecretsManager:
                 found="none that boto3 finds",
                 remedy="Give the machine a role, name a profile in secrets_providers, or run `aws configure`.",
             ) from None
-        except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError):
+        except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError, TimeoutError):
             raise Unavailable("timed out", passing=False) from None
         except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
             if is_about_certificate(error):

@@ -23,6 +23,7 @@ from .credential import read_credential
 from .login import Logins, Token
 from .provider import Entry, Standing, Unavailable, Unknown, denied, failed, is_about_certificate, overtaken, untrusted
 from .secret import NAME, Secret, fields_of
+from .time_limit import within
 from .volatile import hashed
 
 METHODS: Final = ("approle", "jwt", "token")
@@ -329,12 +330,15 @@ class Vault:
         import hvac
         import requests
 
-        session = requests.Session()
+        seconds = self.settings.timeout_seconds
+        session: Any = requests.Session()
+        send = session.send  # which bounds each wait for more of an answer, and not the whole one
+        session.send = lambda request, **about: within(seconds, lambda: send(request, **about))
         session.trust_env = False
         session.verify = str(self.settings.ca_path) if self.settings.ca_path else True
         return hvac.Client(
             url=self.settings.url, token=token, namespace=self.settings.namespace or None, session=session,
-            timeout=self.settings.timeout_seconds, allow_redirects=False,
+            timeout=seconds, allow_redirects=False,
         )  # fmt: skip
 
     @contextmanager
@@ -358,7 +362,7 @@ class Vault:
             raise failed(self.label, f"{type(error).__name__} for its answer") from None
         except exceptions.VaultError as error:
             raise failed(self.label, f"{type(error).__name__} for its answer") from None
-        except transport.Timeout:
+        except (transport.Timeout, TimeoutError):
             raise Unavailable("timed out", passing=False) from None
         except (transport.ConnectionError, transport.ChunkedEncodingError) as error:
             if is_about_certificate(error):

@@ -128,6 +128,12 @@ def test_nobody_answers_in_time():
     assert (error.value.why, error.value.passing) == ("timed out", False)
 
 
+def test_one_that_answers_byte_by_byte_is_too_late_too(dripping):
+    with pytest.raises(Unavailable) as error:
+        provider(dripping, timeout_seconds=0.3).read("a")
+    assert (error.value.why, error.value.passing) == ("timed out", False)
+
+
 def test_a_certificate_of_nobodys_is_refused(tmp_path):
     certificates(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

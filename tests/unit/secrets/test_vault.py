@@ -135,6 +135,21 @@ def test_one_that_is_cut_off_costs_its_time_out(real_vault, vault, logins):
     assert vault.read("cut").value() == CANARY
 
 
+def test_one_that_answers_byte_by_byte_is_too_late_and_the_next_one_answers(dripping, place, tmp_path):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    said, clock = [], SystemClock()
+    vault = Vault("vault", VaultSettings(dripping, "token", token_path=path, timeout_seconds=0.3), Logins(place, clock))
+    local = FakeProvider("local", {"pager": secret("pager")}, origin=())
+    settings = SecretSettings(chain=(ProviderSettings("vault", "vault"), ProviderSettings("local", "local")))
+    caller = Caller("ann", "ansible-1", "prod", "prod-1")
+    keeper = Keeper(settings, [vault, local], place, AccessLog(tmp_path / "access.jsonl"), caller, clock, said.append)
+    assert keeper.read("pager", "password") == CANARY
+    assert said == ["FALLBACK: vault is timed out; secrets come from local instead"]
+    assert unavailable(vault.entries) == ("timed out", False)
+
+
 def test_one_that_is_stopped_is_not_reached(real_vault, logins):
     about = real_vault.settings()
     stopped = VaultSettings(
