@@ -28,6 +28,8 @@ from .volatile import hashed
 
 METHODS: Final = ("approle", "jwt", "token")
 DEEPEST: Final = 8
+# How Vault and OpenBao tell a token that they take that it has no right at a mount; of one that is over they say less.
+OF_POLICY: Final = "ensure client's policies grant access"
 T = TypeVar("T")
 
 
@@ -51,7 +53,11 @@ class VaultSettings:
 
 
 class _Forbidden(Exception):
-    """An answer of 403, of which it is not known yet what it means."""
+    """An answer of 403, of which it is not known yet what it means. ``is_of_policy`` where it says that a policy is in the way."""
+
+    def __init__(self, *, is_of_policy: bool) -> None:
+        self.is_of_policy = is_of_policy
+        super().__init__()
 
 
 class _NotFound(Unknown):
@@ -263,10 +269,13 @@ class Vault:
             return question(self._client(token))
 
     def _is_over(self, token: str) -> bool:
+        """Whether Vault takes a token no more. Of one that it takes this question needs no policy, unlike lookup-self."""
         try:
-            self._answer(lambda client: client.auth.token.lookup_self(), token)
-        except _Forbidden:
-            return True
+            self._answer(self._mount_question, token)
+        except _Forbidden as error:
+            return not error.is_of_policy
+        except Unknown:  # somebody else's: then a 403 is what it says
+            return False
         return False
 
     def _token(self, rejected: str | None = None) -> str:
@@ -348,8 +357,8 @@ class Vault:
 
         try:
             yield
-        except exceptions.Forbidden:
-            raise _Forbidden from None
+        except exceptions.Forbidden as error:
+            raise _Forbidden(is_of_policy=OF_POLICY in str(error)) from None
         except exceptions.InvalidPath as error:
             raise _NotFound(is_plain=_is_plain(error.text)) from None
         except exceptions.VaultDown:

@@ -224,6 +224,30 @@ def test_a_token_of_a_file(real_vault, logins):
     assert refused(lambda: vault.read("token")) == "secret_credential_exposed"
 
 
+@pytest.mark.parametrize("policy", ["shop", "nothing"])
+def test_a_token_that_may_not_look_at_itself_is_denied_and_not_over(real_vault, logins, policy):
+    """Without Vault's policy ``default``: also one that has no right at the mount at all."""
+    real_vault.root.sys.create_or_update_policy("nothing", 'path "other/*" { capabilities = ["read"] }')
+    made = real_vault.root.auth.token.create(policies=[policy], no_default_policy=True)["auth"]["client_token"]
+    path = real_vault.secret("bare-token", made)
+    vault = Vault("vault", real_vault.settings(auth="token", token_path=path), logins)
+    assert refused(lambda: vault.read("forbidden/a")) == "secret_denied"
+    real_vault.root.auth.token.revoke(made)
+    assert refused(lambda: vault.read("forbidden/a")) == "secret_token_expired"
+
+
+def test_an_approle_that_may_not_look_at_itself_does_not_log_in_again_for_a_no(real_vault, logins):
+    root = real_vault.root
+    root.auth.approle.create_or_update_approle("bare", token_policies=["shop"], token_no_default_policy=True)
+    role_id = real_vault.secret("bare-role-id", root.auth.approle.read_role_id("bare")["data"]["role_id"])
+    secret_id = real_vault.secret("bare-id", root.auth.approle.generate_secret_id("bare")["data"]["secret_id"])
+    vault = Vault("vault", real_vault.settings(role_id_path=role_id, secret_id_path=secret_id), logins)
+    before = len(real_vault.asked("auth/approle/login"))
+    for _ in range(2):
+        assert refused(lambda: vault.read("forbidden/a")) == "secret_denied"
+    assert len(real_vault.asked("auth/approle/login")) == before + 1
+
+
 def signed_jwt(private, claims):
     def part(value):
         return base64.urlsafe_b64encode(value).rstrip(b"=")
@@ -559,6 +583,15 @@ def test_who_may_not_look_at_the_mount_is_told_of_the_name(answering, logins, tm
         url = answering(404, '{"errors": []}', {"/v1/sys/": (status, '{"errors": []}')})
         with pytest.raises(Unknown):
             Vault("vault", VaultSettings(url, "token", token_path=path), logins).read("a")
+
+
+def test_a_403_of_somebody_who_is_no_vault_is_a_no(answering, logins, tmp_path):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    url = answering(403, "{}", {"/v1/sys/": (404, "")})
+    vault = Vault("vault", VaultSettings(url, "token", token_path=path), logins)
+    assert refused(lambda: vault.read("a")) == "secret_denied"
 
 
 @pytest.mark.parametrize(
