@@ -30,6 +30,8 @@ METHODS: Final = ("approle", "jwt", "token")
 DEEPEST: Final = 8
 # How Vault and OpenBao tell a token that they take that it has no right at a mount; of one that is over they say less.
 OF_POLICY: Final = "ensure client's policies grant access"
+# What a mount or a secret says that takes nothing without a version to replace (cas_required).
+CAS_NEEDED: Final = "check-and-set parameter required"
 T = TypeVar("T")
 
 
@@ -115,14 +117,21 @@ class Vault:
             return []
 
     def write(self, secret: Secret) -> str:
+        from hvac import exceptions
+
         def question(client: Any) -> Any:
-            place = {"path": self._path(secret.name), "mount_point": self.settings.mount}
+            keys, place = client.secrets.kv.v2, {"path": self._path(secret.name), "mount_point": self.settings.mount}
             about = {"type": secret.kind, "description": secret.description}
             # The values last: what fails before has changed none of them.
-            client.secrets.kv.v2.update_metadata(
-                custom_metadata={key: text for key, text in about.items() if text}, **place
-            )
-            return client.secrets.kv.v2.create_or_update_secret(secret=dict(secret.fields), **place)
+            keys.update_metadata(custom_metadata={key: text for key, text in about.items() if text}, **place)
+            try:
+                return keys.create_or_update_secret(secret=dict(secret.fields), **place)
+            except exceptions.InvalidRequest as error:
+                if CAS_NEEDED not in str(error):
+                    raise
+            newest = keys.read_secret_metadata(**place)["data"]["current_version"]
+            with self._overtaken(secret.name, str(newest)):
+                return keys.create_or_update_secret(secret=dict(secret.fields), cas=newest, **place)
 
         return str(self._asked_of_mount(secret.name, question)["data"]["version"])
 
@@ -138,19 +147,25 @@ class Vault:
         return str(int(version) + 1)
 
     def replace(self, secret: Secret, before: str) -> None:
-        from hvac import exceptions
-
         def question(client: Any) -> None:
-            try:
+            with self._overtaken(secret.name, before):
                 client.secrets.kv.v2.create_or_update_secret(
                     self._path(secret.name), dict(secret.fields), cas=int(before or 0), mount_point=self.settings.mount
                 )
-            except exceptions.InvalidRequest as error:
-                if "check-and-set" not in str(error):
-                    raise
-                raise overtaken(self.label, secret.name, before) from None
 
         self._asked_of_mount(secret.name, question)
+
+    @contextmanager
+    def _overtaken(self, name: str, before: str) -> Iterator[None]:
+        """Tell a check-and-set that was too late from another bad request."""
+        from hvac import exceptions
+
+        try:
+            yield
+        except exceptions.InvalidRequest as error:
+            if "check-and-set" not in str(error):
+                raise
+            raise overtaken(self.label, name, before) from None
 
     def retire(self, name: str, version: str, *, destroyed: bool) -> None:
         def question(client: Any) -> None:

@@ -6,18 +6,24 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import os
 import socket
 import threading
 import time
+from collections import UserDict
 
+import hvac
 import pytest
 from ansible.module_utils.slipway.base.clock import SystemClock
 from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
 from ansible.module_utils.slipway.secrets.keeper import Keeper
 from ansible.module_utils.slipway.secrets.login import Logins
 from ansible.module_utils.slipway.secrets.provider import Unavailable, Unknown
+from ansible.module_utils.slipway.secrets.rotation_policy import DAY, Recipe, RotationPolicy
 from ansible.module_utils.slipway.secrets.secret import Secret
+from ansible.module_utils.slipway.secrets.secret_rotation import Rotations
 from ansible.module_utils.slipway.secrets.secret_settings import ProviderSettings, SecretSettings
 from ansible.module_utils.slipway.secrets.vault import Vault, VaultSettings
 from cryptography.hazmat.primitives import serialization
@@ -458,6 +464,67 @@ def test_the_first_version_is_made_only_where_there_is_none(vault):
     assert vault.read("first/main") == Secret("first/main", FIELDS, version="1")
     assert refused(lambda: vault.replace(Secret("first/main", {"password": "new"}), "")) == "secret_overtaken"
     assert vault.read("first/main").fields == FIELDS
+
+
+@pytest.fixture
+def careful(real_vault, logins):
+    """At a mount that takes nothing without the version that it replaces, as somebody who may do anything there."""
+    root = real_vault.root
+    root.sys.enable_secrets_engine("kv", path="careful", options={"version": "2"})
+    end = time.monotonic() + 60
+    while True:  # an upgrade of the mount goes on for a moment
+        try:
+            root.secrets.kv.v2.configure(cas_required=True, mount_point="careful")
+            break
+        except hvac.exceptions.InvalidRequest:
+            assert time.monotonic() < end
+    token = real_vault.secret("careful-token", real_vault.token)
+    yield Vault("vault", real_vault.settings(auth="token", token_path=token, mount="careful"), logins)
+    root.sys.disable_secrets_engine("careful")
+
+
+def test_where_a_version_has_to_be_named_it_is_set_over_the_one_that_is_there(careful):
+    assert careful.write(Secret("main", FIELDS, "database", "d")) == "1"
+    assert careful.write(Secret("main", {"password": "new"}, "database", "e")) == "2"
+    assert careful.read("main") == Secret("main", {"password": "new"}, "database", "e", "2")
+    careful.retire("main", "2", destroyed=False)
+    assert careful.write(Secret("main", FIELDS)) == "3"  # also over one that was deleted
+
+
+def test_where_a_version_has_to_be_named_nothing_is_set_over_what_came_meanwhile(careful, real_vault):
+    careful.write(Secret("raced", FIELDS))
+
+    class Meanwhile(UserDict):
+        """The fields of a secret, which somebody else sets too before they are sent with the version that was there."""
+
+        sent = 0
+
+        def keys(self):
+            self.sent += 1
+            if self.sent == 2:
+                keys = real_vault.root.secrets.kv.v2
+                keys.create_or_update_secret("shop/raced", {"password": "theirs"}, cas=1, mount_point="careful")
+            return super().keys()
+
+    assert refused(lambda: careful.write(Secret("raced", Meanwhile(FIELDS)))) == "secret_overtaken"
+    assert careful.read("raced").value() == "theirs"
+
+
+def test_where_a_version_has_to_be_named_a_rotation_goes_from_its_claim_to_its_end(careful, place, tmp_path, clock):
+    name = "database/main"
+    careful.write(Secret(name, FIELDS))
+    settings = SecretSettings(
+        (ProviderSettings("vault", "vault"),),
+        rotation=(RotationPolicy(name, 30 * DAY, recipes={"password": Recipe()}),),
+    )
+    caller = Caller("ann", "ansible-1", "prod", "prod-1")
+    keeper = Keeper(settings, [careful], place, AccessLog(tmp_path / "access.jsonl"), caller, clock, pytest.fail)
+    rotations = Rotations(keeper, tmp_path, "shop", Process.of(os.getpid()))
+    begun = rotations.begin([name], {name: {"password"}})
+    (settled,) = rotations.settle(begun.names, "run_1", {"prod-1": "confirmed"})
+    assert (settled.state, careful.read(name).version) == ("retired", "2")
+    with pytest.raises(Unknown):
+        careful.read(name, "1")
 
 
 def test_another_bad_request_is_no_overtaking(vault, real_vault):
