@@ -206,7 +206,7 @@ class AwsSecretsManager:
         if code in DENIED or status == 403:
             return denied(self.label, name, code or "403")
         if status in (502, 503, 504):
-            return Unavailable("unreachable")
+            return Unavailable("unreachable") if status < 504 else Unavailable("timed out", passing=False)
         return failed(self.label, code or f"code {status}")
 
 

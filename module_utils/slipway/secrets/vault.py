@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """HashiCorp Vault and OpenBao, key/value version 2, spoken to by hvac.
 
-Every answer that is not one is sorted here: no answer in time, no connection, sealed (503) and a gateway that reaches nobody (502, 504)
-are Unavailable; 404 is Unknown, after a look at whether a mount of version 2 is there at all; 403 is a Refusal, after a look at whether only
+Every answer that is not one is sorted here: no answer in time, no connection, sealed or without a leader (503) and a gateway that reaches nobody (502, 503)
+or waited in vain (504) are Unavailable; 404 is Unknown, after a look at whether a mount of version 2 is there at all; 403 is a Refusal, after a look at whether only
 the token is over; everything else is a Refusal too.
 Texts of Vault are not repeated: some have in them what was sent. Redirects are not followed, since the token would go along, and neither
 proxies nor VAULT_* variables of the environment are asked.
@@ -357,7 +357,14 @@ class Vault:
         seconds = self.settings.timeout_seconds
         session: Any = requests.Session()
         send = session.send  # which bounds each wait for more of an answer, and not the whole one
-        session.send = lambda request, **about: within(seconds, lambda: send(request, **about))
+
+        def sent(request: Any, **about: Any) -> Any:
+            answer = within(seconds, lambda: send(request, **about))
+            if answer.status_code == 504:  # for which hvac has no exception of its own
+                raise TimeoutError
+            return answer
+
+        session.send = sent
         session.trust_env = False
         session.verify = str(self.settings.ca_path) if self.settings.ca_path else True
         return hvac.Client(
@@ -376,10 +383,9 @@ class Vault:
             raise _Forbidden(is_of_policy=OF_POLICY in str(error)) from None
         except exceptions.InvalidPath as error:
             raise _NotFound(is_plain=_is_plain(error.text)) from None
-        except exceptions.VaultDown:
-            raise Unavailable("sealed", passing=False) from None
-        except exceptions.BadGateway:
-            raise Unavailable("unreachable") from None
+        except (exceptions.VaultDown, exceptions.BadGateway) as error:
+            is_sealed = "sealed" in (error.text or "")
+            raise Unavailable("sealed" if is_sealed else "unreachable", passing=not is_sealed) from None
         except (exceptions.InvalidRequest, exceptions.Unauthorized) as error:
             if login:
                 raise

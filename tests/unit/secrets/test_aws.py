@@ -180,7 +180,7 @@ def test_without_credentials_it_says_how_they_are_given(server, monkeypatch):
     ("AccessDeniedException", 400, "secret_denied"), ("UnrecognizedClientException", 400, "secret_denied"), ("Strange", 403, "secret_denied"),
     ("ExpiredTokenException", 400, "secret_token_expired"), ("InternalServiceError", 500, "secret_provider_failed"), ("DecryptionFailure", 400, "secret_provider_failed"),
     ("ThrottlingException", 400, "secret_provider_failed"), ("", 418, "secret_provider_failed"), ("InvalidRequestException", 400, "secret_provider_failed"),
-    ("ServiceUnavailable", 503, "unreachable"), ("", 504, "unreachable"),
+    ("ServiceUnavailable", 503, "unreachable"), ("", 504, "timed out"),
 ])  # fmt: skip
 def test_every_other_answer_is_sorted(answering, code, status, reason):
     body = json.dumps({"__type": code, "message": CANARY})

@@ -359,7 +359,7 @@ def test_an_answer_to_a_login_that_is_none_is_refused(answering, logins, real_va
 
 
 @pytest.mark.parametrize(("status", "found"), [
-    (502, ("unreachable", True)), (500, "secret_provider_failed"), (429, "secret_provider_failed"), (400, "secret_provider_failed"),
+    (502, ("unreachable", True)), (503, ("unreachable", True)), (504, ("timed out", False)), (500, "secret_provider_failed"), (429, "secret_provider_failed"), (400, "secret_provider_failed"),
     (401, "secret_provider_failed"), (200, "secret_provider_failed"), (307, "secret_provider_failed"), (418, "secret_provider_failed"),
 ])  # fmt: skip
 def test_every_other_answer_is_sorted(answering, logins, tmp_path, status, found):
