@@ -141,6 +141,7 @@ def answering() -> Iterator[Callable[..., str]]:
                 found = [answer for path, answer in (certain or {}).items() if self.path.startswith(path)]
                 status, body = found[0] if found else usual
                 self.send_response(status)
+                self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body.encode())

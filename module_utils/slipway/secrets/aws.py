@@ -57,7 +57,8 @@ class AwsSecretsManager:
         given = {"VersionId": version} if version else {}
         with self._translated(name):
             answer = self._client().get_secret_value(SecretId=self._id(name), **given)
-        return Secret(name, fields_of(name, _document(answer.get("SecretString"))), version=answer["VersionId"])
+            document, number = _document(answer.get("SecretString")), answer["VersionId"]
+        return Secret(name, fields_of(name, document), version=number)
 
     def entries(self) -> list[Entry]:
         found = []
@@ -169,6 +170,7 @@ class AwsSecretsManager:
     @contextmanager
     def _translated(self, name: str) -> Iterator[None]:
         from botocore import exceptions
+        from botocore.parsers import ResponseParserError
 
         try:
             yield
@@ -189,6 +191,8 @@ class AwsSecretsManager:
             raise Unavailable("unreachable") from None
         except exceptions.BotoCoreError as error:
             raise failed(self.label, type(error).__name__) from None
+        except (ResponseParserError, AttributeError, LookupError, TypeError, ValueError):
+            raise failed(self.label, "an answer that is none of Secrets Manager") from None
 
     def _sorted(self, name: str, code: str, error: Any) -> Exception:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -88,25 +88,19 @@ class Vault:
         if version is not None and not version.isdigit():
             raise Unknown(name)
 
-        def question(client: Any) -> Any:
-            return client.secrets.kv.v2.read_secret_version(
+        def question(client: Any) -> Secret:
+            answer = client.secrets.kv.v2.read_secret_version(
                 self._path(name),
                 version=int(version) if version else None,
                 mount_point=self.settings.mount,
                 raise_on_deleted_version=True,
             )
+            data, about, lease = answer["data"]["data"], answer["data"]["metadata"], answer.get("lease_duration", 0)
+            kind, description = _description(about)
+            number, seconds = _whole(about["version"]), _whole(lease)
+            return Secret(name, fields_of(name, data), kind, description, str(number), seconds or None)
 
-        answer = self._asked_of_mount(name, question)
-        try:
-            data, about = answer["data"]["data"], answer["data"]["metadata"]
-            custom = about.get("custom_metadata") or {}
-            number = str(about["version"])
-        except (TypeError, KeyError, AttributeError):
-            raise failed(self.label, "an answer that is no secret of key/value version 2") from None
-        lease = answer.get("lease_duration") or None
-        return Secret(
-            name, fields_of(name, data), custom.get("type") or None, custom.get("description", ""), number, lease
-        )
+        return self._asked_of_mount(name, question)
 
     def entries(self) -> list[Entry]:
         try:
@@ -119,29 +113,34 @@ class Vault:
     def write(self, secret: Secret) -> str:
         from hvac import exceptions
 
-        def question(client: Any) -> Any:
+        def question(client: Any) -> str:
             keys, place = client.secrets.kv.v2, {"path": self._path(secret.name), "mount_point": self.settings.mount}
             about = {"type": secret.kind, "description": secret.description}
             # The values last: what fails before has changed none of them.
             keys.update_metadata(custom_metadata={key: text for key, text in about.items() if text}, **place)
             try:
-                return keys.create_or_update_secret(secret=dict(secret.fields), **place)
+                return _version(keys.create_or_update_secret(secret=dict(secret.fields), **place))
             except exceptions.InvalidRequest as error:
                 if CAS_NEEDED not in str(error):
                     raise
             newest = keys.read_secret_metadata(**place)["data"]["current_version"]
             with self._overtaken(secret.name, str(newest)):
-                return keys.create_or_update_secret(secret=dict(secret.fields), cas=newest, **place)
+                return _version(keys.create_or_update_secret(secret=dict(secret.fields), cas=newest, **place))
 
-        return str(self._asked_of_mount(secret.name, question)["data"]["version"])
+        return self._asked_of_mount(secret.name, question)
 
     def standing(self, name: str) -> Standing:
         place = {"path": self._path(name), "mount_point": self.settings.mount}
-        about = self._asked_of_mount(name, lambda client: client.secrets.kv.v2.read_secret_metadata(**place))["data"]
-        newest = about["versions"].get(str(about["current_version"]))
-        if newest is None or newest["destroyed"] or newest["deletion_time"]:
-            raise Unknown(name)
-        return Standing(str(about["current_version"]), _seconds(newest["created_time"]))
+
+        def question(client: Any) -> Standing:
+            about = client.secrets.kv.v2.read_secret_metadata(**place)["data"]
+            number = str(_whole(about["current_version"]))
+            newest = about["versions"].get(number)
+            if newest is None or newest["destroyed"] or newest["deletion_time"]:
+                raise Unknown(name)
+            return Standing(number, _seconds(newest["created_time"]))
+
+        return self._asked_of_mount(name, question)
 
     def version_after(self, version: str) -> str:
         return str(int(version) + 1)
@@ -214,10 +213,7 @@ class Vault:
                     about = client.secrets.kv.v2.read_secret_metadata(
                         self._path(name), mount_point=self.settings.mount
                     )["data"]
-                custom = about.get("custom_metadata") or {}
-                yield Entry(
-                    name, custom.get("type") or None, custom.get("description", ""), str(about["current_version"])
-                )
+                yield Entry(name, *_description(about), str(_whole(about["current_version"])))
 
     def _path(self, name: str) -> str:
         return f"{self.settings.prefix}/{name}".strip("/")
@@ -251,14 +247,15 @@ class Vault:
             about = self._answer(self._mount_question, self._token())
         except (_Forbidden, Unknown):  # who may not look has still been told that there is no such name
             return ""
-        if about["path"].strip("/") != mount:
-            return f"a part of the mount {about['path'].strip('/')}"
-        version = (about.get("options") or {}).get("version", "1")
-        return "" if (about["type"], version) == ("kv", "2") else f"{about['type']}, version {version}"
+        path, engine, version = about
+        if path != mount:
+            return f"a part of the mount {path}"
+        return "" if (engine, version) == ("kv", "2") else f"{engine}, version {version}"
 
-    def _mount_question(self, client: Any) -> Any:
-        """What kind of mount it is: who may do anything there may ask."""
-        return client.adapter.get(f"/v1/sys/internal/ui/mounts/{self.settings.mount.strip('/')}")["data"]
+    def _mount_question(self, client: Any) -> tuple[str, str, str]:
+        """Where the mount is that has this path, which engine is there and in which version: who may do anything there may ask."""
+        about = client.adapter.get(f"/v1/sys/internal/ui/mounts/{self.settings.mount.strip('/')}")["data"]
+        return about["path"].strip("/"), str(about["type"]), str((about.get("options") or {}).get("version", "1"))
 
     def _asked(self, name: str, question: Callable[[Any], T]) -> T:
         token = self._token()
@@ -400,6 +397,8 @@ class Vault:
             raise Unavailable("unreachable", unsent=_is_unsent(error)) from None
         except transport.RequestException as error:
             raise failed(self.label, type(error).__name__) from None
+        except (AttributeError, LookupError, TypeError, ValueError):  # where hvac or we look for what is not in it
+            raise failed(self.label, "an answer that is none of key/value version 2") from None
         except OSError as error:  # a ca_path that is no file
             raise failed(self.label, error.strerror or type(error).__name__) from None
 
@@ -435,6 +434,26 @@ def _is_unsent(error: Any) -> bool:
 def _seconds(time: str) -> int:
     """Unix seconds of a time as Vault writes it: RFC 3339 with parts of a second."""
     return int(datetime.fromisoformat(f"{time[:19]}+00:00").timestamp())
+
+
+def _version(answer: Any) -> str:
+    """What a version that was written is called."""
+    return str(_whole(answer["data"]["version"]))
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError
+    return value
+
+
+def _description(about: Any) -> tuple[str | None, str]:
+    """The kind of a secret, None where it has none, and what it is for, as its metadata say."""
+    custom = about.get("custom_metadata") or {}
+    kind, description = custom.get("type", ""), custom.get("description", "")
+    if not isinstance(kind, str) or not isinstance(description, str):
+        raise TypeError
+    return kind or None, description
 
 
 def _by_name(entry: Entry) -> str:

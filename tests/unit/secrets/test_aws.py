@@ -191,6 +191,18 @@ def test_every_other_answer_is_sorted(answering, code, status, reason):
     assert found == reason
 
 
+@pytest.mark.parametrize(
+    "body",
+    ["", "<html></html>", "[]", "7", "null", "{}", '{"SecretString": 7}', '{"SecretString": "a", "VersionId": null}'],
+)
+def test_an_answer_without_sense_is_refused(answering, body):
+    asked = provider(answering(200, body))
+    assert refused(lambda: asked.read("a")) in ("secret_provider_failed", "secret_unreadable")
+    for call in (lambda: asked.standing("a"), asked.entries, lambda: asked.write(secret("a"))):
+        with contextlib.suppress(Refusal, Unknown):
+            call()
+
+
 def test_a_version_is_replaced_only_while_it_is_the_newest_and_retired_then(aws, raw):
     before = aws.write(secret())
     standing = aws.standing("database/main")

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections import UserDict
+from contextlib import suppress
 
 import hvac
 import pytest
@@ -662,7 +663,7 @@ def test_a_403_of_somebody_who_is_no_vault_is_a_no(answering, logins, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "body", ["<html>Not Found</html>", "", "[]", '{"detail": "Not Found"}', '{"errors": ["no handler for route"]}']
+    "body", ["<html>Not Found</html>", "", '{"detail": "Not Found"}', '{"errors": ["no handler for route"]}']
 )
 def test_a_404_of_somebody_who_has_no_secrets_is_no_answer_about_a_name(answering, logins, tmp_path, body):
     path = tmp_path / "token"
@@ -671,3 +672,25 @@ def test_a_404_of_somebody_who_has_no_secrets_is_no_answer_about_a_name(answerin
     vault = Vault("vault", VaultSettings(answering(404, body), "token", token_path=path), logins)
     assert refused(lambda: vault.read("a")) == "vault_mount_missing"
     assert refused(vault.entries) == "vault_mount_missing"
+
+
+def answer(custom=None, version=1, data=None, **about):
+    metadata = {"version": version, "custom_metadata": custom}
+    return json.dumps({"data": {"data": data or {"a": CANARY}, "metadata": metadata}, **about})
+
+
+@pytest.mark.parametrize(("status", "body"), [
+    (200, answer(custom=[CANARY])), (200, answer(custom={"type": [CANARY]})), (200, answer(custom={"description": 1})), (200, answer(version="x")),
+    (200, answer(version=True)), (200, answer(lease_duration="an hour")), (200, answer(lease_duration=[])), (200, '{"data": null}'), (200, "[]"), (200, "7"),
+    (200, '{"data": {"data": {}, "metadata": []}}'), (204, ""), (400, "[]"), (403, "7"), (404, "[]"), (500, '{"errors": [{"a": 1}]}'), (403, '{"errors": 7}'),
+    (200, '{"data": {"keys": "ab", "versions": [], "current_version": 1}}'), (200, '{"data": {"keys": [7]}}'), (200, '{"data": {"versions": {"1": 7}, "current_version": 1}}'),
+])  # fmt: skip
+def test_an_answer_without_sense_is_refused(answering, logins, tmp_path, status, body):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    vault = Vault("vault", VaultSettings(answering(status, body), "token", token_path=path), logins)
+    assert refused(lambda: vault.read("a")) in ("secret_provider_failed", "secret_unreadable")
+    for call in (lambda: vault.standing("a"), vault.entries, lambda: vault.write(secret("a"))):
+        with suppress(Refusal):  # nothing else, whatever it makes of it
+            call()
