@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The runbooks as data: what stands in them is what the tests do.
+"""The runbooks as data, and the how-tos that are followed like them: what stands in them is what the tests do.
 
 A runbook is Markdown in which every fence is either `console` or plain content (yaml, ini, text). In a `console` block
 `$ command` is typed on the controller, `prod-1# command` as root on that host, and any other line is output: it must be
-said, in this order, where `…` stands for anything. Two comments, on lines of their own, are for the tests:
+said, in this order, where `…` stands for anything. Three comments, on lines of their own, are for the tests:
 
     <!-- given: hello v1.0.0 serves -->         what is made to be so before the next block
     <!-- not in the lab: the reason -->         the next block is not executed
+    <!-- written: group_vars/prod/x.yml -->     the next block of content becomes that file of the controller's checkout
 
 A command that is expected to fail is followed by `echo $?` and its code, as a reader would see it.
 """
@@ -21,8 +22,9 @@ from markdown_it import MarkdownIt
 
 CONTROLLER = "$"
 DIRECTORY = Path(__file__).resolve().parent.parent / "docs/runbooks"
+HOWTOS = ("password-from-vault.md",)  # docs/howto: from nothing to something that can be seen
 PROMPT = re.compile(r"(?:(\$)|([a-z]+-\d+)#) (.*)")
-COMMENT = re.compile(r"<!-- (given|not in the lab): ?(.*?) ?-->", re.DOTALL)
+COMMENT = re.compile(r"<!-- (given|not in the lab|written): ?(.*?) ?-->", re.DOTALL)
 CONTENT = ("yaml", "ini", "text")
 LEAST_REASON = 20
 
@@ -58,7 +60,16 @@ class Block:
     where: str
 
 
-Step = Given | Block
+@dataclass(frozen=True)
+class Written:
+    """A file of the controller's checkout, as the reader writes it."""
+
+    path: str
+    content: str
+    where: str
+
+
+Step = Given | Block | Written
 
 
 def names() -> list[str]:
@@ -67,34 +78,39 @@ def names() -> list[str]:
 
 
 def read(name: str) -> list[Step]:
-    """The steps of a runbook of the repository."""
-    return parse((DIRECTORY / name).read_text(encoding="utf-8"), name)
+    """The steps of a runbook of the repository, or of one of HOWTOS."""
+    directory = DIRECTORY.with_name("howto") if name in HOWTOS else DIRECTORY
+    return parse((directory / name).read_text(encoding="utf-8"), name)
 
 
 def parse(text: str, name: str) -> list[Step]:
     """Return the steps in order; Malformed for whatever a reader could take for a command and a test would not."""
     steps: list[Step] = []
-    excuse = ""
+    excuse = written = ""
     for token in MarkdownIt().parse(text):
         where = f"{name}:{token.map[0] + 1}" if token.map else name
         if token.type == "code_block":
             raise Malformed(f"{where}: indented code; use a fence")
         if token.type == "html_block":
             kind, said = _comment(token.content, where)
-            if excuse:
-                raise Malformed(f"{where}: the excuse above is not followed by a block")
+            if excuse or written:
+                raise Malformed(f"{where}: the comment above is not followed by a block")
             if kind == "given":
                 steps.append(Given(said, where))
+            elif kind == "written":
+                written = said
             else:
                 excuse = said
         elif token.type == "fence":
-            if token.info == "console":
+            if written and token.info in CONTENT:
+                steps.append(Written(written, token.content, where))
+            elif token.info == "console" and not written:
                 steps.append(Block(_commands(token.content, name, token.map[0] + 2), excuse, where))
             elif token.info not in CONTENT or excuse:
                 raise Malformed(f"{where}: a fence of {token.info or 'nothing'}; commands stand in console blocks")
-            excuse = ""
-    if excuse:
-        raise Malformed(f"{name}: the last excuse is not followed by a block")
+            excuse = written = ""
+    if excuse or written:
+        raise Malformed(f"{name}: the last comment is not followed by a block")
     return steps
 
 

@@ -42,6 +42,13 @@ def test_the_index_names_every_runbook_and_there_are_those_that_operators_need()
     assert [name for name in ALL if f"({name})" not in index] == []
 
 
+@pytest.mark.parametrize("name", runbooks.HOWTOS)
+def test_a_howto_that_is_followed_can_be_and_is_named_by_the_page_that_it_is_about(name):
+    blocks = [step for step in runbooks.read(name) if isinstance(step, runbooks.Block)]
+    assert len([block for block in blocks if not block.excuse]) > len([block for block in blocks if block.excuse])
+    assert f"]({name})" in (repository.ROOT / "docs/howto/secrets.md").read_text(encoding="utf-8")
+
+
 def test_commands_keep_their_place_their_continuations_and_what_they_say():
     given, block = runbooks.parse(WELL, "x.md")
     assert given == runbooks.Given("hello serves", "x.md:1")
@@ -52,7 +59,14 @@ def test_commands_keep_their_place_their_continuations_and_what_they_say():
     ]
 
 
+def test_a_file_that_the_reader_writes_is_content():
+    text = "<!-- written: a/b.yml -->\n\n```yaml\na: b\n```\n"
+    assert runbooks.parse(text, "x.md") == [runbooks.Written("a/b.yml", "a: b\n", "x.md:3")]
+
+
 REFUSED = {
+    "a file that is written by a command": "<!-- written: a -->\n\n```console\n$ true\n```",
+    "a file without content": "<!-- written: a -->\n\ntext\n",
     "an excuse without a reason": "<!-- not in the lab: -->\n\n```console\n$ true\n```",
     "an excuse that is no reason": "<!-- not in the lab: no -->\n\n```console\n$ true\n```",
     "an excuse for nothing": "<!-- not in the lab: there is no such thing there -->\n\ntext\n",

@@ -349,11 +349,13 @@ def stage(hosts_as_before: Operator, tmp_path: Path, first: Path) -> Iterator[St
         stage.close(place)
 
 
-@pytest.mark.parametrize("name", runbooks.names())
+@pytest.mark.parametrize("name", [*runbooks.names(), *runbooks.HOWTOS])
 def test_a_runbook_does_what_it_says(stage: Stage, name: str, say: Callable[[str], None]) -> None:
     for step in runbooks.read(name):
         if isinstance(step, runbooks.Given):
             bring_about(stage, step)
+        elif isinstance(step, runbooks.Written):
+            (stage.controller.root / step.path).write_text(step.content, encoding="utf-8")
         elif step.excuse:
             stage.excused.append(f"{step.where}: {step.excuse}")
         else:
