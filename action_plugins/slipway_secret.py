@@ -31,7 +31,7 @@ class ActionModule(SecretAction):
             return {"changed": export(output, value, check=check), "name": name, "provider": None}
         fields = arguments["fields"]
         if fields is None:
-            fields = fields_in(Path(_given(arguments, "source")), name)
+            fields = fields_in(self.source(_given(arguments, "source")), name)
         changed = keeper.write(name, fields, arguments["type"], arguments["description"], check=check)
         return {"changed": changed, "name": name, "provider": keeper.providers[0].label}
 

@@ -43,7 +43,7 @@ class ActionModule(SecretAction):
         begun = rotations.begin(
             names,
             wanted,
-            fields_in(Path(arguments["source"]), ", ".join(names)) if arguments["source"] else None,
+            fields_in(self.source(arguments["source"]), ", ".join(names)) if arguments["source"] else None,
             back=arguments["state"] == "taken_back",
             check=check,
         )

@@ -24,7 +24,7 @@ class ActionModule(SecretAction):
         if state == "present":
             changed = commands.make()
         elif state == "filled":
-            names = commands.encrypt(Path(_given(arguments, "source")), settings.declared)
+            names = commands.encrypt(self.source(_given(arguments, "source")), settings.declared)
             changed = bool(names)
         else:
             key_path = Path(_given(arguments, "new_key_path"))

@@ -42,5 +42,5 @@ from balancers import pair, played_pair  # noqa: E402, F401 - the same
 from offices import office  # noqa: E402, F401 - the same
 from releases import in_memory, site, two  # noqa: E402, F401 - fixtures for every test, after the path is set
 from safehouse import safehouse, vault_house  # noqa: E402, F401 - the same
-from safes import answering, memory, place  # noqa: E402, F401 - fixtures of secrets
+from safes import answering, dripping, memory, place  # noqa: E402, F401 - fixtures of secrets
 from vaults import real_vault, vault_server  # noqa: E402, F401 - the same

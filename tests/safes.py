@@ -6,10 +6,11 @@ from __future__ import annotations
 import fcntl
 import http.server
 import shutil
+import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -127,15 +128,20 @@ def secret(name: str = "database/main", value: str = CANARY, version: str = "1",
 
 
 @pytest.fixture
-def answering() -> Iterator[Callable[[int, str], str]]:
-    """A function that starts a server with one answer for everything, and returns its address."""
+def answering() -> Iterator[Callable[..., str]]:
+    """A function that starts a server with one answer for everything but certain paths (by how they begin), and returns its address."""
     servers = []
 
-    def start(status: int, body: str) -> str:
+    def start(status: int, body: str, certain: Mapping[str, tuple[int, str]] | None = None) -> str:
+        usual = (status, body)
+
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                found = [answer for path, answer in (certain or {}).items() if self.path.startswith(path)]
+                status, body = found[0] if found else usual
                 self.send_response(status)
+                self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body.encode())
@@ -154,3 +160,29 @@ def answering() -> Iterator[Callable[[int, str], str]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def dripping() -> Iterator[str]:
+    """The address of a server that sends its answer byte by byte, and never to its end."""
+    over = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+            for _ in range(250):  # else whoever waits for it would hang, and not fail
+                if over.wait(0.02):
+                    return
+                connection.sendall(b" ")
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ._action import ControllerAction
-from ._secrets import access_log, caller_of, keeper_of, main_process, plain, settings_of
+from ._secrets import access_log, caller_of, display, keeper_of, main_process, plain, settings_of
 from .base.clock import SystemClock
 from .base.errors import Refusal
 from .base.process import Process
@@ -16,6 +16,7 @@ from .controller.memory import ControllerState
 from .secrets.access_log import AccessLog
 from .secrets.keeper import Keeper
 from .secrets.login import Logins
+from .secrets.secret_file import exposed
 from .secrets.secret_rotation import Rotations
 from .secrets.secret_settings import SecretSettings
 from .secrets.store_commands import StoreCommands
@@ -30,6 +31,13 @@ class SecretAction(ControllerAction):
     def keeper(self, task_vars: Mapping[str, Any]) -> Keeper:
         """The chain of the host's environment."""
         return keeper_of(task_vars, self._templar.template, self._loader)
+
+    def source(self, given: str) -> Path:
+        """A file that somebody has written values to for us; that others may read it is said aloud."""
+        path = Path(given)
+        if said := exposed(path):
+            display.warning(said)
+        return path
 
     def state_directory(self, task_vars: Mapping[str, Any]) -> Path:
         """Where the controller keeps its memory."""

@@ -136,13 +136,16 @@ def run_id(main: int) -> str:
 def volatile_place(settings: SecretSettings, main: int) -> Volatile | None:
     """Where processes share what they read; None, said aloud, where there is no memory that only this user can read."""
     try:
-        return open_volatile(os.environ, this_run(main), swap_accepted=settings.swap_accepted)
+        place = open_volatile(os.environ, this_run(main), swap_accepted=settings.swap_accepted)
     except NotVolatile as error:
         display.warning(
             f"secrets are not cached and every process logs in for itself, since there is no memory for them alone: {error}. "
             "docs/howto/secrets.md says what to do"
         )
         return None
+    if place.passed_over:
+        display.warning(f"secrets are cached in {place.directory}, and not in {place.passed_over}")
+    return place
 
 
 def _provider(

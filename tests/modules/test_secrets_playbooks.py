@@ -48,9 +48,11 @@ def test_from_a_key_to_a_value_to_another_key(make, tmp_path):
     assert (code, "state/secrets.enc: made" in output) == (0, True), output
 
     (tmp_path / "old.env").write_text(f"DB_PASSWORD={CANARY}\nOTHER_TOKEN={CANARY}\n")
+    (tmp_path / "old.env").chmod(0o644)
     code, output = make("secrets-encrypt", f"FILE={tmp_path}/old.env")
     assert code == 0, output
     assert "database/main, other_token set" in output
+    assert f"(mode 0644): chmod 600 {tmp_path}/old.env, or remove it" in output
     assert CANARY not in output
 
     assert make("secrets-get", "NAME=database/main") == (0, CANARY)
@@ -59,8 +61,10 @@ def test_from_a_key_to_a_value_to_another_key(make, tmp_path):
     assert "secret_field_missing" in output
 
     (tmp_path / "pager.json").write_text(json.dumps({"key": f"{CANARY}-2"}))
+    (tmp_path / "pager.json").chmod(0o600)
     code, output = make("secrets-set", "NAME=pager", f"FILE={tmp_path}/pager.json", "MESSAGE=Who is woken up")
     assert code == 0, output
+    assert "chmod" not in output
     assert CANARY not in output
 
     code, output = make("secrets-list")

@@ -7,6 +7,7 @@ import stat
 
 import doors
 import pytest
+from ansible.module_utils.slipway import _secrets
 from safes import CANARY
 
 MODULE = "slipway_secret"
@@ -34,9 +35,15 @@ def test_a_secret_is_set_once_and_written_to_a_file(house, tmp_path):
     assert doors.undocumented(MODULE, {**made, **written}) == set()
 
 
-def test_a_secret_is_set_from_a_file(house, tmp_path):
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_secret_is_set_from_a_file_and_that_others_may_read_it_is_said(house, tmp_path, mode, monkeypatch):
+    said = []
+    monkeypatch.setattr(_secrets.display, "warning", said.append)
     (tmp_path / "pager.json").write_text(f'{{"key": "{CANARY}"}}')
+    (tmp_path / "pager.json").chmod(mode)
     assert house.ask(MODULE, name="pager", source=tmp_path / "pager.json")["changed"] is True
+    assert [f"chmod 600 {tmp_path}/pager.json" in each for each in said] == [True] * (mode == 0o644)
+    assert CANARY not in str(said)
 
 
 @pytest.mark.parametrize("options", [

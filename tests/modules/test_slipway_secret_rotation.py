@@ -10,6 +10,7 @@ import doors
 import plugins
 import pytest
 import signed
+from ansible.module_utils.slipway import _secrets
 from ansible.module_utils.slipway._secrets import ROTATING
 from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.controller.memory import ControllerState, KnownHost
@@ -164,11 +165,15 @@ def test_another_controller_is_refused_until_it_is_told_that_the_first_one_is_lo
     )  # it is there until hosts have confirmed that they have the old one
 
 
-def test_what_is_made_by_hand_is_brought_in_a_file(house, tmp_path):
+def test_what_is_made_by_hand_is_brought_in_a_file(house, tmp_path, monkeypatch):
     house.safehouse.variables["secrets_rotation"] = {"database/main": {"max_age_days": 30, "made_by": "hand"}}
     assert house.begin()["reason"] == "rotation_fields_missing"
+    said = []
+    monkeypatch.setattr(_secrets.display, "warning", said.append)
     (tmp_path / "new.json").write_text(json.dumps({"password": "brought"}))
+    (tmp_path / "new.json").chmod(0o640)
     assert house.password(house.begin(source=tmp_path / "new.json")["rotating"]) == "brought"
+    assert "(mode 0640): chmod 600" in said[0]
 
 
 def test_a_file_for_what_is_made_here_is_not_ignored(house, tmp_path):

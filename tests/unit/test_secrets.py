@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from ansible.module_utils.slipway.secrets.store_key import make_key
 from ansible.module_utils.slipway.secrets.vault import Vault
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret
-from safes import CANARY, secret
+from safes import CANARY, own_memory, secret
 
 
 def variables(tmp_path, *chain, **about):
@@ -131,6 +132,21 @@ def test_without_memory_it_is_said_and_works_all_the_same(keeper, monkeypatch, t
     assert made.read("pager") == CANARY
     assert made.place is None
     assert "on ext4" in said[0]
+
+
+def test_that_the_better_memory_is_not_used_is_said(keeper, monkeypatch, memory, tmp_path):
+    said = []
+    (memory / "session").mkdir()
+    memory.chmod(0o777)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(memory / "session"))
+    monkeypatch.setattr(_secrets.display, "warning", said.append)
+    monkeypatch.setattr(_secrets, "open_volatile", partial(_secrets.open_volatile, shared=tmp_path / "none"))
+    assert keeper("local").place is None
+    assert f"others may rename what is in {memory}" in said.pop()
+    with own_memory() as shared:
+        monkeypatch.setattr(_secrets, "open_volatile", partial(_secrets.open_volatile.func, shared=shared))
+        assert keeper("local").place.directory.parent == shared
+    assert f"others may rename what is in {memory}" in said.pop()
 
 
 def test_ansible_decrypts_with_the_passwords_of_the_run(keeper, tmp_path):

@@ -42,9 +42,13 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> str:
-    """Field 22 of proc(5) stat; the command name in field 2 may contain anything, so count from its last bracket."""
+    """Field 22 of proc(5) stat; the command name in field 2 may contain anything, so count from its last bracket.
+
+    An empty text for one that has ended, also where nobody has asked yet how (Z, X).
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in ("Z", "X") else fields[19]

@@ -18,6 +18,7 @@ from ..base import canonical
 from ..base.errors import Refusal
 from .provider import Entry, Standing, Unavailable, Unknown, denied, failed, is_about_certificate, overtaken, untrusted
 from .secret import NAME, Secret, fields_of
+from .time_limit import within
 from .volatile import hashed
 
 KIND_TAG: Final = "slipway-type"
@@ -56,7 +57,8 @@ class AwsSecretsManager:
         given = {"VersionId": version} if version else {}
         with self._translated(name):
             answer = self._client().get_secret_value(SecretId=self._id(name), **given)
-        return Secret(name, fields_of(name, _document(answer.get("SecretString"))), version=answer["VersionId"])
+            document, number = _document(answer.get("SecretString")), answer["VersionId"]
+        return Secret(name, fields_of(name, document), version=number)
 
     def entries(self) -> list[Entry]:
         found = []
@@ -158,11 +160,17 @@ class AwsSecretsManager:
                     retries={"total_max_attempts": 1},
                 ),
             )  # fmt: skip
+            # boto3 bounds each wait for more of an answer; what a handler of this event returns is the whole one.
+            self._made.meta.events.register("before-send.secrets-manager", self._send)
         return self._made
+
+    def _send(self, request: Any, **_about: Any) -> Any:
+        return within(self.settings.timeout_seconds, lambda: self._made._endpoint.http_session.send(request))
 
     @contextmanager
     def _translated(self, name: str) -> Iterator[None]:
         from botocore import exceptions
+        from botocore.parsers import ResponseParserError
 
         try:
             yield
@@ -175,7 +183,7 @@ class AwsSecretsManager:
                 found="none that boto3 finds",
                 remedy="Give the machine a role, name a profile in secrets_providers, or run `aws configure`.",
             ) from None
-        except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError):
+        except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError, TimeoutError):
             raise Unavailable("timed out", passing=False) from None
         except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
             if is_about_certificate(error):
@@ -183,6 +191,8 @@ class AwsSecretsManager:
             raise Unavailable("unreachable") from None
         except exceptions.BotoCoreError as error:
             raise failed(self.label, type(error).__name__) from None
+        except (ResponseParserError, AttributeError, LookupError, TypeError, ValueError):
+            raise failed(self.label, "an answer that is none of Secrets Manager") from None
 
     def _sorted(self, name: str, code: str, error: Any) -> Exception:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -200,7 +210,7 @@ class AwsSecretsManager:
         if code in DENIED or status == 403:
             return denied(self.label, name, code or "403")
         if status in (502, 503, 504):
-            return Unavailable("unreachable")
+            return Unavailable("unreachable") if status < 504 else Unavailable("timed out", passing=False)
         return failed(self.label, code or f"code {status}")
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -30,6 +31,17 @@ def fields_in(path: Path, name: str) -> dict[str, str]:
             remedy='Write it like {"username": "…", "password": "…"}, with mode 0600; nothing was set.',
         )
     return fields_of(name, document)
+
+
+def exposed(path: Path) -> str:
+    """What to say of a file with values that others than its owner can read, an empty text of any other; it is taken all the same, since who could read it has."""
+    try:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+    except OSError:
+        return ""
+    if not mode & 0o077:
+        return ""
+    return f"{path} has secrets in it and others than its owner may use it (mode {mode:04o}): chmod 600 {shlex.quote(str(path))}, or remove it"
 
 
 def export(path: Path, value: str, *, check: bool) -> bool:

@@ -136,8 +136,12 @@ class Rotations:
         return Begun(rotating, ours, said)
 
     def settle(self, names: Sequence[str], run_id: str, hosts: Mapping[str, str]) -> list[Settled]:
-        """Decide by how each host ended the run (its outcome in the run's report), and go on as far as that allows."""
-        return [self._settled(name, run_id, hosts) for name in names if self._is_ours(name)]
+        """Decide by how each host ended the run (its outcome in the run's report), and go on as far as that allows.
+
+        Nobody takes one over meanwhile: a worker may outlive its run, and whoever finds that dead goes on with what it has left.
+        """
+        with self.records.locked():
+            return [self._settled(name, run_id, hosts) for name in names if self._is_ours(name)]
 
     # how it begins
 
@@ -489,10 +493,21 @@ class Rotations:
 
     def _done(self, name: str, act: Callable[[], T]) -> T:
         """Have something changed: asked once."""
+        self._require_run(name)
         try:
             return self.keeper.ask_first(name, act, changes=True)
         except Unknown:
             raise unknown_at(name, None, self._first.label) from None
+
+    def _require_run(self, name: str) -> None:
+        """Refuse to a worker whose run was killed to change anything: what hosts have since then it does not know."""
+        if not self.process.is_alive():
+            raise Refusal(
+                "rotation_run_ended",
+                expected=f"the run that rotates {name} to be there",
+                found=f"its process {self.process.pid} gone, and a worker of it that goes on",
+                remedy="Run the same command again: it goes on with what was left.",
+            )
 
     def _remove_candidate(self, rotation: Rotation) -> None:
         name = candidate_of(rotation.name)
@@ -501,6 +516,7 @@ class Rotations:
 
     def _saved(self, rotation: Rotation) -> Rotation:
         """Keep how far it is, and note each step in the access log."""
+        self._require_run(rotation.name)
         kept = self.records.save(replace(rotation, changed=timestamp(self.keeper.clock.now())))
         version = kept.before if kept.state in (TAKING_BACK, TAKEN_BACK) else kept.after
         self.keeper.note_rotation(kept.name, kept.state, version)

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """HashiCorp Vault and OpenBao, key/value version 2, spoken to by hvac.
 
-Every answer that is not one is sorted here: no answer in time, no connection, sealed (503) and a gateway that reaches nobody (502, 504)
-are Unavailable; 404 is Unknown; 403 is a Refusal, after a look at whether only the token is over; everything else is a Refusal too.
+Every answer that is not one is sorted here: no answer in time, no connection, sealed or without a leader (503) and a gateway that reaches nobody (502, 503)
+or waited in vain (504) are Unavailable; 404 is Unknown, after a look at whether a mount of version 2 is there at all; 403 is a Refusal, after a look at whether only
+the token is over; everything else is a Refusal too.
 Texts of Vault are not repeated: some have in them what was sent. Redirects are not followed, since the token would go along, and neither
 proxies nor VAULT_* variables of the environment are asked.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,10 +23,15 @@ from .credential import read_credential
 from .login import Logins, Token
 from .provider import Entry, Standing, Unavailable, Unknown, denied, failed, is_about_certificate, overtaken, untrusted
 from .secret import NAME, Secret, fields_of
+from .time_limit import within
 from .volatile import hashed
 
 METHODS: Final = ("approle", "jwt", "token")
 DEEPEST: Final = 8
+# How Vault and OpenBao tell a token that they take that it has no right at a mount; of one that is over they say less.
+OF_POLICY: Final = "ensure client's policies grant access"
+# What a mount or a secret says that takes nothing without a version to replace (cas_required).
+CAS_NEEDED: Final = "check-and-set parameter required"
 T = TypeVar("T")
 
 
@@ -48,7 +55,19 @@ class VaultSettings:
 
 
 class _Forbidden(Exception):
-    """An answer of 403, of which it is not known yet what it means."""
+    """An answer of 403, of which it is not known yet what it means. ``is_of_policy`` where it says that a policy is in the way."""
+
+    def __init__(self, *, is_of_policy: bool) -> None:
+        self.is_of_policy = is_of_policy
+        super().__init__()
+
+
+class _NotFound(Unknown):
+    """An answer of 404; ``is_plain`` where a key/value mount may have given it, and nobody who has no such mount."""
+
+    def __init__(self, *, is_plain: bool) -> None:
+        self.is_plain = is_plain
+        super().__init__()
 
 
 @dataclass
@@ -58,6 +77,7 @@ class Vault:
     label: str
     settings: VaultSettings
     logins: Logins = field(repr=False)
+    _at_mount: str | None = field(default=None, init=False, repr=False)
 
     @property
     def origin(self) -> Sequence[str]:
@@ -68,66 +88,83 @@ class Vault:
         if version is not None and not version.isdigit():
             raise Unknown(name)
 
-        def question(client: Any) -> Any:
-            return client.secrets.kv.v2.read_secret_version(
+        def question(client: Any) -> Secret:
+            answer = client.secrets.kv.v2.read_secret_version(
                 self._path(name),
                 version=int(version) if version else None,
                 mount_point=self.settings.mount,
                 raise_on_deleted_version=True,
             )
+            data, about, lease = answer["data"]["data"], answer["data"]["metadata"], answer.get("lease_duration", 0)
+            kind, description = _description(about)
+            number, seconds = _whole(about["version"]), _whole(lease)
+            return Secret(name, fields_of(name, data), kind, description, str(number), seconds or None)
 
-        answer = self._asked(name, question)
-        try:
-            data, about = answer["data"]["data"], answer["data"]["metadata"]
-            custom = about.get("custom_metadata") or {}
-            number = str(about["version"])
-        except (TypeError, KeyError, AttributeError):
-            raise failed(self.label, "an answer that is no secret of key/value version 2") from None
-        lease = answer.get("lease_duration") or None
-        return Secret(
-            name, fields_of(name, data), custom.get("type") or None, custom.get("description", ""), number, lease
-        )
+        return self._asked_of_mount(name, question)
 
     def entries(self) -> list[Entry]:
-        return self._asked(self.settings.prefix or "/", lambda client: sorted(self._below(client, ""), key=_by_name))
+        try:
+            return self._asked_of_mount(
+                self.settings.prefix or "/", lambda client: sorted(self._below(client, ""), key=_by_name)
+            )
+        except Unknown:  # nothing is below the prefix
+            return []
 
     def write(self, secret: Secret) -> str:
-        def question(client: Any) -> Any:
-            place = {"path": self._path(secret.name), "mount_point": self.settings.mount}
+        from hvac import exceptions
+
+        def question(client: Any) -> str:
+            keys, place = client.secrets.kv.v2, {"path": self._path(secret.name), "mount_point": self.settings.mount}
             about = {"type": secret.kind, "description": secret.description}
             # The values last: what fails before has changed none of them.
-            client.secrets.kv.v2.update_metadata(
-                custom_metadata={key: text for key, text in about.items() if text}, **place
-            )
-            return client.secrets.kv.v2.create_or_update_secret(secret=dict(secret.fields), **place)
+            keys.update_metadata(custom_metadata={key: text for key, text in about.items() if text}, **place)
+            try:
+                return _version(keys.create_or_update_secret(secret=dict(secret.fields), **place))
+            except exceptions.InvalidRequest as error:
+                if CAS_NEEDED not in str(error):
+                    raise
+            newest = keys.read_secret_metadata(**place)["data"]["current_version"]
+            with self._overtaken(secret.name, str(newest)):
+                return _version(keys.create_or_update_secret(secret=dict(secret.fields), cas=newest, **place))
 
-        return str(self._asked(secret.name, question)["data"]["version"])
+        return self._asked_of_mount(secret.name, question)
 
     def standing(self, name: str) -> Standing:
         place = {"path": self._path(name), "mount_point": self.settings.mount}
-        about = self._asked(name, lambda client: client.secrets.kv.v2.read_secret_metadata(**place))["data"]
-        newest = about["versions"].get(str(about["current_version"]))
-        if newest is None or newest["destroyed"] or newest["deletion_time"]:
-            raise Unknown(name)
-        return Standing(str(about["current_version"]), _seconds(newest["created_time"]))
+
+        def question(client: Any) -> Standing:
+            about = client.secrets.kv.v2.read_secret_metadata(**place)["data"]
+            number = str(_whole(about["current_version"]))
+            newest = about["versions"].get(number)
+            if newest is None or newest["destroyed"] or newest["deletion_time"]:
+                raise Unknown(name)
+            return Standing(number, _seconds(newest["created_time"]))
+
+        return self._asked_of_mount(name, question)
 
     def version_after(self, version: str) -> str:
         return str(int(version) + 1)
 
     def replace(self, secret: Secret, before: str) -> None:
-        from hvac import exceptions
-
         def question(client: Any) -> None:
-            try:
+            with self._overtaken(secret.name, before):
                 client.secrets.kv.v2.create_or_update_secret(
                     self._path(secret.name), dict(secret.fields), cas=int(before or 0), mount_point=self.settings.mount
                 )
-            except exceptions.InvalidRequest as error:
-                if "check-and-set" not in str(error):
-                    raise
-                raise overtaken(self.label, secret.name, before) from None
 
-        self._asked(secret.name, question)
+        self._asked_of_mount(secret.name, question)
+
+    @contextmanager
+    def _overtaken(self, name: str, before: str) -> Iterator[None]:
+        """Tell a check-and-set that was too late from another bad request."""
+        from hvac import exceptions
+
+        try:
+            yield
+        except exceptions.InvalidRequest as error:
+            if "check-and-set" not in str(error):
+                raise
+            raise overtaken(self.label, name, before) from None
 
     def retire(self, name: str, version: str, *, destroyed: bool) -> None:
         def question(client: Any) -> None:
@@ -135,11 +172,11 @@ class Vault:
             end = keys.destroy_secret_versions if destroyed else keys.delete_secret_versions
             end(self._path(name), [int(version)], mount_point=self.settings.mount)
 
-        self._asked(name, question)
+        self._asked_of_mount(name, question)
 
     def remove(self, name: str) -> None:
         place = {"path": self._path(name), "mount_point": self.settings.mount}
-        self._asked(name, lambda client: client.secrets.kv.v2.delete_metadata_and_all_versions(**place))
+        self._asked_of_mount(name, lambda client: client.secrets.kv.v2.delete_metadata_and_all_versions(**place))
 
     def ask(
         self, what: str, question: Callable[[Any], T], *, token: str | None = None, rejected: Exception | None = None
@@ -163,6 +200,8 @@ class Vault:
             with self._translated():
                 listed = client.secrets.kv.v2.list_secrets(self._path(directory), mount_point=self.settings.mount)
         except Unknown:  # an empty directory is none
+            if not directory:
+                raise
             return
         for key in listed["data"]["keys"]:
             name = f"{directory}{key}"
@@ -174,13 +213,49 @@ class Vault:
                     about = client.secrets.kv.v2.read_secret_metadata(
                         self._path(name), mount_point=self.settings.mount
                     )["data"]
-                custom = about.get("custom_metadata") or {}
-                yield Entry(
-                    name, custom.get("type") or None, custom.get("description", ""), str(about["current_version"])
-                )
+                yield Entry(name, *_description(about), str(_whole(about["current_version"])))
 
     def _path(self, name: str) -> str:
         return f"{self.settings.prefix}/{name}".strip("/")
+
+    def _asked_of_mount(self, name: str, question: Callable[[Any], T]) -> T:
+        """The answer to a question about a name. Where there is no mount of key/value version 2 every name would be unknown, and a default hold."""
+        try:
+            return self._asked(name, question)
+        except _NotFound as error:
+            found = self._found_at_mount() if error.is_plain else "no mount"
+            if found:
+                raise no_mount(self.settings.mount, found) from None
+            raise
+
+    def _found_at_mount(self) -> str:
+        """What is there instead of key/value version 2, an empty text for nothing else that is known; looked at once in a run."""
+        place = self.logins.place
+        if self._at_mount is not None or place is None:
+            self._at_mount = self._looked_at_mount() if self._at_mount is None else self._at_mount
+            return self._at_mount
+        entry = place.of_run(f"mount-{hashed(*self.origin)}")
+        with place.locked(entry):
+            if (known := place.read(entry)) is None:
+                known = self._looked_at_mount().encode()
+                place.write(entry, known)
+        return known.decode()
+
+    def _looked_at_mount(self) -> str:
+        mount = self.settings.mount.strip("/")
+        try:
+            about = self._answer(self._mount_question, self._token())
+        except (_Forbidden, Unknown):  # who may not look has still been told that there is no such name
+            return ""
+        path, engine, version = about
+        if path != mount:
+            return f"a part of the mount {path}"
+        return "" if (engine, version) == ("kv", "2") else f"{engine}, version {version}"
+
+    def _mount_question(self, client: Any) -> tuple[str, str, str]:
+        """Where the mount is that has this path, which engine is there and in which version: who may do anything there may ask."""
+        about = client.adapter.get(f"/v1/sys/internal/ui/mounts/{self.settings.mount.strip('/')}")["data"]
+        return about["path"].strip("/"), str(about["type"]), str((about.get("options") or {}).get("version", "1"))
 
     def _asked(self, name: str, question: Callable[[Any], T]) -> T:
         token = self._token()
@@ -206,10 +281,13 @@ class Vault:
             return question(self._client(token))
 
     def _is_over(self, token: str) -> bool:
+        """Whether Vault takes a token no more. Of one that it takes this question needs no policy, unlike lookup-self."""
         try:
-            self._answer(lambda client: client.auth.token.lookup_self(), token)
-        except _Forbidden:
-            return True
+            self._answer(self._mount_question, token)
+        except _Forbidden as error:
+            return not error.is_of_policy
+        except Unknown:  # somebody else's: then a 403 is what it says
+            return False
         return False
 
     def _token(self, rejected: str | None = None) -> str:
@@ -273,12 +351,22 @@ class Vault:
         import hvac
         import requests
 
-        session = requests.Session()
+        seconds = self.settings.timeout_seconds
+        session: Any = requests.Session()
+        send = session.send  # which bounds each wait for more of an answer, and not the whole one
+
+        def sent(request: Any, **about: Any) -> Any:
+            answer = within(seconds, lambda: send(request, **about))
+            if answer.status_code == 504:  # for which hvac has no exception of its own
+                raise TimeoutError
+            return answer
+
+        session.send = sent
         session.trust_env = False
         session.verify = str(self.settings.ca_path) if self.settings.ca_path else True
         return hvac.Client(
             url=self.settings.url, token=token, namespace=self.settings.namespace or None, session=session,
-            timeout=self.settings.timeout_seconds, allow_redirects=False,
+            timeout=seconds, allow_redirects=False,
         )  # fmt: skip
 
     @contextmanager
@@ -288,21 +376,20 @@ class Vault:
 
         try:
             yield
-        except exceptions.Forbidden:
-            raise _Forbidden from None
-        except exceptions.InvalidPath:
-            raise Unknown from None
-        except exceptions.VaultDown:
-            raise Unavailable("sealed", passing=False) from None
-        except exceptions.BadGateway:
-            raise Unavailable("unreachable") from None
+        except exceptions.Forbidden as error:
+            raise _Forbidden(is_of_policy=OF_POLICY in str(error)) from None
+        except exceptions.InvalidPath as error:
+            raise _NotFound(is_plain=_is_plain(error.text)) from None
+        except (exceptions.VaultDown, exceptions.BadGateway) as error:
+            is_sealed = "sealed" in (error.text or "")
+            raise Unavailable("sealed" if is_sealed else "unreachable", passing=not is_sealed) from None
         except (exceptions.InvalidRequest, exceptions.Unauthorized) as error:
             if login:
                 raise
             raise failed(self.label, f"{type(error).__name__} for its answer") from None
         except exceptions.VaultError as error:
             raise failed(self.label, f"{type(error).__name__} for its answer") from None
-        except transport.Timeout:
+        except (transport.Timeout, TimeoutError):
             raise Unavailable("timed out", passing=False) from None
         except (transport.ConnectionError, transport.ChunkedEncodingError) as error:
             if is_about_certificate(error):
@@ -310,8 +397,29 @@ class Vault:
             raise Unavailable("unreachable", unsent=_is_unsent(error)) from None
         except transport.RequestException as error:
             raise failed(self.label, type(error).__name__) from None
+        except (AttributeError, LookupError, TypeError, ValueError):  # where hvac or we look for what is not in it
+            raise failed(self.label, "an answer that is none of key/value version 2") from None
         except OSError as error:  # a ca_path that is no file
             raise failed(self.label, error.strerror or type(error).__name__) from None
+
+
+def no_mount(mount: str, found: str) -> Refusal:
+    """For a place where no secrets can be, whatever they are called."""
+    return Refusal(
+        "vault_mount_missing",
+        expected=f"a key/value mount of version 2 at {mount}",
+        found=found,
+        remedy=f"Enable it (vault secrets enable -path={mount} -version=2 kv), or correct mount in secrets_providers.",
+    )
+
+
+def _is_plain(text: str | None) -> bool:
+    """Whether the body of a 404 is one of a key/value mount: without words on what is wrong, or about a version that was deleted."""
+    try:
+        body = json.loads(text or "")
+    except ValueError:
+        return False
+    return isinstance(body, dict) and (body.get("errors") == [] or "data" in body)
 
 
 def _is_unsent(error: Any) -> bool:
@@ -326,6 +434,26 @@ def _is_unsent(error: Any) -> bool:
 def _seconds(time: str) -> int:
     """Unix seconds of a time as Vault writes it: RFC 3339 with parts of a second."""
     return int(datetime.fromisoformat(f"{time[:19]}+00:00").timestamp())
+
+
+def _version(answer: Any) -> str:
+    """What a version that was written is called."""
+    return str(_whole(answer["data"]["version"]))
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError
+    return value
+
+
+def _description(about: Any) -> tuple[str | None, str]:
+    """The kind of a secret, None where it has none, and what it is for, as its metadata say."""
+    custom = about.get("custom_metadata") or {}
+    kind, description = custom.get("type", ""), custom.get("description", "")
+    if not isinstance(kind, str) or not isinstance(description, str):
+        raise TypeError
+    return kind or None, description
 
 
 def _by_name(entry: Entry) -> str:

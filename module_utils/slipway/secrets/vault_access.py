@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from ..base.errors import Refusal
 from .provider import Unavailable, Unknown
-from .vault import Vault, VaultSettings
+from .vault import Vault, VaultSettings, no_mount
 from .vault_roles import Role, Roles
 
 Kind = Literal["auth method", "policy", "approle"]
@@ -147,12 +147,7 @@ class VaultAccess:
         mounts = self._ask("sys/mounts", lambda client: client.sys.list_mounted_secrets_engines())["data"]
         mount = mounts.get(f"{self.about.mount}/")
         if not mount or mount["type"] != "kv" or (mount.get("options") or {}).get("version") != "2":
-            raise Refusal(
-                "vault_mount_missing",
-                expected=f"a key/value mount of version 2 at {self.about.mount}",
-                found=mount["type"] if mount else "none",
-                remedy=f"Enable it (vault secrets enable -path={self.about.mount} -version=2 kv), or correct mount in secrets_providers.",
-            )
+            raise no_mount(self.about.mount, mount["type"] if mount else "none")
 
     def _ask(self, what: str, question: Callable[[Any], Any]) -> Any:
         return asked(self.vault, what, question)

@@ -2,7 +2,8 @@
 """A directory in memory that only its owner can read: what the processes of a run share, and what must never be on a disk.
 
 It is below ``$XDG_RUNTIME_DIR`` or ``/dev/shm``, and is used only when it is what it should be: a directory of this user, of mode
-0700, on a tmpfs whose pages no swap writes to a disk. Otherwise there is none, and whoever wanted it does without and says why.
+0700, on a tmpfs whose pages no swap writes to a disk, below directories in which nobody else may rename it. Otherwise there is none, and whoever wanted
+it does without and says why.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ class NotVolatile(Exception):
 
 @dataclass(frozen=True)
 class Volatile:
-    """The place at ``directory``, and in it what belongs to one ``run`` alone."""
+    """The place at ``directory``, and in it what belongs to one ``run`` alone. ``passed_over`` says which better place was not what it must be."""
 
     directory: Path
     run: str
+    passed_over: str = ""
 
     def read(self, name: str) -> bytes | None:
         """The content of an entry, None where there is none."""
@@ -103,6 +105,7 @@ def open_volatile(
         if not directory.parent.is_dir():
             continue
         try:
+            _require_unmovable(directory)
             with suppress(FileExistsError):
                 directory.mkdir(mode=0o700)
             _require_private(directory)
@@ -110,7 +113,7 @@ def open_volatile(
         except (OSError, NotVolatile) as error:
             found.append(f"{directory}: {error}")
             continue
-        place = Volatile(directory, run)
+        place = Volatile(directory, run, "; ".join(found))
         for below in ("cache", run):
             with suppress(FileExistsError):
                 (directory / below).mkdir(mode=0o700)
@@ -123,6 +126,15 @@ def directories(environment: Mapping[str, str], shared: Path = SHARED) -> list[P
     """Where the place of this user may be, the better one first."""
     own = Path(environment.get("XDG_RUNTIME_DIR") or "-")
     return [*([own / NAME] if own.is_absolute() else []), shared / f"{NAME}-{os.geteuid()}"]
+
+
+def _require_unmovable(directory: Path) -> None:
+    """Refuse a place that somebody else could move away and put another one there, while this user works in it by its name."""
+    for above in (directory.parent, *Path(os.path.realpath(directory.parent)).parents, *directory.parent.parents):
+        status = os.stat(above)
+        is_shared = bool(status.st_mode & 0o022) and not status.st_mode & stat.S_ISVTX
+        if is_shared or status.st_uid not in (0, os.geteuid()):
+            raise NotVolatile(f"others may rename what is in {above}")
 
 
 def _require_private(directory: Path) -> None:

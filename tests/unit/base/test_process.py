@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import replace
 
 from ansible.module_utils.slipway.base.process import Process
@@ -32,3 +33,13 @@ def test_a_process_of_another_machine_may_be_alive():
 def test_a_process_that_is_gone_has_no_start():
     gone = Process.of(2**22 + 1)
     assert (gone.started, gone.is_alive()) == ("", False)
+
+
+def test_a_process_that_was_killed_is_gone_before_anybody_has_asked_how():
+    running = subprocess.Popen(["sleep", "600"])
+    here = Process.of(running.pid)
+    assert here.is_alive()
+    running.kill()
+    os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOWAIT)
+    assert not here.is_alive()
+    running.wait()

@@ -128,6 +128,12 @@ def test_nobody_answers_in_time():
     assert (error.value.why, error.value.passing) == ("timed out", False)
 
 
+def test_one_that_answers_byte_by_byte_is_too_late_too(dripping):
+    with pytest.raises(Unavailable) as error:
+        provider(dripping, timeout_seconds=0.3).read("a")
+    assert (error.value.why, error.value.passing) == ("timed out", False)
+
+
 def test_a_certificate_of_nobodys_is_refused(tmp_path):
     certificates(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -174,7 +180,7 @@ def test_without_credentials_it_says_how_they_are_given(server, monkeypatch):
     ("AccessDeniedException", 400, "secret_denied"), ("UnrecognizedClientException", 400, "secret_denied"), ("Strange", 403, "secret_denied"),
     ("ExpiredTokenException", 400, "secret_token_expired"), ("InternalServiceError", 500, "secret_provider_failed"), ("DecryptionFailure", 400, "secret_provider_failed"),
     ("ThrottlingException", 400, "secret_provider_failed"), ("", 418, "secret_provider_failed"), ("InvalidRequestException", 400, "secret_provider_failed"),
-    ("ServiceUnavailable", 503, "unreachable"), ("", 504, "unreachable"),
+    ("ServiceUnavailable", 503, "unreachable"), ("", 504, "timed out"),
 ])  # fmt: skip
 def test_every_other_answer_is_sorted(answering, code, status, reason):
     body = json.dumps({"__type": code, "message": CANARY})
@@ -183,6 +189,18 @@ def test_every_other_answer_is_sorted(answering, code, status, reason):
     except Unavailable as error:
         found = error.why
     assert found == reason
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "<html></html>", "[]", "7", "null", "{}", '{"SecretString": 7}', '{"SecretString": "a", "VersionId": null}'],
+)
+def test_an_answer_without_sense_is_refused(answering, body):
+    asked = provider(answering(200, body))
+    assert refused(lambda: asked.read("a")) in ("secret_provider_failed", "secret_unreadable")
+    for call in (lambda: asked.standing("a"), asked.entries, lambda: asked.write(secret("a"))):
+        with contextlib.suppress(Refusal, Unknown):
+            call()
 
 
 def test_a_version_is_replaced_only_while_it_is_the_newest_and_retired_then(aws, raw):

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.secrets.secret_file import export, fields_in
+from ansible.module_utils.slipway.secrets.secret_file import export, exposed, fields_in
 from safes import CANARY
 
 
@@ -50,3 +50,20 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
     assert export(tmp_path / "value", CANARY, check=False) is True
     assert (tmp_path / "target").read_text() == "x"
     assert not (tmp_path / "value").is_symlink()
+
+
+@pytest.mark.parametrize(("mode", "is_said"), [
+    (0o600, False), (0o400, False), (0o640, True), (0o604, True), (0o620, True), (0o601, True), (0o644, True),
+])  # fmt: skip
+def test_a_file_that_others_may_use_is_said(tmp_path, mode, is_said):
+    path = tmp_path / "a file.json"
+    path.write_text("{}")
+    path.chmod(mode)
+    said = exposed(path)
+    assert bool(said) == is_said
+    if is_said:
+        assert f"(mode {mode:04o}): chmod 600 '{path}'" in said
+
+
+def test_of_a_file_that_is_not_there_nothing_is_said(tmp_path):
+    assert exposed(tmp_path / "none") == ""

@@ -22,7 +22,7 @@ from ansible.module_utils.slipway.secrets.secret import Secret
 from ansible.module_utils.slipway.secrets.secret_maker import Made, Maker
 from ansible.module_utils.slipway.secrets.secret_rotation import Rotations
 from ansible.module_utils.slipway.secrets.secret_settings import ProviderSettings, SecretSettings
-from safes import CANARY, FakeProvider, secret
+from safes import CANARY, FakeProvider, is_locked, secret
 
 NAME, OTHER = "database/main", "session"
 POLICIES = (
@@ -692,3 +692,41 @@ def test_an_application_that_ran_again_since_it_had_the_new_version_is_looked_at
 def test_an_environment_without_a_name_has_no_rotations(house, tmp_path):
     house.keeper = lambda: replace(House.keeper(house), caller=Caller("ann", "ansible-1", "", ""))
     assert refused(house.rotations) == "rotation_environment_invalid"
+
+
+@pytest.mark.parametrize(("hosts", "end"), [(CONFIRMED, "retired"), (REVERTED, "taken_back")])
+def test_a_worker_that_outlives_its_run_changes_nothing_any_more(tmp_path, place, clock, hosts, end, say):
+    """The run is killed while its worker asks a provider, at each question in turn; what was asked is done, and nothing after it."""
+    changes, number, struck = ("replace", "retire", "remove"), 0, True
+    while struck:
+        number += 1
+        (tmp_path / str(number)).mkdir()
+        house = House(tmp_path / str(number), place, clock)
+        run = subprocess.Popen(["sleep", "600"])
+        begun = house.begin(process=Process.of(run.pid))
+        rotations, first = house.rotations(Process.of(run.pid)), house.first
+        first.calls.clear()
+        locked = []
+
+        def killed(run=run, first=first, locked=locked, lock=rotations.records.directory / ".lock"):
+            if len(first.calls) == number - 1:  # noqa: B023 - it is called within this turn
+                run.kill()
+                run.wait()
+                locked.append(is_locked(lock))
+
+        first.before = killed
+        (settled,) = rotations.settle(begun.names, "run_1", hosts)
+        first.before, struck = (lambda: None), run.poll() is not None
+        if not struck:
+            run.kill()
+            run.wait()
+            continue
+        assert locked == [True]
+        assert not [name for name, _ in first.calls[number:] if name in changes]
+        assert not settled.is_as_asked
+        house.begin()
+        (settled,) = house.settle(CONFIRMED, run_id="run_2")
+        assert settled.state == end
+        assert set(first.retired) == ({(NAME, "3", False)} if end == "retired" else set())
+    say(f"killed at each of {number - 1} questions")
+    assert number > 2

@@ -6,18 +6,25 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import os
 import socket
 import threading
 import time
+from collections import UserDict
+from contextlib import suppress
 
+import hvac
 import pytest
 from ansible.module_utils.slipway.base.clock import SystemClock
 from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
 from ansible.module_utils.slipway.secrets.keeper import Keeper
 from ansible.module_utils.slipway.secrets.login import Logins
 from ansible.module_utils.slipway.secrets.provider import Unavailable, Unknown
+from ansible.module_utils.slipway.secrets.rotation_policy import DAY, Recipe, RotationPolicy
 from ansible.module_utils.slipway.secrets.secret import Secret
+from ansible.module_utils.slipway.secrets.secret_rotation import Rotations
 from ansible.module_utils.slipway.secrets.secret_settings import ProviderSettings, SecretSettings
 from ansible.module_utils.slipway.secrets.vault import Vault, VaultSettings
 from cryptography.hazmat.primitives import serialization
@@ -135,6 +142,21 @@ def test_one_that_is_cut_off_costs_its_time_out(real_vault, vault, logins):
     assert vault.read("cut").value() == CANARY
 
 
+def test_one_that_answers_byte_by_byte_is_too_late_and_the_next_one_answers(dripping, place, tmp_path):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    said, clock = [], SystemClock()
+    vault = Vault("vault", VaultSettings(dripping, "token", token_path=path, timeout_seconds=0.3), Logins(place, clock))
+    local = FakeProvider("local", {"pager": secret("pager")}, origin=())
+    settings = SecretSettings(chain=(ProviderSettings("vault", "vault"), ProviderSettings("local", "local")))
+    caller = Caller("ann", "ansible-1", "prod", "prod-1")
+    keeper = Keeper(settings, [vault, local], place, AccessLog(tmp_path / "access.jsonl"), caller, clock, said.append)
+    assert keeper.read("pager", "password") == CANARY
+    assert said == ["FALLBACK: vault is timed out; secrets come from local instead"]
+    assert unavailable(vault.entries) == ("timed out", False)
+
+
 def test_one_that_is_stopped_is_not_reached(real_vault, logins):
     about = real_vault.settings()
     stopped = VaultSettings(
@@ -207,6 +229,30 @@ def test_a_token_of_a_file(real_vault, logins):
     assert refused(lambda: vault.read("token")) == "secret_token_expired"
     path.chmod(0o644)
     assert refused(lambda: vault.read("token")) == "secret_credential_exposed"
+
+
+@pytest.mark.parametrize("policy", ["shop", "nothing"])
+def test_a_token_that_may_not_look_at_itself_is_denied_and_not_over(real_vault, logins, policy):
+    """Without Vault's policy ``default``: also one that has no right at the mount at all."""
+    real_vault.root.sys.create_or_update_policy("nothing", 'path "other/*" { capabilities = ["read"] }')
+    made = real_vault.root.auth.token.create(policies=[policy], no_default_policy=True)["auth"]["client_token"]
+    path = real_vault.secret("bare-token", made)
+    vault = Vault("vault", real_vault.settings(auth="token", token_path=path), logins)
+    assert refused(lambda: vault.read("forbidden/a")) == "secret_denied"
+    real_vault.root.auth.token.revoke(made)
+    assert refused(lambda: vault.read("forbidden/a")) == "secret_token_expired"
+
+
+def test_an_approle_that_may_not_look_at_itself_does_not_log_in_again_for_a_no(real_vault, logins):
+    root = real_vault.root
+    root.auth.approle.create_or_update_approle("bare", token_policies=["shop"], token_no_default_policy=True)
+    role_id = real_vault.secret("bare-role-id", root.auth.approle.read_role_id("bare")["data"]["role_id"])
+    secret_id = real_vault.secret("bare-id", root.auth.approle.generate_secret_id("bare")["data"]["secret_id"])
+    vault = Vault("vault", real_vault.settings(role_id_path=role_id, secret_id_path=secret_id), logins)
+    before = len(real_vault.asked("auth/approle/login"))
+    for _ in range(2):
+        assert refused(lambda: vault.read("forbidden/a")) == "secret_denied"
+    assert len(real_vault.asked("auth/approle/login")) == before + 1
 
 
 def signed_jwt(private, claims):
@@ -314,7 +360,7 @@ def test_an_answer_to_a_login_that_is_none_is_refused(answering, logins, real_va
 
 
 @pytest.mark.parametrize(("status", "found"), [
-    (502, ("unreachable", True)), (500, "secret_provider_failed"), (429, "secret_provider_failed"), (400, "secret_provider_failed"),
+    (502, ("unreachable", True)), (503, ("unreachable", True)), (504, ("timed out", False)), (500, "secret_provider_failed"), (429, "secret_provider_failed"), (400, "secret_provider_failed"),
     (401, "secret_provider_failed"), (200, "secret_provider_failed"), (307, "secret_provider_failed"), (418, "secret_provider_failed"),
 ])  # fmt: skip
 def test_every_other_answer_is_sorted(answering, logins, tmp_path, status, found):
@@ -421,6 +467,67 @@ def test_the_first_version_is_made_only_where_there_is_none(vault):
     assert vault.read("first/main").fields == FIELDS
 
 
+@pytest.fixture
+def careful(real_vault, logins):
+    """At a mount that takes nothing without the version that it replaces, as somebody who may do anything there."""
+    root = real_vault.root
+    root.sys.enable_secrets_engine("kv", path="careful", options={"version": "2"})
+    end = time.monotonic() + 60
+    while True:  # an upgrade of the mount goes on for a moment
+        try:
+            root.secrets.kv.v2.configure(cas_required=True, mount_point="careful")
+            break
+        except hvac.exceptions.InvalidRequest:
+            assert time.monotonic() < end
+    token = real_vault.secret("careful-token", real_vault.token)
+    yield Vault("vault", real_vault.settings(auth="token", token_path=token, mount="careful"), logins)
+    root.sys.disable_secrets_engine("careful")
+
+
+def test_where_a_version_has_to_be_named_it_is_set_over_the_one_that_is_there(careful):
+    assert careful.write(Secret("main", FIELDS, "database", "d")) == "1"
+    assert careful.write(Secret("main", {"password": "new"}, "database", "e")) == "2"
+    assert careful.read("main") == Secret("main", {"password": "new"}, "database", "e", "2")
+    careful.retire("main", "2", destroyed=False)
+    assert careful.write(Secret("main", FIELDS)) == "3"  # also over one that was deleted
+
+
+def test_where_a_version_has_to_be_named_nothing_is_set_over_what_came_meanwhile(careful, real_vault):
+    careful.write(Secret("raced", FIELDS))
+
+    class Meanwhile(UserDict):
+        """The fields of a secret, which somebody else sets too before they are sent with the version that was there."""
+
+        sent = 0
+
+        def keys(self):
+            self.sent += 1
+            if self.sent == 2:
+                keys = real_vault.root.secrets.kv.v2
+                keys.create_or_update_secret("shop/raced", {"password": "theirs"}, cas=1, mount_point="careful")
+            return super().keys()
+
+    assert refused(lambda: careful.write(Secret("raced", Meanwhile(FIELDS)))) == "secret_overtaken"
+    assert careful.read("raced").value() == "theirs"
+
+
+def test_where_a_version_has_to_be_named_a_rotation_goes_from_its_claim_to_its_end(careful, place, tmp_path, clock):
+    name = "database/main"
+    careful.write(Secret(name, FIELDS))
+    settings = SecretSettings(
+        (ProviderSettings("vault", "vault"),),
+        rotation=(RotationPolicy(name, 30 * DAY, recipes={"password": Recipe()}),),
+    )
+    caller = Caller("ann", "ansible-1", "prod", "prod-1")
+    keeper = Keeper(settings, [careful], place, AccessLog(tmp_path / "access.jsonl"), caller, clock, pytest.fail)
+    rotations = Rotations(keeper, tmp_path, "shop", Process.of(os.getpid()))
+    begun = rotations.begin([name], {name: {"password"}})
+    (settled,) = rotations.settle(begun.names, "run_1", {"prod-1": "confirmed"})
+    assert (settled.state, careful.read(name).version) == ("retired", "2")
+    with pytest.raises(Unknown):
+        careful.read(name, "1")
+
+
 def test_another_bad_request_is_no_overtaking(vault, real_vault):
     vault.write(Secret("bad/main", FIELDS))
     real_vault.root.secrets.kv.v2.update_metadata("shop/bad/main", max_versions=1, cas_required=True)
@@ -468,3 +575,122 @@ def test_who_may_not_retire_is_told(vault):
     vault.write(Secret("kept/main", FIELDS))
     assert refused(lambda: vault.retire("kept/main", "1", destroyed=False)) == "secret_denied"
     assert refused(lambda: vault.remove("kept/main")) == "secret_denied"
+
+
+@pytest.fixture
+def mounts(real_vault, tmp_path, logins):
+    """Who may do anything at a mount; ``first`` and ``other`` are key/value of version 1, ``transit`` is another engine."""
+    root = real_vault.root
+    kinds = {"first": ("kv", {"version": "1"}), "other/deep": ("kv", {"version": "1"}), "transit": ("transit", None)}
+    for path, (kind, options) in kinds.items():
+        root.sys.enable_secrets_engine(kind, path=path, options=options)
+    token = real_vault.secret("mounts-token", real_vault.token)
+    yield lambda mount, **about: Vault(
+        "vault", real_vault.settings(auth="token", token_path=token, mount=mount, **about), logins
+    )
+    for path in kinds:
+        root.sys.disable_secrets_engine(path)
+
+
+@pytest.mark.parametrize(("mount", "found"), [
+    ("none", "no mount"), ("first", "kv, version 1"), ("other/deep", "kv, version 1"), ("transit", "no mount"), ("secret/shop", "a part of the mount secret"),
+])  # fmt: skip
+def test_a_mount_that_has_no_secrets_of_version_2_is_no_mount_without_that_name(mounts, mount, found):
+    vault = mounts(mount)
+    for call in (
+        lambda: vault.read("a"),
+        lambda: vault.read("a", "1"),
+        vault.entries,
+        lambda: vault.standing("a"),
+    ):
+        with pytest.raises(Refusal) as refusal:
+            call()
+        assert (refusal.value.reason, refusal.value.found) == ("vault_mount_missing", found)
+
+
+def test_a_default_does_not_hold_where_the_mount_is_wrong(mounts, place, tmp_path):
+    log = AccessLog(tmp_path / "access.jsonl")
+    settings = SecretSettings(chain=(ProviderSettings("vault", "vault"),))
+    for mount in ("none", "first"):
+        keeper = Keeper(
+            settings,
+            [mounts(mount)],
+            place,
+            log,
+            Caller("ann", "ansible-1", "prod", "prod-1"),
+            SystemClock(),
+            pytest.fail,
+        )
+        assert refused(lambda keeper=keeper: keeper.read("a", default="d")) == "vault_mount_missing"
+        assert refused(lambda keeper=keeper: keeper.write("a", {"value": "x"})) == "vault_mount_missing"
+        assert refused(keeper.listed) == "vault_mount_missing"
+
+
+@pytest.mark.parametrize("has_place", [True, False])
+def test_what_is_at_the_mount_is_looked_at_once_and_only_after_a_404(real_vault, place, has_place):
+    logins = Logins(place if has_place else None, SystemClock())
+    about = real_vault.settings()
+    path = "sys/internal/ui/mounts/secret"
+    before = len(real_vault.asked(path))
+    one = Vault("vault", about, logins)
+    vaults = [one, Vault("vault", about, logins) if has_place else one]
+    real_vault.put("there", value=CANARY)
+    assert one.read("there").value() == CANARY
+    assert len(real_vault.asked(path)) == before
+    for vault in vaults * 2:
+        with pytest.raises(Unknown):
+            vault.read("none")
+    assert len(real_vault.asked(path)) == before + 1
+
+
+def test_who_may_not_look_at_the_mount_is_told_of_the_name(answering, logins, tmp_path):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    for status in (403, 404):
+        url = answering(404, '{"errors": []}', {"/v1/sys/": (status, '{"errors": []}')})
+        with pytest.raises(Unknown):
+            Vault("vault", VaultSettings(url, "token", token_path=path), logins).read("a")
+
+
+def test_a_403_of_somebody_who_is_no_vault_is_a_no(answering, logins, tmp_path):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    url = answering(403, "{}", {"/v1/sys/": (404, "")})
+    vault = Vault("vault", VaultSettings(url, "token", token_path=path), logins)
+    assert refused(lambda: vault.read("a")) == "secret_denied"
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>Not Found</html>", "", '{"detail": "Not Found"}', '{"errors": ["no handler for route"]}']
+)
+def test_a_404_of_somebody_who_has_no_secrets_is_no_answer_about_a_name(answering, logins, tmp_path, body):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    vault = Vault("vault", VaultSettings(answering(404, body), "token", token_path=path), logins)
+    assert refused(lambda: vault.read("a")) == "vault_mount_missing"
+    assert refused(vault.entries) == "vault_mount_missing"
+
+
+def answer(custom=None, version=1, data=None, **about):
+    metadata = {"version": version, "custom_metadata": custom}
+    return json.dumps({"data": {"data": data or {"a": CANARY}, "metadata": metadata}, **about})
+
+
+@pytest.mark.parametrize(("status", "body"), [
+    (200, answer(custom=[CANARY])), (200, answer(custom={"type": [CANARY]})), (200, answer(custom={"description": 1})), (200, answer(version="x")),
+    (200, answer(version=True)), (200, answer(lease_duration="an hour")), (200, answer(lease_duration=[])), (200, '{"data": null}'), (200, "[]"), (200, "7"),
+    (200, '{"data": {"data": {}, "metadata": []}}'), (204, ""), (400, "[]"), (403, "7"), (404, "[]"), (500, '{"errors": [{"a": 1}]}'), (403, '{"errors": 7}'),
+    (200, '{"data": {"keys": "ab", "versions": [], "current_version": 1}}'), (200, '{"data": {"keys": [7]}}'), (200, '{"data": {"versions": {"1": 7}, "current_version": 1}}'),
+])  # fmt: skip
+def test_an_answer_without_sense_is_refused(answering, logins, tmp_path, status, body):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    vault = Vault("vault", VaultSettings(answering(status, body), "token", token_path=path), logins)
+    assert refused(lambda: vault.read("a")) in ("secret_provider_failed", "secret_unreadable")
+    for call in (lambda: vault.standing("a"), vault.entries, lambda: vault.write(secret("a"))):
+        with suppress(Refusal):  # nothing else, whatever it makes of it
+            call()

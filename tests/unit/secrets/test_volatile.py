@@ -53,6 +53,39 @@ def test_a_disk_is_no_memory(memory, monkeypatch):
     assert place.directory.parent == memory
 
 
+@pytest.mark.parametrize("how", ["somebody else's", "of everybody", "of a group", "by a link"])
+def test_a_place_that_others_may_rename_is_passed_over_and_said(memory, how):
+    above = memory / "above"
+    session = above / "session"
+    session.mkdir(parents=True)
+    at = session
+    if how == "somebody else's":
+        os.chown(above, 12345, -1)
+    elif how == "by a link":
+        at = memory / "link"
+        at.symlink_to(session)
+        above.chmod(0o777)
+    else:
+        above.chmod(0o777 if how == "of everybody" else 0o770)
+    place = open_volatile({"XDG_RUNTIME_DIR": str(at)}, RUN, swap_accepted=True, shared=memory)
+    assert place.directory.parent == memory
+    assert place.passed_over == f"{at / 'slipway-secrets'}: others may rename what is in {above}"
+    assert not (session / "slipway-secrets").exists()
+    above.chmod(0o1777)
+    os.chown(above, 0, -1)
+    place = open_volatile({"XDG_RUNTIME_DIR": str(at)}, RUN, swap_accepted=True, shared=memory)
+    assert (place.directory, place.passed_over) == (at / "slipway-secrets", "")
+
+
+def test_a_link_that_others_may_rename_is_none_to_go_by(memory):
+    (memory / "session").mkdir()
+    (memory / "above").mkdir()
+    (memory / "above").chmod(0o777)
+    (memory / "above/link").symlink_to(memory / "session")
+    place = open_volatile({"XDG_RUNTIME_DIR": str(memory / "above/link")}, RUN, swap_accepted=True, shared=memory)
+    assert place.passed_over
+
+
 def test_where_there_is_no_such_place_it_says_so(tmp_path):
     with pytest.raises(NotVolatile, match="neither"):
         opened(tmp_path / "none")
