@@ -71,6 +71,7 @@ class FakeProvider:
     trouble: dict[str, Exception] = field(default_factory=dict)
     retired: list[tuple[str, str, bool]] = field(default_factory=list)
     written: dict[str, int] = field(default_factory=dict)
+    ends_versions: bool = True
 
     def read(self, name: str, version: str | None = None) -> Secret:
         self._called("read", name)

@@ -32,7 +32,7 @@ from ansible.utils.display import Display
 if take_from_environment() and (file := written_by_runner()):
     Display().warning(
         f"SECRETS_KEY stands in {file}, where ansible-runner keeps its environment. Remove that file, and make another key (make secrets-rekey). "
-        "With ansible-runner, name the key in SECRETS_KEY_PATH, or say --omit-env-files."
+        "With ansible-runner, name the key's file in SECRETS_KEY_PATH."
     )
 try:
     from ansible.module_utils.slipway import _masking

@@ -116,24 +116,28 @@ def test_the_key_in_the_environment_is_read_once_and_nobody_gets_it(project, tmp
     assert value not in output
 
 
-@pytest.mark.parametrize("omitted", [False, True])
-def test_where_ansible_runner_wrote_the_key_into_its_artifacts_the_run_says_so(project, tmp_path, omitted):
+@pytest.mark.parametrize("variable", ["SECRETS_KEY", "SECRETS_KEY_PATH"])
+def test_where_ansible_runner_wrote_the_key_into_its_artifacts_the_run_says_so(project, tmp_path, variable):
     value = base64.b64encode(read_key(project.key).material).decode()
-    project([{"name": "Make the play", "meta": "noop"}])
+    project([{"name": "Do nothing", "meta": "noop"}])
+    (tmp_path / "hosts").write_text("a\n")
     command = [
-        Path(sys.executable).with_name("ansible-runner"), "run", tmp_path / "private", "--project-dir", tmp_path, "-p", "play.yml", "--inventory", HOSTS,
-        *(["--omit-env-files"] if omitted else []),
-    ]  # fmt: skip
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(repository.ROOT / "ansible.cfg"), "SECRETS_KEY": value}
+        Path(sys.executable).with_name("ansible-runner"),
+        *("run", tmp_path / "private", "--project-dir", tmp_path, "-p", "play.yml", "--inventory", tmp_path / "hosts"),
+    ]
+    environment = {
+        **{name: text for name, text in os.environ.items() if not name.startswith("SECRETS_")},
+        "ANSIBLE_CONFIG": str(repository.ROOT / "ansible.cfg"),
+        variable: value if variable == "SECRETS_KEY" else str(project.key),
+    }
     done = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    written = [
-        path for path in (tmp_path / "private").rglob("*") if path.is_file() and value.encode() in path.read_bytes()
-    ]
-    assert [path.name for path in written] == ([] if omitted else ["command"])
-    assert ("SECRETS_KEY stands in" in done.stdout) is not omitted
+    files = [path for path in (tmp_path / "private").rglob("*") if path.is_file()]
+    written = [path.name for path in files if value.encode() in path.read_bytes()]
+    assert written == (["command"] if variable == "SECRETS_KEY" else [])
+    assert ("SECRETS_KEY stands in" in done.stdout) is (variable == "SECRETS_KEY")
 
 
 def test_the_documentation_is_shown():

@@ -73,7 +73,7 @@ def test_a_secret_is_read_and_noted(keeper, tmp_path, memory):
     made = keeper("local")
     made.write("database/main", secret().fields, None)
     assert made.read("database/main", "password") == CANARY
-    written, read = made.log.records()
+    _begun, written, read = made.log.records()
     assert (tmp_path / "state/access.jsonl").exists()
     assert (read["environment"], read["host"], read["provider"]) == ("development", "prod-1", "local")
     assert read["run_id"] == written["run_id"] == _secrets.run_id(os.getpid())

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import yaml
 
@@ -63,6 +63,7 @@ class NotDecrypted(Exception):
 class AnsibleVaultFile:
     """The file at ``path``; ``decrypt`` raises NotDecrypted."""
 
+    ends_versions: ClassVar[bool] = True
     label: str
     path: Path
     decrypt: Callable[[bytes], bytes] = field(repr=False)

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ..base import canonical
 from ..base.errors import Refusal
@@ -44,6 +44,7 @@ class AwsSettings:
 class AwsSecretsManager:
     """The secrets below a prefix in one region, as one identity."""
 
+    ends_versions: ClassVar[bool] = False  # one without a label can be read by its id for a day or more
     label: str
     settings: AwsSettings
     _made: Any = field(default=None, repr=False)
@@ -122,7 +123,7 @@ class AwsSecretsManager:
                 raise overtaken(self.label, secret.name, "") from None
 
     def retire(self, name: str, version: str, *, destroyed: bool) -> None:
-        """A version without a label is one that AWS removes."""
+        """A version without a label is one that AWS removes, a day later at the soonest; until then it can be read by its id."""
         if self._labelled(name).get("AWSPREVIOUS") == version:
             with self._translated(name):
                 self._client().update_secret_version_stage(

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from ..base import canonical
 from ..base.errors import Refusal
@@ -55,6 +55,7 @@ class Declared:
 class EnvFile:
     """The variables in a plain file."""
 
+    ends_versions: ClassVar[bool] = True
     label: str
     path: Path
     declared: Sequence[Declared]

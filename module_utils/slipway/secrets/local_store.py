@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ..base import canonical
 from ..base.clock import Clock, SystemClock, seconds_of, timestamp
@@ -43,6 +43,7 @@ _Content = dict[str, Any]
 class LocalStore:
     """The store at ``path``, opened with the key that ``key`` returns: it is asked for when it is needed."""
 
+    ends_versions: ClassVar[bool] = True
     label: str
     path: Path
     key: Callable[[], StoreKey] = field(repr=False)

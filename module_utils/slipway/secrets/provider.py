@@ -79,6 +79,10 @@ class Provider(Protocol):
         ``secret_overtaken``. With an empty ``before``: the first one, if there is none; then its name is the provider's to choose.
         """
 
+    @property
+    def ends_versions(self) -> bool:
+        """Whether nobody can read a version that was retired. Where not, it is the provider who removes it, in its own time."""
+
     def retire(self, name: str, version: str, *, destroyed: bool) -> None:
         """Let nobody read a version that is not the newest one any more; ``destroyed`` for ever, where the provider knows a difference."""
 

@@ -280,6 +280,13 @@ class Rotations:
         somebody has removed.
         """
         self._maker(policy).require_file_used(brought)
+        if policy.old == "destroyed" and not self._first.ends_versions:
+            raise Refusal(
+                "rotation_cannot_destroy",
+                expected=f"a first provider that can destroy a version, since old of {policy.name} is destroyed",
+                found=f"{self._first.label}, where a version can be read by its id until the provider removes it",
+                remedy="Say old: deleted or kept. After a leak have whoever checks the value (the database, the peer) refuse the old one.",
+            )
         if back:
             if brought is not None:
                 raise file_unused(policy.name, "what is open would be taken back")
@@ -406,6 +413,8 @@ class Rotations:
             self._remove_candidate(rotation)
         self._saved(replace(rotation, state=RETIRED))
         of_the_old = f"version {rotation.before} is {policy.old}"
+        if policy.old != "kept" and not self._first.ends_versions:
+            of_the_old = f"version {rotation.before} has no label at {self._first.label} any more, which removes it in its own time"
         said = f"{rotation.name}: every host has version {rotation.after}; {of_the_old}{unproven and f' ({unproven})'}"
         return Settled(rotation.name, RETIRED, True, said)
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from ..base.errors import Refusal
 from .credential import read_credential
@@ -74,6 +74,7 @@ class _NotFound(Unknown):
 class Vault:
     """One key/value mount of a Vault, as one identity."""
 
+    ends_versions: ClassVar[bool] = True
     label: str
     settings: VaultSettings
     logins: Logins = field(repr=False)

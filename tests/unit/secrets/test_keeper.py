@@ -216,7 +216,18 @@ def test_setting_goes_to_the_first_one_and_the_cache_forgets(chain):
     assert chain.read() == "new"
     assert chain.keeper().write(NAME, fields, None, "d") is False
     assert chain.second.calls == []
-    assert [outcome for _, outcome, *_ in chain.outcomes()] == ["read", "written", "read", "unchanged"]
+    assert [outcome for _, outcome, *_ in chain.outcomes()] == ["read", "begun", "written", "read", "unchanged"]
+
+
+def test_what_cannot_be_noted_is_not_set(chain, monkeypatch):
+    def full(*_words, **_about):
+        raise Refusal("disk_full", expected="room", found="none", remedy="r")
+
+    monkeypatch.setattr(AccessLog, "note", full)
+    with pytest.raises(Refusal, match="disk_full"):
+        chain.keeper().write(NAME, {"password": "new"}, None)
+    assert [call for call in chain.first.calls if "write" in str(call)] == []
+    assert NAME not in chain.first.secrets
 
 
 def test_a_new_name_is_set_and_found_although_it_was_not_there_before(chain):

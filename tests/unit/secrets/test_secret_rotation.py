@@ -159,6 +159,22 @@ def test_what_cannot_be_proven_is_said(house):
     assert "who checks it must have been told by means of its own" in house.settle(CONFIRMED)[0].said
 
 
+def test_where_a_retired_version_can_be_read_for_a_while_nothing_else_is_said(house):
+    house.first.ends_versions = False
+    house.begin()
+    (settled,) = house.settle(CONFIRMED)
+    assert "version 3 has no label at first any more, which removes it in its own time" in settled.said
+    assert "deleted" not in settled.said
+
+
+def test_where_nothing_can_be_destroyed_a_rotation_that_promises_it_is_refused(house):
+    house.first.ends_versions = False
+    house.policies = (replace(POLICIES[0], old="destroyed"),)
+    assert refused(house.begin) == "rotation_cannot_destroy"
+    assert house.states() == []
+    assert candidate_of(NAME) not in house.first.secrets
+
+
 def test_when_every_host_went_back_the_old_version_is_what_everybody_reads(house):
     house.begin()
     (settled,) = house.settle(REVERTED)

@@ -106,8 +106,9 @@ def test_a_file_is_taken_in_once(commands, source):
     assert commands().encrypt(source, DECLARED) == ["token"]
     assert store(commands).read("token").version == "2"
     assert source.read_text() != ENV
-    assert [(each["name"], each["version"]) for each in commands().log.records()] == [
-        ("database/main", "1"), ("token", "1"), ("token", "2"),
+    assert [(each["name"], each["outcome"], each["version"]) for each in commands().log.records()] == [
+        ("database/main", "begun", None), ("token", "begun", None), ("database/main", "written", "1"), ("token", "written", "1"),
+        ("token", "begun", None), ("token", "written", "2"),
     ]  # fmt: skip
     assert CANARY.encode() not in commands().log.path.read_bytes()
 
@@ -129,7 +130,7 @@ def test_another_key_opens_the_store_afterwards_and_the_old_one_does_not(command
     assert LocalStore("local", commands().path, lambda: read_key(tmp_path / "new")).read("token").value() == CANARY
     assert commands(key="new").rekey(tmp_path / "new") is False
     assert commands(key="new").rekey(tmp_path / "key") is True
-    assert [each["outcome"] for each in commands().log.records()][2:] == ["rekeyed", "rekeyed"]
+    assert [each["outcome"] for each in commands().log.records()][4:] == ["begun", "rekeyed"] * 2
 
 
 def test_whoever_cannot_read_the_store_gives_it_no_other_key(commands, source, tmp_path):
