@@ -24,7 +24,7 @@ from .candidate import CANDIDATES, Candidate, candidate_of
 from .circuit_breaker import CircuitBreaker
 from .env_file import Declared
 from .known_values import tell
-from .provider import Entry, Provider, Standing, Unavailable, Unknown
+from .provider import Entry, Provider, Standing, Unavailable, Unknown, failed
 from .retries import asked
 from .secret import Secret, require_name
 from .secret_cache import ABSENT, Absent, SecretCache
@@ -169,6 +169,9 @@ class Keeper:
         except Unavailable as error:
             self._note("write", name, "unavailable", provider=provider.label, reason=error.why)
             raise _unavailable(name, [f"{provider.label}: {error.why}"]) from None
+        except Unknown:
+            refusal = failed(provider.label, f"{name} is being removed there")
+            raise self._refused(name, None, provider, refusal, "write") from None
         except Refusal as refusal:
             raise self._refused(name, None, provider, refusal, "write") from None
         finally:

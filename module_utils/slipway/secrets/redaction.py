@@ -47,6 +47,7 @@ def _spellings(text: str) -> Iterable[str]:
     yield text.encode("unicode_escape").decode("ascii")
     yield "".join(map(_in_yaml, text))
     yield html.escape(text)
+    yield html.escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")  # as Jinja's filter writes quotes
     yield data.hex()
     yield data.hex().upper()
     for safe in ("", "/", "/:@!$&()*+,;=-._~"):

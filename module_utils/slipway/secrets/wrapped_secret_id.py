@@ -10,6 +10,7 @@ Both are lines of the access log, written before and after. The emergency access
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,8 @@ def receive(access: VaultAccess, source: Path, role_id_path: Path, secret_id_pat
     """Open the file, put role id and secret id where the provider looks for them, and remove it; returns the role."""
     parcel = _parcel(source)
     _require_for_one(parcel.role)
+    for path in (role_id_path, secret_id_path):
+        _require_writable(path)
     note(parcel.role, "begun")
     creation_path = f"auth/{access.auth_mount}/role/{access.roles.owner}-{parcel.role}/secret-id"
     vault, token = access.vault, parcel.wrapping_token
@@ -105,13 +108,28 @@ def receive(access: VaultAccess, source: Path, role_id_path: Path, secret_id_pat
     secret_id = asked(vault, "sys/wrapping/unwrap", lambda client: client.sys.unwrap(), token=token, rejected=spent)[
         "data"
     ]["secret_id"]
-    for path in (role_id_path, secret_id_path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_durable(role_id_path, parcel.role_id.encode() + b"\n", mode=0o600)
     write_durable(secret_id_path, secret_id.encode() + b"\n", mode=0o600)
     source.unlink()
     note(parcel.role, "received")
     return parcel.role
+
+
+def _require_writable(path: Path) -> None:
+    """Refuse a place that cannot be written, before what is to be there is opened for the one time."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            found = "a directory" if path.is_dir() else ""
+    except OSError as error:
+        found = error.strerror or "an error"
+    if found:
+        raise Refusal(
+            "vault_secret_id_place_unfit",
+            expected=f"{path} to be a file that can be written",
+            found=found,
+            remedy="Make room there, or name another one (role_id_path and secret_id_path of the provider); the parcel was not opened.",
+        )
 
 
 def _require_for_one(role: str) -> None:

@@ -11,7 +11,7 @@ from ansible.module_utils.slipway.secrets.access_log import AccessLog, Caller
 from ansible.module_utils.slipway.secrets.candidate import candidate_of
 from ansible.module_utils.slipway.secrets.env_file import Declared
 from ansible.module_utils.slipway.secrets.keeper import Keeper
-from ansible.module_utils.slipway.secrets.provider import Unavailable, denied, failed
+from ansible.module_utils.slipway.secrets.provider import Unavailable, Unknown, denied, failed
 from ansible.module_utils.slipway.secrets.secret import Secret
 from ansible.module_utils.slipway.secrets.secret_settings import ProviderSettings, SecretSettings
 from safes import CANARY, FakeProvider, secret
@@ -228,6 +228,13 @@ def test_what_cannot_be_noted_is_not_set(chain, monkeypatch):
         chain.keeper().write(NAME, {"password": "new"}, None)
     assert [call for call in chain.first.calls if "write" in str(call)] == []
     assert NAME not in chain.first.secrets
+
+
+def test_a_name_that_is_being_removed_cannot_be_set_and_that_is_said(chain):
+    chain.first.trouble["write"] = Unknown(NAME)
+    with pytest.raises(Refusal, match=f"secret_provider_failed.*{NAME} is being removed there"):
+        chain.keeper().write(NAME, {"password": "new"}, None)
+    assert [outcome for _, outcome, *_ in chain.outcomes()] == ["begun", "refused"]
 
 
 def test_a_new_name_is_set_and_found_although_it_was_not_there_before(chain):

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import urllib.parse
 
+import markupsafe
 import pytest
 import yaml
 from ansible.module_utils.slipway.secrets.redaction import MASK, SHORTEST, Redactor, forms
@@ -42,6 +43,7 @@ ENCODERS = {
     "URL path": urllib.parse.quote,
     "URL query": lambda value: urllib.parse.urlencode({"p": value}),
     "HTML": html.escape,
+    "HTML as Jinja writes it": lambda value: str(markupsafe.escape(value)),
     "base64": lambda value: base64.b64encode(value.encode()).decode(),
     "base64 of the tool": lambda value: bash('printf "%s" "$1" | base64 -w 20', value),
     "base64 for URLs": lambda value: base64.urlsafe_b64encode(value.encode()).decode().rstrip("="),

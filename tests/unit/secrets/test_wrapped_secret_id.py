@@ -123,6 +123,17 @@ def test_what_is_no_parcel_is_refused(access, tmp_path, content):
     assert refused(lambda: receive(access, path, *places(tmp_path), NOTED.note)) == "vault_parcel_invalid"
 
 
+def test_a_parcel_is_not_opened_for_a_place_that_cannot_be_written(access, parcel, tmp_path):
+    role_id, secret_id = places(tmp_path)
+    secret_id.mkdir(parents=True)
+    assert refused(lambda: receive(access, parcel, role_id, secret_id, NOTED.note)) == "vault_secret_id_place_unfit"
+    (tmp_path / "file").touch()
+    inside = tmp_path / "file/secret-id"
+    assert refused(lambda: receive(access, parcel, role_id, inside, NOTED.note)) == "vault_secret_id_place_unfit"
+    secret_id.rmdir()
+    assert receive(access, parcel, role_id, secret_id, NOTED.note) == "deployer"
+
+
 def test_nobody_gets_the_emergency_access_alone(access, tmp_path):
     path = tmp_path / "parcel"
     assert (
