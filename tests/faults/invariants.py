@@ -16,7 +16,7 @@ from ansible.module_utils.slipway.trust.keys import PublicKey
 from ansible.module_utils.slipway.trust.verify import verify_tree
 from releases import UNIT, leftovers
 
-from faults.machine import CREDENTIALS, Machine
+from faults.machine import Machine, credentials_of
 
 UNREADABLE = re.compile(r"no way back to v\d: .* cannot be .* \(Input/output error\)")
 NOT_RESTORED = "files outside the release were not restored"
@@ -89,7 +89,7 @@ def require_settled(machine: Machine, before: Known, possible: Set[str | None]) 
 def require_paired(machine: Machine, possible: Set[str | None]) -> None:
     """The service gets what belongs to its release, and what nothing needs is not half there."""
     served, gets = machine.served, machine.site.gets()
-    expected = [CREDENTIALS[which] for which in (served, *(possible & {"turned"})) if which]
+    expected = [credentials_of(which) for which in (served, *(possible & {"turned"})) if which]
     names = [{f"slipway_{name}": value for name, value in each.items()} for each in expected] or [{}]
     if gets not in names:
         last = machine.site.records[-1]

@@ -111,6 +111,11 @@ class Systemd:
         return sorted(path.name for path in self.memory.glob("*.timer"))
 
 
+def credentials_of(which: str) -> dict[str, str]:
+    """What the service gets of secrets under a release; of those that are not named above the one that all have."""
+    return CREDENTIALS.get(which, {"key": f"of {which}"})
+
+
 def bringing(which: str) -> dict[str, object]:
     """The keys of a request to stage that bring those credentials."""
     return played_creds.bringing(CREDENTIALS[which])

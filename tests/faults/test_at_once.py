@@ -16,18 +16,19 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.slipway.base.clock import SystemClock
+from played_creds import bringing
 from releases import V1
 
 from faults.conftest import IS_ALL
 from faults.invariants import Known, require_served, require_settled
-from faults.machine import Machine
+from faults.machine import Machine, credentials_of
 from faults.operations import recover
 
 OPERATORS = 20
 SEEDS = range(5) if IS_ALL else range(1)
 PATIENCE_SECONDS = 120.0
 # What a loser may be told; each names the holder, or says what has happened meanwhile.
-LOST = ("busy", "changed_meanwhile", "locked", "nothing_to_confirm", "sequence_behind")
+LOST = ("busy", "changed_meanwhile", "credentials_not_here", "locked", "nothing_to_confirm", "sequence_behind")
 
 
 class Clock(SystemClock):
@@ -71,9 +72,11 @@ class Operator:
         release_id = f"r{self.number}-{attempt}"
         files = {**V1, "motd": release_id.encode(), "bin/shop!": f"#!/bin/sh\necho {self.number}\n".encode()}
         self.site.build(release_id, files, created=self._next_second())
-        if not self._went_through("stage", self.site.stage(release_id, run=run)):
+        staged = self.site.stage(release_id, run=run, **bringing(credentials_of(release_id)))
+        if not self._went_through("stage", staged):
             return False
-        if not self._went_through("activate", self.site.activate(release_id, run=run)):
+        switched = self.site.activate(release_id, run=run, generation=staged["generation"])
+        if not self._went_through("activate", switched):
             # What a rescue does: it must not free what the winner holds.
             assert self.site.revert(release_id, run=run)["outcome"] == "unchanged"
             return False
@@ -153,7 +156,7 @@ def require_linear(machine: Machine) -> None:
 def test_of_twenty_deploys_and_rollbacks_at_once_one_at_a_time_wins(machine, tell, seed):
     site = machine.site
     (site.directory / "seconds").write_text(str(machine.clock.now()))
-    site.deploy("v2", "run-2", migrate=True)
+    site.deploy("v2", "run-2", migrate=True, credentials=credentials_of("v2"))
     before = Known.of(machine)
     machine.use(Clock(machine.clock.now() + 10_000))
     told = at_once([Operator(machine, number, seed).work for number in range(OPERATORS)])

@@ -141,7 +141,13 @@ def _stage(exchange: Exchange, request: Request, pack: Pack | None, incoming: In
         answer["resident_refreshed"] = _refresh_resident(exchange, pack)
         answer["changed"] |= answer["resident_refreshed"]
         if not answer.get("failed"):
-            _stage_credentials(exchange, request, answer)
+            try:
+                _stage_credentials(exchange, request, answer)
+            except Refusal as refusal:
+                if not answer["changed"]:
+                    raise
+                # The release came and stays: what is refused is not all that was asked for, so nobody may say that nothing was changed.
+                return answer | {"failed": True, "msg": str(refusal), **refusal.as_dict()}
             answer |= _served(exchange, verified, current, answer["generation"])
     return answer
 
