@@ -16,7 +16,11 @@ def test_who_had_what_is_found_by_name_person_and_time(safehouse):
     safehouse.variables["awx_user_name"] = "bob"
     safehouse.ask("slipway_secret", name="pager", state="exported", output=safehouse.directory / "value")
     answer = safehouse.ask(MODULE, name="pager")
-    assert [(each["by"], each["operation"]) for each in answer["records"]] == [("ann", "write"), ("bob", "read")]
+    assert [(each["by"], each["operation"], each["outcome"]) for each in answer["records"]] == [
+        ("ann", "write", "begun"),
+        ("ann", "write", "written"),
+        ("bob", "read", "read"),
+    ]
     assert [each["by"] for each in safehouse.ask(MODULE, by="bob")["records"]] == ["bob"]
     assert safehouse.ask(MODULE, since="2099-01-01T00:00:00Z")["table"] == "no accesses"
     assert safehouse.ask(MODULE, through="2001-01-01T00:00:00Z")["records"] == []
