@@ -86,7 +86,7 @@ BAD = {
     "statistics": ({"ansible.builtin.set_stats": {"data": {"a": "{{ password }}"}}, "no_log": True}, "what set_stats keeps"),
     "a group": ({"ansible.builtin.group_by": {"key": "a_{{ password }}"}, "no_log": True}, "the name of a group"),
     "a command line as an action": ({"action": "ansible.builtin.shell echo {{ password }}", "changed_when": True, **QUIET}, "a part of a command line"),
-    "an address of git": ({"ansible.builtin.git": {"repo": "https://a:{{ password }}@b.example/c", "dest": "/a", "version": "main"}, **QUIET}, "a part of a command line"),
+    "an address of git": ({"ansible.builtin.git": {"repo": "https://{{ password }}@a.example/b", "dest": "/a", "version": "main"}, **QUIET}, "a part of a command line"),
     "a block with an environment": (
         {"block": [{"name": "In it", "ansible.builtin.command": {"argv": ["psql"]}, "changed_when": True}], "environment": {"A": "{{ password }}"}},
         "a variable of its environment",

@@ -347,6 +347,21 @@ def test_a_key_that_comes_as_a_credential_counts_and_fits_or_not(rows, put, syst
     assert status(rows("security")["/etc/credstore/key"]) == "PASS"
 
 
+def test_a_key_that_a_deployment_will_bring_as_a_credential_is_there(shop):
+    shop.description.update(
+        configuration={
+            "keys": {"KEY": {**SECRET, "credential": "slipway_key"}, "OTHER": {**SECRET, "credential": "slipway_other"}}
+        }
+    )
+    answer = shop.inspect(preflight=True, credentials=["key"])
+    found = {row["subject"]: row for row in answer["preflight"]["results"] if row["check"] == "configuration"}
+    assert (found["KEY"]["status"], found["KEY"]["found"]) == (
+        "PASS",
+        "there, not readable from here (the credential slipway_key, which a deployment brings)",
+    )
+    assert found["OTHER"]["status"] == "FAIL"
+
+
 @pytest.fixture
 def twice(shop, put, systemctl):
     """Give the key KEY in /etc/shop.env and as a credential; the rows about it, as (status, found, remedy)."""

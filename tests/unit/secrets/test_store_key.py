@@ -14,7 +14,14 @@ import pytest
 import repository
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.secrets import store_key
-from ansible.module_utils.slipway.secrets.store_key import StoreKey, load_key, make_key, read_key, take_from_environment
+from ansible.module_utils.slipway.secrets.store_key import (
+    StoreKey,
+    load_key,
+    make_key,
+    read_key,
+    take_from_environment,
+    written_by_runner,
+)
 
 TEXT = base64.b64encode(bytes(range(32))).decode()
 
@@ -118,6 +125,17 @@ def test_the_environment_of_this_process_is_emptied_of_it(monkeypatch):
     assert take_from_environment()
     assert "SECRETS_KEY" not in os.environ
     assert load_key(None).material == bytes(range(32))
+
+
+def test_what_ansible_runner_wrote_is_found_if_the_key_stands_in_it(tmp_path):
+    environment = {"SECRETS_KEY": TEXT, "AWX_ISOLATED_DATA_DIR": str(tmp_path)}
+    assert take_from_environment(environment)
+    assert written_by_runner(environment) is None  # it wrote nothing
+    (tmp_path / "command").write_text('{"env": {}}')
+    assert written_by_runner(environment) is None
+    (tmp_path / "command").write_text(f'{{"env": {{"SECRETS_KEY": "{TEXT}"}}}}')
+    assert written_by_runner(environment) == tmp_path / "command"
+    assert written_by_runner({}) is None
 
 
 def test_nothing_but_the_value_is_overwritten(monkeypatch):

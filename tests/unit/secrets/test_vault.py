@@ -653,6 +653,27 @@ def test_who_may_not_look_at_the_mount_is_told_of_the_name(answering, logins, tm
             Vault("vault", VaultSettings(url, "token", token_path=path), logins).read("a")
 
 
+def test_where_nothing_is_below_the_prefix_the_list_is_empty(real_vault, logins):
+    real_vault.put("ready", value="yes")
+    about = real_vault.settings(
+        prefix="shop/nobody", auth="token", token_path=real_vault.secret("root", real_vault.token)
+    )
+    assert Vault("vault", about, logins).entries() == []
+
+
+@pytest.mark.parametrize("call", ["write", "replace"])
+def test_a_request_that_vault_does_not_understand_is_no_race(answering, logins, tmp_path, call):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    url = answering(
+        400, json.dumps({"errors": [CANARY]}), {"/v1/secret/metadata/": (200, '{"data": {"custom_metadata": null}}')}
+    )
+    vault = Vault("vault", VaultSettings(url, "token", token_path=path), logins)
+    asked = {"write": lambda: vault.write(secret("a")), "replace": lambda: vault.replace(secret("a", version="2"), "1")}
+    assert refused(asked[call]) == "secret_provider_failed"
+
+
 def test_a_403_of_somebody_who_is_no_vault_is_a_no(answering, logins, tmp_path):
     path = tmp_path / "token"
     path.touch(0o600)
