@@ -216,11 +216,9 @@ def tainted_in_file(data: Any, tainted: Paths, directory: Path) -> Paths:
                 for name in texts(item.get("vars_files") or []):
                     more = tainted_by(_read(directory / name), more)
                 continue
-            module, arguments = module_of(item)
-            if module == "pause" and isinstance(arguments, Mapping) and arguments.get("echo") is False:
-                more |= {(str(item.get("register")),)}  # what is not shown while it is typed
             if any(key in item for key in NESTED) or not uses(item, more, directory):
                 continue
+            module, arguments = module_of(item)
             if module == "set_fact" and isinstance(arguments, Mapping):
                 more |= tainted_by({key: value for key, value in arguments.items() if key != "cacheable"}, more)
             if item.get("register") and not module.startswith("slipway_"):  # ours answer without values

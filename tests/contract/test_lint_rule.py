@@ -91,12 +91,10 @@ BAD = {
         {"block": [{"name": "In it", "ansible.builtin.command": {"argv": ["psql"]}, "changed_when": True}], "environment": {"A": "{{ password }}"}},
         "a variable of its environment",
     ),
-    "what was typed unseen": ({"ansible.builtin.debug": {"var": "typed_unseen.user_input"}, "no_log": True}, "it prints a secret"),
     "what another task set": ({"ansible.builtin.uri": {"url": "https://a.example/{{ as_fact }}"}}, "no_log: true is missing"),
 }  # fmt: skip
 EARLIER = [
     {"name": "Ask", "ansible.builtin.command": {"argv": ["psql"], "stdin": "{{ password }}"}, "register": "answer", "changed_when": True, **QUIET},
-    {"name": "Type", "ansible.builtin.pause": {"prompt": "a", "echo": False}, "register": "typed_unseen"},
     {"name": "Set", "ansible.builtin.set_fact": {"as_fact": "{{ password }}"}, "no_log": True},
 ]  # fmt: skip
 
