@@ -160,8 +160,8 @@ def _stage_credentials(exchange: Exchange, request: Request, answer: Answer) -> 
     compared = credentials.compare(given)
     answer["credentials"] = compared.as_dict()
     answer["diff"]["after"] += "".join(f"{line}\n" for line in compared.lines())
-    answer["changed"] |= compared.generation is None
     answer["generation"] = (compared.generation or UNMADE) if exchange.check else credentials.stage(given)
+    answer["changed"] |= compared.generation is None
 
 
 def _served(exchange: Exchange, verified: Verified, current: str | None, generation: str | None) -> Answer:

@@ -437,6 +437,9 @@ def test_a_host_that_cannot_encrypt_is_refused_and_nothing_is_left(site, systemc
     monkeypatch.setattr(module, "require_supported", lambda _places: None)
     answer = site.stage("v1", **bringing(OLD))
     assert (answer["reason"], "no encryption key" in answer["msg"]) == ("credentials_not_encrypted", True)
+    assert answer["changed"], "the release came"
+    again = site.stage("v1", **bringing(OLD))
+    assert (again["reason"], again["changed"]) == ("credentials_not_encrypted", False)
     assert len(Credentials(site.places).generations()) == 1  # the one with nothing
     assert site.is_settled()
 
