@@ -653,6 +653,18 @@ def test_who_may_not_look_at_the_mount_is_told_of_the_name(answering, logins, tm
             Vault("vault", VaultSettings(url, "token", token_path=path), logins).read("a")
 
 
+def test_a_directory_that_is_emptied_while_it_is_listed_is_none(answering, logins, tmp_path):
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    keys = {
+        "/v1/secret/metadata/a": (404, '{"errors": []}'),
+        "/v1/secret/metadata": (200, '{"data": {"keys": ["a/"]}}'),
+    }
+    url = answering(404, '{"errors": []}', keys)
+    assert Vault("vault", VaultSettings(url, "token", token_path=path), logins).entries() == []
+
+
 def test_where_nothing_is_below_the_prefix_the_list_is_empty(real_vault, logins):
     real_vault.put("ready", value="yes")
     about = real_vault.settings(
