@@ -186,7 +186,7 @@ $(PLAY) $(1) $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application) -e release_st
 cat "$$answer"
 endef
 
-.PHONY: help demo test check lint types unit strike faults molecule e2e bench lab clean-lab venv dev docs lock
+.PHONY: help demo demo-alert test check lint types unit strike faults molecule e2e bench lab clean-lab venv dev docs lock
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
 .PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
 .PHONY: secrets-key secrets-encrypt secrets-rekey secrets-list secrets-get secrets-set secrets-flush secrets-access secrets-age secrets-rotate secrets-example
@@ -204,6 +204,9 @@ help: ## Show what there is to make
 demo: ## From a fresh clone to a signed release on real hosts (under 5 minutes)
 	@$(PYTHON) -m lab demo
 
+demo-alert: venv ## After the demo: Prometheus, Alertmanager and agents on its hosts, and an application that stops becomes a page here
+	@$(PYTHON) -m lab demo-alert
+
 test: lint types unit strike molecule e2e ## Everything: linters, types, unit tests, a sample of the faults, molecule and end-to-end tests on real hosts
 
 ## Parts of it
@@ -220,7 +223,7 @@ types: dev ## mypy
 
 unit: dev ## pytest without hosts, with branch coverage
 	@for tool in openssl strace haproxy; do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || $(PYTHON) -m lab install $$tool; done
-	@$(VENV)/bin/python -m lab vault >/dev/null
+	@for verb in vault prometheus; do $(VENV)/bin/python -m lab $$verb >/dev/null || exit 1; done
 	pytest -q -n auto --cov --cov-branch --cov-report= tests/unit tests/modules tests/contract tests/golden
 	coverage report
 	coverage json -q -o - | $(VENV)/bin/python tests/coverage_gate.py
@@ -240,12 +243,16 @@ molecule: dev ## molecule scenarios on real systemd hosts
 e2e: dev ## end-to-end tests on two labs of their own
 	pytest -q -n 2 --dist loadfile tests/e2e
 
-bench: dev ## Measure Slipway beside other tools, on 1, 8 and 32 hosts of its own (over an hour), and write docs/benchmarks.md
+bench: dev ## Measure Slipway beside other tools, on 1, 8, 32 and hundreds of hosts of its own (about two hours), and write docs/benchmarks.md
 	@for tool in rsync "cap:capistrano ruby-ed25519 ruby-bcrypt-pbkdf"; do command -v $${tool%:*} >/dev/null || $(PYTHON) -m lab install $${tool\#*:}; done
 	$(VENV)/bin/python -m tests.bench --fresh
+	$(VENV)/bin/python -m tests.bench --bundle large --hosts 1 --rounds 1 --peers rsync,pyinfra
+	$(VENV)/bin/python -m tests.bench.fleet --fresh --hosts 50,100,200
 	$(VENV)/bin/python -m tests.bench.history
 	$(VENV)/bin/python -m tests.bench.approvals
+	$(VENV)/bin/python -m tests.bench.agent
 	$(VENV)/bin/python -m tests.bench.secrets
+	$(VENV)/bin/python -m tests.bench.alerts
 
 ## The release pipeline; each step runs those before it (APPLICATION= SOURCE= RELEASE_ID= TYPE=major|minor|hotfix BUILD_ID= TICKETS= OPTIONS=)
 release-audit: venv ## 1. Test the source and bundle the evidence: release/audit_<time>/
@@ -421,6 +428,13 @@ verify: venv ## Verify that every host is what was signed and witnessed
 evidence: venv ## Everything that proves a run, as one archive for auditors (RUN= OUTPUT= NAMES=yes)
 	@$(PLAY) playbooks/evidence.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application run_id evidence_path evidence_names)
 
+## Watching (LIMIT=; docs/howto/watch.md)
+heartbeat: venv ## Let hosts watch themselves, and bring changes of heartbeat_checks and heartbeat_channels to them
+	@$(PLAY) playbooks/heartbeat.yml $(if $(LIMIT),-l '$(LIMIT)')
+
+test-alert: venv ## Send one message through every enabled channel of every host, and say which took it
+	@$(PLAY) playbooks/test_alert.yml $(if $(LIMIT),-l '$(LIMIT)')
+
 ## Hosts, figures, upkeep
 lab: ## Bring the lab up: 1 staging and 3 prod hosts (again and again is fine)
 	@$(PYTHON) -m lab up
@@ -434,8 +448,9 @@ venv: $(VENV)/controller.stamp ## Make the virtual environment with what the con
 dev: $(VENV)/dev.stamp ## Add what developing and testing need
 	@:
 
-docs: dev ## Write docs/reference anew from the source
+docs: dev ## Write docs/reference and the dashboards anew from the source
 	python docs/generate.py
+	python -m dashboards
 
 lock: venv ## Write requirements/*.lock anew from pyproject.toml
 	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv

@@ -34,6 +34,8 @@ class ActionModule(ControllerAction):
             forks=arguments["forks"],
             fetched=arguments["fetched"],
             balancers=arguments["balancers"],
+            analysis=arguments["analysis"],
+            prometheus=arguments["prometheus"],
             files=moments.task_files(arguments["hooks"], Path(arguments["root"])),
         )
         if credentials:

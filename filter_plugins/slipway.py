@@ -51,6 +51,11 @@ def runs_table(answers, limit):
     return runs.runs_table(newest_runs(answers, limit), [host for host in answers if "records" not in answers[host]])
 
 
+def status_table(answers):
+    """What the fleet serves, and how it is watched now."""
+    return story.what_is_served(answers, int(time.time()))
+
+
 def whole_story(answers, histories, application, holders):
     """What the fleet serves and how it came to that, with the names of ``trust_holders``."""
     people = Holders.parse(holders)
@@ -81,7 +86,8 @@ class FilterModule:
             "slipway_rotation_report": report.rotation_report,
             "slipway_newest_runs": newest_runs,
             "slipway_runs_table": runs_table,
-            "slipway_status_table": story.what_is_served,
+            "slipway_status_table": status_table,
             "slipway_story": whole_story,
+            "slipway_with_agents": report.with_agents,
             "slipway_without_answer": report.without_answer,
         }

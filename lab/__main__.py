@@ -8,10 +8,14 @@ import json
 import shlex
 import sys
 
-from . import demo, hosts, instance, lifecycle, names, preflight, shell, ssh, vault
+from . import demo, hosts, instance, lifecycle, names, pager, preflight, prometheus, shell, ssh, vault
 from .console import say, step
 from .errors import LabError
 from .names import Clone
+
+# What tests need that no host has.
+PROGRAMS = {"vault": vault.ensure, "prometheus": prometheus.ensure}
+DEMOS = {"demo": demo.run, "demo-alert": pager.run}
 
 
 def fault(clone: Clone, verb: str, name: str, host_name: str) -> None:
@@ -41,9 +45,13 @@ def parser() -> argparse.ArgumentParser:
         summary = (action.__doc__ or "").split("\n")[0]
         verbs.add_parser(name, parents=[common], help=summary).add_argument("host")
     verbs.add_parser("demo", help="what `make demo` does")
+    verbs.add_parser("demo-alert", help="what `make demo-alert` does")
     verb = verbs.add_parser("install", help="install Debian packages by apt")
     verb.add_argument("package", nargs="+")
     verbs.add_parser("vault", help="print where a Vault or OpenBao for tests is; builds one where there is none")
+    verbs.add_parser(
+        "prometheus", help="print where Prometheus' programs for tests are; fetches them where there are none"
+    )
     verb = verbs.add_parser("step", help="run a command, silent unless it fails, and show how long it takes")
     verb.add_argument("title")
     verb.add_argument("command", nargs="+")
@@ -78,12 +86,12 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.verb == "ssh":
             host = instance.require(clone, options.instance).host(options.host)
             print(shlex.join(ssh.command(clone, options.instance, host)))
-        elif options.verb == "demo":
-            demo.run(clone)
+        elif options.verb in DEMOS:
+            DEMOS[options.verb](clone)
         elif options.verb == "install":
             preflight.install(options.package)
-        elif options.verb == "vault":
-            print(vault.ensure())
+        elif options.verb in PROGRAMS:
+            print(PROGRAMS[options.verb]())
         elif options.verb == "step":
             with step(options.title):
                 shell.run(options.command)

@@ -24,15 +24,20 @@ from .errors import LabError
 
 REPOSITORY = "localhost/slipway-lab"
 RECIPE = Path(__file__).parent / "recipe"
+# What every host gets later anyway is here, since it costs minutes on each. Prometheus and Alertmanager are for one host, and roles bring them.
 PACKAGES = (
     "ca-certificates",
     "dbus",
     "haproxy",
     "iproute2",
+    "libfaketime",
     "nginx",
     "openssh-server",
     "procps",
+    "prometheus-node-exporter",
     "python3",
+    "python3-aiohttp",
+    "python3-apt",
     "python3-cryptography",
     "rsync",
     "strace",

@@ -156,7 +156,7 @@ lock:
   returned: success
   type: dict
 runs:
-  description: The newest records in short, newest first.
+  description: The newest records in short, newest first, each with the watch window that it opened, as {start, end}, or null.
   returned: success
   type: list
   elements: dict

@@ -102,6 +102,14 @@ options:
     description: A host's balancers, each {host, backend, socket, drain_seconds}; the waves may take as long as they do.
     type: raw
     default: []
+  analysis:
+    description: C(release_analysis), by which a canary is compared with the other hosts. It is judged now, before a host is switched.
+    type: dict
+    default: {}
+  prometheus:
+    description: C(release_prometheus), which is asked for that.
+    type: dict
+    default: {}
   fetched:
     description: Whether the hosts fetch what they lack from a store, so that nothing big is sent to them.
     type: bool

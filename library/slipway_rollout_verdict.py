@@ -24,7 +24,7 @@ options:
     required: true
   results:
     description:
-      - For each of activation, smoke, soak, soak_smoke, reversion, renewal, gate, verdict and contact, what its task registered, by host.
+      - For each of activation, smoke, analysis, soak, soak_smoke, reversion, renewal, gate, verdict and contact, what its task registered, by host.
       - Other stages are not looked at.
     type: dict
     required: true
@@ -59,6 +59,16 @@ outcomes:
     By host, for the waves so far, C({outcome, detail}); outcome is switched, unchanged, inconclusive, failed or unreachable.
   returned: success
   type: dict
+switched:
+  description: The hosts that serve the new release, in the waves so far.
+  returned: success
+  type: list
+  elements: str
+waiting:
+  description: The hosts whose wave has not come.
+  returned: success
+  type: list
+  elements: str
 keep:
   description: At the end, the hosts whose release is confirmed.
   returned: success

@@ -43,4 +43,5 @@ from offices import office  # noqa: E402, F401 - the same
 from releases import in_memory, site, two  # noqa: E402, F401 - fixtures for every test, after the path is set
 from safehouse import safehouse, vault_house  # noqa: E402, F401 - the same
 from safes import answering, dripping, memory, place  # noqa: E402, F401 - fixtures of secrets
+from sinks import sinks  # noqa: E402, F401 - receivers of alerts
 from vaults import real_vault, vault_server  # noqa: E402, F401 - the same

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every line of the code that deploys, rolls back, keeps the history and handles secrets is run by a test, or this fails.
+"""Every line of the code that deploys, rolls back, watches, keeps the history and handles secrets is run by a test, or this fails.
 
 coverage json -q -o - | python tests/coverage_gate.py
 """
@@ -16,14 +16,19 @@ GATED = (
             "trust": "approval authorization consent promotion quorum rotation statement verify",
             "application": "configuration database ports preflight rollback_plan service settings unit",
             "host": "backup bootstrap deadman evidence exchange handler history integrity journal judgement lease log pack readiness recovery release shared staging status store transaction trust_update two_instances unit_file",
+            "watch": (
+                "agent agent_memory alert alert_history channels check circuit commands delivery escalation events exporter facts hook metrics "
+                "probes release_metrics together window"
+            ),
             "secrets": (
                 "access_log ansible_vault aws break_glass candidate circuit_breaker credential env_file halves keeper known_values local_store login provider redaction retries "
                 "rotation_policy rotation_record secret secret_age secret_cache secret_file secret_kind secret_maker secret_rotation secret_report secret_settings "
                 "store_commands store_key vault vault_access vault_roles volatile wrapped_secret_id"
             ),
             "controller": (
+                "alert_routing authority canary canary_run monitoring_files prometheus_query scraping watch_rules "
                 "audit bundle checklist checkout deployment descriptor junit manifest_view migrations permission report runs sbom "
-                "policy_draft rollout wave_verdict gate secret_run selection source story trial trust_chain validation verification"
+                "notice policy_draft rollout wave_verdict gate secret_run selection source story trial trust_chain validation verification"
             ),
         }.items()
         for name in names.split()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``slipway`` on a host, without a controller: ``status``, ``verify``, ``history``, ``proof``, ``recover`` and ``expire``.
+"""``slipway`` on a host, without a controller: ``status``, ``verify``, ``history``, ``proof``, ``recover``, ``expire`` and ``watch``.
 
 Exit codes: 0 all is well; 1 something is not (it says what); 2 wrong usage.
 """
@@ -20,6 +20,9 @@ from .host.handler import handle
 from .host.integrity import SOUND
 from .host.places import Host, Places
 from .host.status import described_application, remarks
+from .watch.agent_memory import Memory, Post
+from .watch.commands import main as watch
+from .watch.commands import remarks as watch_remarks
 
 
 def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> int:
@@ -28,7 +31,10 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
     parser.add_argument("--version", action="version", version=f"slipway {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, help_text in VERBS.items():
-        sub = verbs.add_parser(verb, help=help_text, description=help_text)
+        sub = verbs.add_parser(verb, help=help_text, description=help_text, add_help=verb != "watch")
+        if verb == "watch":
+            sub.add_argument("rest", nargs=argparse.REMAINDER)
+            continue
         if verb == "proof":
             _add_proof(sub)
             continue
@@ -39,8 +45,9 @@ def main(arguments: Sequence[str] | None = None, host: Host | None = None) -> in
             sub.add_argument("--boot", action="store_true", help="before any unit starts: links and files only")
         if verb == "history":
             sub.add_argument("--limit", type=int, default=10, help="how many records, newest first (default 10)")
-    options = parser.parse_args(arguments)
-    here = host or Host()
+    options, here = parser.parse_args(arguments), host or Host()
+    if options.verb == "watch":
+        return watch(options.rest, here)
     try:
         names = [options.application] if options.application else here.application_names()
         return DO[options.verb](here, names, options)
@@ -56,6 +63,7 @@ VERBS = {
     "proof": "prove that the records of a run are in the history that this host signed",
     "recover": "settle what an interrupted run left open",
     "expire": "go back from what nobody confirmed in time (a timer starts this)",
+    "watch": "the checks of this host, the alerts that they raised, and the channels by which these go out",
 }
 
 
@@ -81,6 +89,8 @@ def _status(host: Host, names: Sequence[str], options: argparse.Namespace) -> in
         for answer in answers:
             for line in remarks(answer):
                 print(f"{answer['application']}: {line}")
+        for line in watch_remarks(Memory.load(Post(host)), host.clock.now()):
+            print(line)
     return int(
         broken
         or any(

@@ -122,6 +122,10 @@ def answers_of(name, site, tmp_path):
         return [*deployments(site)]
     if name in SECRETS:
         return answers_about_secrets(name, tmp_path)
+    if name == "slipway_run_notice":
+        run = {"run_id": "run-1", "deployed_by": "alice"}
+        about = {"moment": "started", "application": "shop", "environment": "prod", "run": run, "release_id": "v1"}
+        return [plugins.run(name, channels=channels, **about) for channels in ({}, {"pigeon": {}})]
     site.build("v1", V1)
     if name == "slipway_application_info":
         return [
@@ -173,7 +177,60 @@ def answers_of(name, site, tmp_path):
         "slipway_bundle",
     ):
         return made_on_a_controller(name, site, tmp_path)
+    if name in WATCHING:
+        return watching(name, tmp_path)
     return planned(name, site, tmp_path)
+
+
+WATCHING = (
+    "slipway_alertmanager_configuration", "slipway_application_monitoring", "slipway_canary_analysis", "slipway_listener", "slipway_monitoring_certificate",
+    "slipway_prometheus_configuration",
+)  # fmt: skip
+
+
+def watching(name, tmp_path):
+    """One answer and one refusal of a plugin that makes what watches."""
+    tls = {"certificate": "/a", "key": "/b", "authority": "/c"}
+    slack = {"enabled": True, "url_secret": "alerting/slack", "channel": "#alerts"}
+    off = {"enabled": False}
+    alerting = {
+        "pagerduty": off,
+        "email": off,
+        "webhook": off,
+        "slack": slack,
+        "routes": {"prod": {"critical": ["slack"]}},
+        "quiet_hours": [],
+        "repeat_hours": 6,
+        "watch_repeat_usual_hours": 2,
+        "watch_repeat_hours": [1],
+        "group_wait_seconds": 0,
+        "group_interval_seconds": 60,
+        "watchdog_url": "",
+    }
+    asking = {
+        "hosts": ["prod-1"],
+        "applications": {},
+        "alertmanagers": [],
+        "agents_port": 9100,
+        "tls": tls,
+        "watch_metrics": {},
+        "watch_repeat_hours": 2,
+        "rules_path": str(repository.ROOT / "roles/prometheus/files/rules"),
+        "runbooks_url": "https://wiki.example",
+        "retention_days": 15,
+    }
+    comparing = {"prometheus": {"url": "http://127.0.0.1:1"}, "new": ["prod-1"], "old": [], "seconds": 0}
+    changes = {
+        "slipway_alertmanager_configuration": (alerting, {"slack": off}),
+        "slipway_application_monitoring": ({"rules": "", "application": "shop", "runbooks_url": "https://wiki.example"}, {"rules": "groups: 1"}),
+        "slipway_canary_analysis": ({"analysis": {}, **comparing}, {"analysis": {"x": 1}}),
+        "slipway_listener": ({"address": "192.0.2.1", "ports": [9090], "tls": tls}, {"tls": dict.fromkeys(tls, "")}),
+        "slipway_monitoring_certificate": ({"state_directory": str(tmp_path), "name": "prod-1", "addresses": []}, {"name": "a b"}),
+        "slipway_prometheus_configuration": (asking, {"agents_port": 0}),
+    }  # fmt: skip
+    variables = {"hostvars": {"prod-1": {"slipway_environment": "prod"}}}
+    options, wrong = changes[name]
+    return [plugins.run(name, task_vars=variables, **{**options, **change}) for change in ({}, wrong)]
 
 
 def bootstrapped(site):

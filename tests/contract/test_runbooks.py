@@ -11,6 +11,7 @@ import runbooks
 from test_documents import GENERATE
 
 ALL = [
+    "alerts.md",
     "break-glass.md",
     "deploy.md",
     "irreversible-migration.md",

@@ -40,7 +40,7 @@ PROBE = "touch {0}.asked; while test -e {0}.hold; do sleep 0.05; done; test ! -e
 CLEAN = f"""
 systemctl stop hello.service 2>/dev/null
 for place in /srv/e2e-* /var/lib/slipway/e2e-*; do umount "$place" 2>/dev/null; done
-rm -rf /etc/slipway /usr/lib/slipway /usr/local/sbin/slipway /var/lib/slipway /srv/* {ORDERS} /etc/systemd/system/hello.service
+rm -rf /etc/slipway /usr/lib/slipway /usr/local/sbin/slipway /var/lib/slipway /srv/* {ORDERS} /etc/systemd/system/hello.service*
 rm -rf /etc/systemd/system/slipway-* /etc/systemd/system/basic.target.wants/slipway-* /run/slipway /run/systemd/system/slipway-*
 systemctl daemon-reload
 id {USER} >/dev/null 2>&1 || useradd --system --shell /usr/sbin/nologin {USER}
@@ -59,6 +59,17 @@ find $places ! -name lock -printf '%p %y %m %U:%G %s %l\\n' 2>/dev/null | sort
 find $places -type f -print0 2>/dev/null | sort -z | xargs -0 sha256sum
 """
 
+
+# Nothing of playbooks/observe.yml but its packages stays for the tests that come afterwards.
+UNWATCH = """
+systemctl disable -q --now slipway-heartbeat.timer slipway-escalation.socket slipway-exporter prometheus-node-exporter prometheus prometheus-alertmanager
+systemctl stop slipway-heartbeat.service
+rm -rf /etc/systemd/system/slipway-heartbeat* /etc/systemd/system/slipway-alert-test* /etc/systemd/system/slipway-escalation*
+rm -rf /etc/systemd/system/slipway-exporter.service /var/lib/slipway-watch /run/slipway-watch /etc/slipway/monitoring /etc/slipway/heartbeat.json
+# What Alertmanager has told already it would not tell again.
+rm -rf /var/lib/prometheus/alertmanager /var/lib/prometheus/metrics2 /etc/prometheus/rules/applications
+systemctl daemon-reload
+"""
 
 # Who approves for prod in a lab, and in which role (group_vars/all/trust.yml).
 APPROVERS = {"lead": "engineering-lead", "risk": "risk-manager"}

@@ -19,7 +19,7 @@ import pytest
 import runbooks
 import vaults
 import yaml
-from deployments import CLEAN, Done, Operator, approve, until
+from deployments import CLEAN, UNWATCH, Done, Operator, approve, until
 from door import Door
 from workplace import Shell, Workplace
 
@@ -47,6 +47,7 @@ class Stage:
     executed: int = 0
     excused: list[str] = field(default_factory=list)
     vault: vaults.RealVault | None = None
+    watched: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.controller = self.new_controller("slipway")
@@ -264,6 +265,11 @@ class Stage:
                 yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **variables}), encoding="utf-8"
             )
 
+    def is_watched(self, limit: str) -> None:
+        """Everything of playbooks/observe.yml; there is nobody at the address of the one channel."""
+        self.watched = limit.split(",")
+        self.play("playbooks/observe.yml", "-l", limit, "-e", '{"alertmanager_webhook_enabled": true}')
+
     def a_lost_secret_id(self) -> None:
         assert not (self.directory / "vault/id/secret-id").exists()
 
@@ -291,6 +297,7 @@ GIVEN: dict[str, Callable[..., None]] = {
     r"a Vault with the password of database/main, and its administrator's token": Stage.a_vault,
     r"the secret id of the deployer is lost": Stage.a_lost_secret_id,
     r"a run left a journal on (\S+)": Stage.a_journal,
+    r"all that watches is on (\S+)": Stage.is_watched,
     r"v(\S+) of hello is in the catalogue": Stage.release,
     r"(\S+) dies in a deploy of hello v(\S+) to (\S+)": Stage.dies_with_the_new_release,
     r"(\S+) does not answer": Stage.does_not_answer,
@@ -345,6 +352,8 @@ def stage(hosts_as_before: Operator, tmp_path: Path, first: Path) -> Iterator[St
     yield stage
     if stage.vault:
         stage.vault.stop()
+    for host in stage.watched:
+        stage.fleet.inside(host, UNWATCH, check=False)
     for place in list(stage.shells):
         stage.close(place)
 

@@ -24,6 +24,7 @@ from ansible.module_utils.slipway.controller.story import story, what_is_served
 from ansible.module_utils.slipway.controller.verification import Verification
 from ansible.module_utils.slipway.controller.witness import Verdict
 from ansible.module_utils.slipway.trust.promotion import SchemaRevisions
+from test_alerts import ENDED
 
 OLD, NEW = "release_20261120_090000", "release_20261121_040641"
 UNHEALTHY = f"health_failed: {NEW} on prod-1: http://127.0.0.1:8080/health answered 503, expected 200 (after 15 attempts). Went back: "
@@ -240,10 +241,24 @@ def test_the_fleet_is_shown_in_this_table(golden):
         "active": None, "since": None, "deployed_by": None, "health": None, "previous": None, "bad": {},
         "witness": {"outcome": "first_seen", "detail": ""},
     }  # fmt: skip
+    opened = {
+        "operation": "deploy", "status": "success", "rollback": False, "release_id": NEW,
+        "window": {"start": "2026-11-21T04:06:55Z", "end": "2026-11-23T04:06:55Z"},
+    }  # fmt: skip
+    well = {"check": "unit", "application": "hello", "status": "HEALTHY", "message": "hello.service is active"}
+    told = {"channel": "alertmanager", "state": "closed", "detail": ""}
+    agent = {"checks": [well], "channels": [told], "queued": 0, "lost": 0}
+    troubled = {
+        "checks": [{**well, "status": "UNHEALTHY", "message": "hello.service is failed"}],
+        "channels": [{**told, "state": "degraded", "detail": "Connection refused since 2026-11-21T05:00:00Z"}],
+        "queued": 3,
+        "lost": 0,
+    }
     answers = {
-        "prod-1": served,
+        "prod-1": {**served, "runs": [opened], "agent": agent},
         "prod-2": {
             **served,
+            "agent": troubled,
             "active": OLD,
             "previous": None,
             "trust": {
@@ -254,6 +269,8 @@ def test_the_fleet_is_shown_in_this_table(golden):
         },
         "prod-3": {
             **served,
+            "runs": [opened],
+            "agent": None,
             "health": {"outcome": "failure"},
             "witness": RESTORED.as_dict(),
             "policy": {**served["policy"], "version": 1},
@@ -267,7 +284,7 @@ def test_the_fleet_is_shown_in_this_table(golden):
             "witness": {"outcome": "rewritten", "detail": "line 2"},
         },
     }
-    golden("status", what_is_served(answers))
+    golden("status", what_is_served(answers, seconds_of("2026-11-21T06:00:00Z")))
 
 
 @pytest.mark.parametrize("is_check", [False, True])
@@ -530,4 +547,5 @@ def test_every_golden_file_is_somebody_s():
     known |= {"preflight", "preflight_warnings", "rotation", "rotation_in_check_mode", "runs", "status", "story"}
     known |= {"verification", "verification_intact", "locks"}
     known |= {f"refusal_{name}" for name in REFUSALS}
+    known |= {"alert_firing", "alert_resolved", "escalation", *(f"notice_{name}" for name in ENDED)}
     assert {path.stem for path in Path(__file__).parent.glob("*.txt")} == known

@@ -90,6 +90,8 @@ def test_hello_serves_its_release_and_ends_cleanly(hello, serve):
     service = serve(hello)
     assert service.first_line.startswith("hello 1.0.0 (v1) listens on port ")
     assert service.get("/health") == (200, "application/json", b'{"status": "ok"}\n')
+    first = service.get("/heartbeat")[2]
+    assert any(service.get("/heartbeat")[2] != first for _attempt in range(1000))
     status, _, body = service.get("/version")
     assert status == 200
     assert json.loads(body) == {"version": "1.0.0", "release_id": "v1", "greeting": "Hello from Slipway"}

@@ -116,6 +116,29 @@ class HelloTest(unittest.TestCase):
         status, body = self.get(self.serve())
         assert (status, body) == (200, (self.release / "static/index.html").read_bytes())
 
+    def test_requests_are_counted_by_code_and_figures_are_those_of_the_configuration(self):
+        address = self.serve(measures={"intraday_hit_ratio": 0.6})
+        for path, code in (("/", 200), ("/none", 404), ("/health", 200)):
+            assert self.get(f"{address}{path}")[0] == code
+        status, body = self.get(f"{address}/metrics")[:2]
+        lines = body.decode().splitlines()
+        assert status == 200
+        for line in (
+            'http_requests_total{code="200"} 2',
+            'http_requests_total{code="404"} 1',
+            "http_request_duration_seconds_count 3",
+            'http_request_duration_seconds_bucket{le="+Inf"} 3',
+            "risk_enforcement_duration_seconds_count 4",
+            "audit_log_write_errors_total 0",
+            "circuit_breaker_trips_total 0",
+            "hello_intraday_hit_ratio 0.6",
+        ):
+            assert line in lines
+
+    def test_figures_that_are_no_numbers_are_refused(self):
+        self.configure(measures={"intraday_hit_ratio": "0.6"})
+        assert self.check().returncode == 1
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -88,9 +88,10 @@ class Fields:
     def integer(self, name: str, *, minimum: int = 0, maximum: int = 2**53 - 1) -> int:
         """An integer from `minimum` to `maximum`; a boolean is none."""
         value = self.take(name)
-        if type(value) is not int or not minimum <= value <= maximum:
+        # What Ansible hands on is of a class of its own, derived from int.
+        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
             raise self.refusal(name, f"an integer from {minimum} to {maximum}", value)
-        return value
+        return int(value)
 
     def boolean(self, name: str) -> bool:
         """True or false."""

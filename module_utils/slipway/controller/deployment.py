@@ -30,7 +30,7 @@ from ..trust.chain import Record
 from ..trust.manifest import ReleaseManifest
 from ..trust.policy import TrustPolicy
 from ..trust.tree import FileList
-from . import manifest_view, moments, permission, resident, selection
+from . import canary_run, manifest_view, moments, permission, resident, selection
 from . import rollout as rollouts
 from .catalogue import Catalogue
 from .holders import Holders
@@ -252,15 +252,19 @@ def plan_deployment(
     files: Mapping[str, Sequence[str]] = MappingProxyType({}),
     fetched: bool = False,
     balancers: Any = (),
+    analysis: Mapping[str, Any] = MappingProxyType({}),
+    prometheus: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Choose the release, verify it as far as a controller can, judge whether every host is ready for it, begin the run.
 
     ``rollout`` is what `Settings.parse` reads; ``forks`` hosts are worked on at once; ``files`` are the operator's, by moment;
-    with ``fetched`` the hosts get objects from a store; ``balancers`` are those of a host, as `balancers_seconds` takes them.
+    with ``fetched`` the hosts get objects from a store; ``balancers`` are those of a host, as `balancers_seconds` takes them; ``analysis``
+    and ``prometheus`` are what a canary is compared by, judged here since hosts are switched when it is asked.
     Returns {run, release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings, rollout, hooks,
     migrating (the host that runs migrations, "" for none), checks_before_confirm, commands}. The hosts verify again, by their own policies.
     """
     settings, application = Settings.parse(rollout), Application.parse(controller.application, description)
+    canary_run.require_comparable(analysis, prometheus)
     selection.require_unlocked(answers)
     selection.require_settled(answers, lambda run_id: run_id in controller.dead_runs)
     selection.require_trusted_histories(answers)

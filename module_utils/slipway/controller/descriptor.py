@@ -30,6 +30,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -119,7 +120,7 @@ class Descriptor:
             validation=keys.read("validation", lambda: Step.take(fields.object("validation"), DEFAULT_TEST_SECONDS)),
             verification_steps=keys.read("rollback_plan", lambda: take_rollback_plan(fields.object("rollback_plan")))
             or (),
-            monitoring=keys.read("monitoring", lambda: Monitoring.take(_with_texts(fields))) or Monitoring(),
+            monitoring=keys.read("monitoring", lambda: _monitoring(fields)) or Monitoring(),
             database=keys.read("database", lambda: _database(fields.object("database"))),
             hooks=keys.read("hooks", lambda: Hooks.take(fields.object("hooks"))) or Hooks(),
             migrations=keys.read("migrations", lambda: take_migrations(fields)) or (),
@@ -284,6 +285,16 @@ def _checked(fields: Fields, name: str, path: Any) -> str:
     except Refusal:
         raise fields.refusal(name, "a path inside the source", path) from None
     return path
+
+
+def _monitoring(fields: Fields) -> Monitoring:
+    """`monitoring`. A threshold is how much a metric may drop: nothing drops by more than all of it, so 5 % as 5 would never be reached."""
+    texts = _with_texts(fields)
+    monitoring = Monitoring.take(texts)
+    for name, limit in monitoring.alert_thresholds.items():
+        if Decimal(limit) > 1:
+            raise texts.refusal(f"alert_thresholds.{name}", "a ratio of at most 1, such as 0.05 for 5 %", limit)
+    return monitoring
 
 
 def _with_texts(fields: Fields) -> Fields:

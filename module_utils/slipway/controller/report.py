@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from ..application.rollback_plan import failed_steps
+from ..base.clock import timestamp
 from ..base.table import table
 from ..host.hooks import RUNBOOK, failed_hooks, failed_migrations
 from ..host.status import remarks
+from ..watch.circuit import CLOSED
+from ..watch.escalation import HEALTHY
+from ..watch.window import window_of
 
 
 def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
@@ -50,6 +55,63 @@ def distrusted_lines(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for host, answer in sorted(answers.items())
         if (found := answer.get("trust")) and found["outcome"] not in ("intact", "nothing_active")
     ]
+
+
+def window_lines(answers: Mapping[str, Mapping[str, Any]], now: int) -> list[str]:
+    """A line for each watch window that is open at ``now`` (Unix seconds): until when, and which release on which hosts."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for host, answer in sorted(answers.items()):
+        window = window_of(reversed(answer.get("runs") or ()))
+        if window and window.is_open(now):
+            found.setdefault((timestamp(window.end), window.release_id), []).append(host)
+    return [
+        f"watched more sharply until {end}: {release} on {', '.join(hosts)}" for (end, release), hosts in found.items()
+    ]
+
+
+def agent_lines(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the agents of hosts found not to be well, and how the channels of their alerts are.
+
+    Answers have ``agent``, which is what `slipway watch status` says, or null on a host without one; where nobody asked for it, they have none.
+    """
+    lines, without = [], []
+    for host, answer in sorted(answers.items()):
+        if "agent" not in answer:
+            continue
+        agent = answer["agent"]
+        if agent is None:
+            without.append(host)
+            continue
+        lines += [
+            f"{host}: {each['check']} of {each['application']} is {each['status']}: {each['message']}"
+            for each in agent["checks"]
+            if each["status"] != HEALTHY
+        ]
+        lines += [
+            f"{host}: alerts by {each['channel']}: {each['state']}: {each['detail']}"
+            for each in agent["channels"]
+            if each["state"] != CLOSED
+        ]
+        if agent["queued"]:
+            lines.append(f"{host}: {agent['queued']} alerts wait for a channel that takes them")
+    if without:
+        lines.append(f"no agent watches {', '.join(without)} (playbooks/observe.yml)")
+    return lines
+
+
+def with_agents(
+    answers: Mapping[str, Mapping[str, Any]], agents: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The answers of hosts, each with ``agent``: what its `slipway watch status --json` printed, null where that was nothing to be read."""
+    found: dict[str, dict[str, Any]] = {}
+    for host, answer in answers.items():
+        found[host] = dict(answer)
+        if "active" in answer:
+            try:
+                found[host]["agent"] = json.loads(str(agents.get(host, {}).get("stdout", "")))
+            except ValueError:
+                found[host]["agent"] = None
+    return found
 
 
 def _policy(policy: Mapping[str, Any] | None) -> str:
@@ -242,13 +304,19 @@ def newest_answers(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> di
 def endings_of(results: Mapping[str, Mapping[str, Mapping[str, Any]]], unreachable: Sequence[str] = ()) -> list[Ending]:
     """Judge every host of a run; ``results`` maps each stage to what its task registered, by host.
 
-    Its stage ``verdict`` knows when hosts go back by themselves, ``traffic`` which of them their balancers give no requests.
+    Its stage ``verdict`` knows when hosts go back by themselves, and why one was taken back that no task of its own found ill: it was worse than
+    those it was compared with. ``traffic`` knows which of them their balancers give no requests.
     """
-    until = {host: verdict.get("until", {}).get(host, "") for host, verdict in results.get("verdict", {}).items()}
+    verdicts = results.get("verdict", {})
+    until = {host: verdict.get("until", {}).get(host, "") for host, verdict in verdicts.items()}
+    why = {host: verdict.get("outcomes", {}).get(host, {}).get("detail", "") for host, verdict in verdicts.items()}
     hosts = sorted({host for by_host in results.values() for host in by_host})
     endings = [
         ending(host, {stage: by_host.get(host, {}) for stage, by_host in results.items()}, until.get(host, ""))
         for host in hosts
+    ]
+    endings = [
+        each if each.detail or each.is_as_asked else replace(each, detail=why.get(each.host, "")) for each in endings
     ]
     drained = {host for host, traffic in results.get("traffic", {}).items() if traffic.get("state") == "drained"}
     endings = [

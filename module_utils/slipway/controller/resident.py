@@ -15,7 +15,8 @@ from pathlib import Path
 
 SHEBANG = b"#!/usr/bin/python3 -I\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)
-# What is compiled (host/package.py) comes before the sources; to parse arguments costs as much as many an exchange.
+# What is compiled (host/package.py) comes before the sources; to parse arguments costs as much as many an exchange, and each import as much
+# as many a check of the agent.
 ENTRY = b"""\
 import os
 import sys
@@ -38,6 +39,10 @@ if sys.argv[1:] == ["standby"]:
     from slipway.host.door import stand_by
 
     sys.exit(stand_by(path, digest))
+if sys.argv[1:2] == ["watch"]:
+    from slipway.watch.commands import main as watch
+
+    sys.exit(watch(sys.argv[2:]))
 from slipway.__main__ import main
 
 sys.exit(main())

@@ -10,7 +10,7 @@ from ..application.rollback_plan import failed_steps
 from ..base.clock import seconds_of
 from ..trust.chain import Record
 from .holders import Holders
-from .report import distrusted_lines, open_lines, status_table, untrusted_lines
+from .report import agent_lines, distrusted_lines, open_lines, status_table, untrusted_lines, window_lines
 from .runs import newest_runs, runs_table
 from .witness import untrusted
 
@@ -32,7 +32,7 @@ def story(
     ``answers`` are those of `status.inspect` with ``manifest``, by host; ``histories`` the hosts' newest records; ``now``
     is Unix seconds; ``holders`` are the people behind the ids in manifests and approvals.
     """
-    chapters = [what_is_served(answers)]
+    chapters = [what_is_served(answers, now)]
     for (release_id, environment), hosts in _served(answers).items():
         records = [record for host in hosts if (record := _activation(histories.get(host, ()), release_id))]
         manifests = [answers[host]["manifest"] for host in hosts if answers[host].get("manifest")]
@@ -55,10 +55,20 @@ def story(
     return "\n\n".join(chapters)
 
 
-def what_is_served(answers: Answers) -> str:
-    """A line for each host, and below it what is wrong with which release and history."""
+def what_is_served(answers: Answers, now: int) -> str:
+    """A line for each host, and below it what is wrong with which release and history, what is watched, and what the agents say.
+
+    ``now`` is Unix seconds.
+    """
     return "\n".join(
-        [status_table(answers), *open_lines(answers), *distrusted_lines(answers), *untrusted_lines(untrusted(answers))]
+        [
+            status_table(answers),
+            *open_lines(answers),
+            *distrusted_lines(answers),
+            *untrusted_lines(untrusted(answers)),
+            *window_lines(answers, now),
+            *agent_lines(answers),
+        ]
     )
 
 

@@ -15,7 +15,19 @@ from .rollout import CANARY, Rollout, Wave
 
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]  # by stage, then by host
 ByHost = Mapping[str, Mapping[str, Mapping[str, Any]]]  # by host, then by stage
-STAGES = ("activation", "smoke", "soak", "soak_smoke", "reversion", "renewal", "gate", "verdict", "contact", "ready")
+STAGES = (
+    "activation",
+    "smoke",
+    "analysis",
+    "soak",
+    "soak_smoke",
+    "reversion",
+    "renewal",
+    "gate",
+    "verdict",
+    "contact",
+    "ready",
+)
 OK = ("switched", "unchanged", "inconclusive")
 
 
@@ -58,6 +70,8 @@ class Verdict:
             "decision": self.decision,
             "msg": self.message,
             "outcomes": {host: {"outcome": each.outcome, "detail": each.detail} for host, each in self.found.items()},
+            "switched": sorted(host for host, each in self.found.items() if each.is_open and each.is_well),
+            "waiting": sorted(set(_hosts(rollout)) - set(self.found)),
             "keep": list(self.keep),
             "take_back": list(self.take_back),
             "renewals": {host: list(hosts) for host, hosts in self.renewals.items()},
@@ -159,9 +173,20 @@ def _failure(done: Mapping[str, Mapping[str, Any]], renewal: Mapping[str, Any]) 
     for answer, is_well in ((renewal, renewal.get("outcome") == "renewed"), (contact, not contact.get("reason"))):
         if answer and not answer.get("skipped") and not is_well:
             return str(answer.get("msg") or "failed")
+    if _analysis(done) == "failure":
+        return f"analysis_failed: {done['analysis']['detail']}"
     if (healths := _healths(done)) and healths[-1]["outcome"] == "failure":
         return f"health_failed: {healths[-1]['detail']}"
     return str(done["reversion"].get("msg") or "went back") if "reversion" in done else ""
+
+
+def _analysis(done: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the comparison with the hosts of the release before says of this one; "" where it was not switched, or nothing was compared.
+
+    One that ended without an answer knows nothing of the release: a person decides, as where Prometheus does not answer.
+    """
+    is_new = done.get("activation", {}).get("outcome", "switched") == "switched"
+    return str(done["analysis"].get("outcome", "inconclusive")) if is_new and "analysis" in done else ""
 
 
 def _left(done: Mapping[str, Mapping[str, Any]]) -> str:
@@ -196,7 +221,12 @@ def _doubt(done: Mapping[str, Mapping[str, Any]]) -> str:
     for newest in (*_healths(done)[-1:], *smokes[-1:]):
         if newest.get("outcome") == "inconclusive" and newest.get("attempts"):
             return str(newest.get("detail") or "inconclusive")
-    return ""
+    analysis = done.get("analysis", {})
+    return (
+        str(analysis.get("detail") or analysis.get("msg") or "not compared")
+        if _analysis(done) == "inconclusive"
+        else ""
+    )
 
 
 def _renewed(host: str, by_host: ByHost) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ from .transaction import settled
 RUNS_SHOWN = 50
 RUN_KEYS = (
     "run_id", "operation", "release_id", "previous_release_id", "active_release_id", "status", "rollback", "takes_back", "timestamp",
-    "deployed_by", "environment", "reason",
+    "deployed_by", "environment", "reason", "window",
 )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def inspect(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         "lease": lease.as_dict() if lease else None,
         "lock": held.as_answer() if held else None,
         "runs": [
-            {key: record[key] for key in RUN_KEYS}
+            {key: record.get(key) for key in RUN_KEYS}
             for record in reversed([record for record in records if _touched(record)][-RUNS_SHOWN:])
         ],
         "health": _health(application, places, active) if request.get("health") else None,

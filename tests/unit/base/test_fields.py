@@ -24,6 +24,15 @@ def test_members_are_taken_once_and_none_may_be_left():
         taken.take("a")
 
 
+def test_a_number_of_a_class_of_its_own_is_the_number():
+    class Tagged(int):
+        """As Ansible hands numbers on."""
+
+    assert type(read(Tagged(3), "integer", maximum=5)) is int
+    with pytest.raises(Refusal, match="an integer from 0 to 5"):
+        read(Tagged(6), "integer", maximum=5)
+
+
 @pytest.mark.parametrize("value", [None, [], "text", 1])
 def test_what_is_no_object_has_no_members(value):
     with pytest.raises(Refusal, match="an object"):

@@ -39,12 +39,15 @@ def controller(site):
 def plan(site, controller, policy_path):
     """Plan a deployment on prod-1, with the answer of the host as it is now."""
 
-    def planned(answers=None, *, requested="", retry=False, waves=("1", "100%"), **rollout):
+    def planned(
+        answers=None, *, requested="", retry=False, waves=("1", "100%"), analysis=None, prometheus=None, **rollout
+    ):
         controller_now = Controller(**{**vars(controller), "now": site.host.clock.now()})
         answers = {"prod-1": site.witnessed()} if answers is None else answers
         return deployment.plan_deployment(
             controller_now, site.catalogue, policy_path, answers, requested=requested, retry=retry,
             rollout={"waves": waves, **rollout}, description=site.description, forks=20,
+            analysis=analysis or {}, prometheus=prometheus or {},
         )  # fmt: skip
 
     return planned
@@ -79,6 +82,31 @@ def test_an_application_that_cannot_be_told_is_refused(applications, requested, 
 
 
 # the plan of a deployment
+
+
+@pytest.mark.parametrize(
+    ("analysis", "prometheus", "named"),
+    [
+        ({"measures": {"errors": {"query": "up"}}}, {"url": "http://127.0.0.1:9090"}, "$hosts"),
+        ({"mesures": {}}, {"url": "http://127.0.0.1:9090"}, "no further member"),
+        ({"interval_seconds": 5}, {"url": "127.0.0.1:9090"}, "release_prometheus.url"),
+        (
+            {"interval_seconds": 5},
+            {"url": "https://watch.example", "certificate": "/c", "key": "/k"},
+            "release_prometheus.authority",
+        ),
+        (
+            {"interval_seconds": 5},
+            {"url": "https://watch.example", "certificate": "/c", "key": "/k", "authority": "/a"},
+            "/c",
+        ),
+    ],
+)
+def test_what_a_canary_is_compared_by_is_judged_before_a_host_is_touched(site, plan, analysis, prometheus, named):
+    site.build("v1", V1)
+    found = refusal(plan, analysis=analysis, prometheus=prometheus)
+    assert found.reason == "analysis_invalid"
+    assert named in found.expected
 
 
 def test_a_plan_names_the_release_its_manifest_and_the_run(site, plan):

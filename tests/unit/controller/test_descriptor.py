@@ -39,7 +39,7 @@ rollback_plan: {verification_steps: [{argv: [bin/a, --check]}, {argv: ["true"], 
 monitoring:
   heightened_period_hours: 24
   alert_frequency_hours: 1
-  alert_thresholds: {loss: 0.05, drop: "0.10", count: 3}
+  alert_thresholds: {loss: 0.05, drop: "0.10", count: 1}
   review: ["http://127.0.0.1/", the logs]
 database: {tool: alembic, directory: migrations/versions}
 hooks: {before_switch: [{argv: [bin/a, --warm]}], after_confirm: [{argv: ["true"], timeout_seconds: 3600}]}
@@ -62,7 +62,7 @@ def test_a_descriptor_says_all_that_belongs_to_a_promotion():
     )
     assert read.validation == Step(("bin/backtest", "--dry-run"), 20)
     assert read.verification_steps == (Step(("bin/a", "--check"), 60), Step(("true",), 1))
-    thresholds = {"loss": "0.05", "drop": "0.10", "count": "3"}
+    thresholds = {"loss": "0.05", "drop": "0.10", "count": "1"}
     assert read.monitoring == Monitoring(24, 1, thresholds, ("http://127.0.0.1/", "the logs"))
     assert read.database == Database("alembic", "migrations/versions")
     assert read.hooks == Hooks(
@@ -132,6 +132,8 @@ BAD_DESCRIPTORS = {
     "a threshold that is no number": b"application: a\nmonitoring: {alert_thresholds: {loss: high}}",
     "a threshold that is infinite": b"application: a\nmonitoring: {alert_thresholds: {loss: .inf}}",
     "a threshold below zero": b"application: a\nmonitoring: {alert_thresholds: {loss: -0.1}}",
+    "a threshold that nothing reaches": b"application: a\nmonitoring: {alert_thresholds: {loss: 5}}",
+    "a threshold just above everything": b'application: a\nmonitoring: {alert_thresholds: {loss: "1.000001"}}',
     "a threshold that is true": b"application: a\nmonitoring: {alert_thresholds: {loss: true}}",
     "thresholds that are a list": b"application: a\nmonitoring: {alert_thresholds: []}",
     "a database of another tool": b"application: a\ndatabase: {tool: flyway, directory: m}",

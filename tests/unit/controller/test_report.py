@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from ansible.module_utils.slipway.base.clock import seconds_of
 from ansible.module_utils.slipway.controller.report import (
     Ending,
+    agent_lines,
     ending,
     endings_of,
     is_served,
@@ -17,6 +21,8 @@ from ansible.module_utils.slipway.controller.report import (
     recovery_report,
     run_report,
     status_table,
+    window_lines,
+    with_agents,
     without_answer,
 )
 
@@ -28,6 +34,54 @@ REFUSED = {"failed": True, "reason": "locked", "msg": "locked: held by bob"}
 UNCHANGED = {"outcome": "unchanged", "active_release_id": "v1"}
 LOST = {"unreachable": True, "msg": "no route to host"}
 SKIPPED = {"skipped": True, "outcome": "nothing of the sort", "active_release_id": "v9"}
+
+
+DEPLOYED = {
+    "operation": "deploy", "status": "success", "rollback": False, "release_id": "v2",
+    "window": {"start": "2026-11-21T04:00:00Z", "end": "2026-11-23T04:00:00Z"},
+}  # fmt: skip
+BACK = {**DEPLOYED, "operation": "rollback", "rollback": True, "release_id": "v1", "window": None}
+
+
+@pytest.mark.parametrize(
+    ("runs", "now", "lines"),
+    [
+        ([DEPLOYED], "2026-11-21T05:00:00Z", ["watched more sharply until 2026-11-23T04:00:00Z: v2 on prod-1, prod-2"]),
+        ([DEPLOYED], "2026-11-23T04:00:00Z", []),
+        ([BACK, DEPLOYED], "2026-11-21T05:00:00Z", []),
+        ([], "2026-11-21T05:00:00Z", []),
+    ],
+)
+def test_a_window_is_shown_while_it_is_open(runs, now, lines):
+    assert window_lines({"prod-2": {"runs": runs}, "prod-1": {"runs": runs}, "prod-3": {}}, seconds_of(now)) == lines
+
+
+def test_an_agent_is_shown_by_what_is_not_well_and_its_absence_too():
+    well = {"checks": [{"status": "HEALTHY"}], "channels": [{"state": "closed"}], "queued": 0}
+    said = {"prod-1": {"stdout": json.dumps(well)}, "prod-2": {"stdout": "", "rc": 1}, "prod-3": {"unreachable": True}}
+    answers = {host: {"active": "v1"} for host in ("prod-1", "prod-2", "prod-3")} | {"prod-4": {}}
+    found = with_agents(answers, said)
+    assert [each.get("agent", "none") for each in found.values()] == [well, None, None, "none"]
+    assert agent_lines(found) == ["no agent watches prod-2, prod-3 (playbooks/observe.yml)"]
+    assert agent_lines(answers) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (
+            {"checks": [{"status": "DEGRADED", "check": "site", "application": "shop", "message": "no answer"}]},
+            "prod-1: site of shop is DEGRADED: no answer",
+        ),
+        (
+            {"channels": [{"state": "degraded", "channel": "slack", "detail": "refused"}]},
+            "prod-1: alerts by slack: degraded: refused",
+        ),
+        ({"queued": 2}, "prod-1: 2 alerts wait for a channel that takes them"),
+    ],
+)
+def test_what_an_agent_did_not_find_well_is_a_line(found, line):
+    assert agent_lines({"prod-1": {"agent": {"checks": [], "channels": [], "queued": 0, **found}}}) == [line]
 
 
 def test_a_status_table_has_a_line_for_every_host_also_for_those_without_an_answer():
@@ -327,6 +381,20 @@ def test_a_host_that_serves_it_already_ends_unchanged():
 
 SETTLED = "database/main: every host has version 4"
 LEFT = "database/main: proven, and then secret_unavailable"
+
+
+def test_a_canary_that_was_worse_than_the_others_says_so_although_none_of_its_own_tasks_did():
+    on, back = ({"outcome": each, "active_release_id": name} for each, name in (("switched", "v2"), ("reverted", "v1")))
+    why = "analysis_failed: hit_ratio: 0.5 beside 0.65, worse by more than 5 %, 2 times in a row"
+    verdict = {"outcomes": {"a": {"outcome": "failed", "detail": why}, "c": {"outcome": "switched", "detail": ""}}}
+    results = {
+        "inspection": {"b": {"active": "v1"}},
+        "activation": dict.fromkeys("ac", on),
+        "return": dict.fromkeys("ac", back),
+        "verdict": dict.fromkeys("abc", verdict),
+    }
+    found = {each.host: (each.outcome, each.serves, each.detail) for each in endings_of(results)}
+    assert found == {"a": ("reverted", "v1", why), "b": ("untouched", "v1", ""), "c": ("reverted", "v1", "")}
 
 
 @pytest.mark.parametrize(("outcome", "secrets", "verdict", "following"), [

@@ -106,6 +106,19 @@ def test_every_verb_works_on_an_empty_host(package, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_agent_has_a_door_of_its_own(package):
+    finished = python(package, "watch", "--help")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.startswith("usage: slipway watch ")
+    program = f"import runpy, sys; sys.argv = ['slipway', 'watch', 'run']; runpy.run_path({str(package)!r}, run_name='__main__')"
+    finished = python("-X", "importtime", "-c", program)
+    assert "slipway.watch.agent" in finished.stderr
+    # What it needs on no day but that of a person who asks something takes a tenth of its memory.
+    assert [
+        name for name in ("argparse", "http.client", "slipway.host.handler") if f" {name}\n" in finished.stderr
+    ] == []
+
+
 def test_a_refusal_is_one_sentence_and_exit_code_1(package, tmp_path):
     finished = python("-c", IN_ROOT, package, tmp_path, "history", "shop")
     assert finished.returncode == 1

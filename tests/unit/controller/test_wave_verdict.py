@@ -61,6 +61,9 @@ FAILURES = {
     "it fell ill in the soak": (
         {"activation": SWITCHED, "soak": {"failed": True, "health": ILL}, "reversion": BACK}, "failed", "health_failed: coughing"
     ),
+    "it is worse than the others": (
+        {"activation": SWITCHED, "analysis": {"outcome": "failure", "detail": "errors: 2 beside 1"}}, "failed", "analysis_failed: errors: 2 beside 1"
+    ),
     "it was lost in the soak": ({"activation": SWITCHED, "soak": LOST}, "unreachable", "no answer"),
     "it does not answer from outside after the soak": (
         {"activation": SWITCHED, "soak": {"health": WELL}, "soak_smoke": {"failed": True, "msg": "smoke_test_failed"}}, "failed", "smoke"
@@ -163,6 +166,19 @@ def test_where_nothing_was_switched_nothing_is_waited_for(settings):
     assert judged(1, settings, check=True, activation=switched("a")).decision == "go_on"
 
 
+def test_who_is_compared_with_whom_follows_from_the_waves():
+    settings = rollout(soak_seconds=60)
+    said = judge(settings, {"activation": {**switched("a", "b"), "c": REFUSED}}, wave=2, now=NOW).as_dict(settings, 2)
+    assert (said["switched"], said["waiting"]) == (["a", "b"], ["d", "e"])
+
+
+def test_a_canary_that_is_worse_than_the_others_takes_everything_back():
+    worse = {"outcome": "failure", "detail": "errors: 2 beside 1"}
+    verdict = judged(1, activation=switched("a"), analysis={"a": worse})
+    assert (verdict.decision, verdict.message) == ("stop", "wave 1: a failed; 0 tolerated")
+    assert judged(0, activation=switched("a"), analysis={"a": worse}).take_back == ("a",)
+
+
 # the gate
 
 
@@ -172,8 +188,11 @@ def test_where_nothing_was_switched_nothing_is_waited_for(settings):
         {"activation": {"a": {**SWITCHED, "health": UNSURE}}},
         {"activation": switched("a"), "smoke": {"a": {"outcome": "inconclusive", "attempts": 2, "detail": "too little traffic"}}},
         {"activation": switched("a"), "soak": {"a": {"health": UNSURE}}},
+        {"activation": switched("a"), "analysis": {"a": {"outcome": "inconclusive", "detail": "too little traffic"}}},
+        {"activation": switched("a"), "analysis": {"a": {"failed": False, "reason": "x", "msg": "too little traffic"}}},
+        {"activation": switched("a"), "analysis": {"a": {"failed": True, "msg": "too little traffic"}}},
     ],
-    ids=["health", "from outside", "soak"],
+    ids=["health", "from outside", "soak", "beside the others", "not to be compared", "a comparison that failed"],
 )  # fmt: skip
 def test_who_cannot_tell_yet_holds_the_rollout(stages):
     verdict = judged(1, **stages)
@@ -187,8 +206,13 @@ def test_who_cannot_tell_yet_holds_the_rollout(stages):
         {"activation": switched("a"), "smoke": {"a": {"outcome": "inconclusive", "attempts": 0, "passed": None}}},
         {"activation": {"a": {**SWITCHED, "health": UNSURE}}, "soak": {"a": {"health": WELL}}},
         {"activation": {"a": {**UNCHANGED, "health": UNSURE}}},
+        {"activation": switched("a"), "analysis": {"a": {"outcome": "success", "detail": "3 measurements"}}},
+        {"activation": {"a": UNCHANGED}, "analysis": {"a": {"outcome": "failure", "detail": "of another host"}}},
+        {"activation": switched("a"), "analysis": {"a": SKIPPED}},
     ],
-    ids=["no probe", "no smoke test", "well after the soak", "nothing was switched"],
+    ids=[
+        "no probe", "no smoke test", "well after the soak", "nothing was switched", "as good as the others", "not switched", "not compared",
+    ],
 )  # fmt: skip
 def test_what_was_not_judged_or_is_known_meanwhile_holds_nothing(stages):
     assert judged(1, **stages).decision == "go_on"
