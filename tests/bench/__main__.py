@@ -199,6 +199,7 @@ def measure(options: argparse.Namespace) -> int:
     try:
         hosts = up(INSTANCE, max(options.hosts), control)
         on_all(hosts, VERBOSE)
+        close(control)  # what begins on a connection that is older is not in the journal
         meter.adopt()  # from here on: what made the hosts is none of the controller's work
         bench = Bench(BUNDLES[options.bundle], not options.files_only, options.forks, control)
         bench.bundle.make(bench.source("one").parent)
