@@ -11,11 +11,11 @@ from typing import Any, Final
 from ..base.clock import timestamp
 from ..base.errors import Refusal
 from ..base.fields import Fields
+from ..base.together import Job, together
 from ..watch.alert import NOTICE, Alert, Redactor
 from ..watch.channels import NotDelivered, Sender
 from ..watch.check import DIRECT, Channel, read_channels, require_given
 from ..watch.escalation import CRITICAL, INFO, SEVERITIES, WARNING
-from ..watch.together import Job, together
 from .report import Ending
 
 MOMENTS: Final = ("started", "staged", "ended")

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ..base.errors import Refusal, shown
 from ..base.fields import Fields
-from ..secrets.time_limit import within
+from ..base.together import within
 
 TIMEOUT_SECONDS: Final = 5
 LIMIT: Final = 1 << 20

@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Final
 
 from ..base import canonical
 from ..base.errors import Refusal
+from ..base.together import within
 from .provider import Entry, Standing, Unavailable, Unknown, denied, failed, is_about_certificate, overtaken, untrusted
 from .secret import NAME, Secret, fields_of
-from .time_limit import within
 from .volatile import hashed
 
 KIND_TAG: Final = "slipway-type"

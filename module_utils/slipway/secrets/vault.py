@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from ..base.errors import Refusal
+from ..base.together import within
 from .credential import read_credential
 from .login import Logins, Token
 from .provider import Entry, Standing, Unavailable, Unknown, denied, failed, is_about_certificate, overtaken, untrusted
 from .secret import NAME, Secret, fields_of
-from .time_limit import within
 from .volatile import hashed
 
 METHODS: Final = ("approle", "jwt", "token")

@@ -21,6 +21,7 @@ from typing import Any, Final
 from ..base.clock import timestamp
 from ..base.errors import Refusal
 from ..base.files import read_if_there, temporary_name, write_all
+from ..base.together import Done, Job, together
 from ..host.places import Host, Identity, Places
 from . import hook
 from .agent_memory import Memory, Post, Remembered
@@ -36,7 +37,6 @@ from .facts import Facts, facts_of
 from .metrics import Sample, exposition
 from .probes import REMOTE, Finding, Probes, Surroundings
 from .release_metrics import release_samples
-from .together import Done, Job, together
 
 LOCK_SECONDS: Final = 10.0
 # Of an interval, how much may be lacking until a check is due: timers do not keep it to the millisecond.

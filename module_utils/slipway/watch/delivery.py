@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ..base.errors import Refusal
+from ..base.together import Done, Job, together
 from .agent_memory import Memory, Queued
 from .alert import FIRING, NOTICE, RESOLVED, Alert
 from .alert_history import AlertHistory
@@ -30,7 +31,6 @@ from .check import DIRECT, Channel, Settings
 from .circuit import Circuit
 from .escalation import INFO, SEVERITIES
 from .events import ERROR_EVENT, SYSTEM_EVENT, Events
-from .together import Done, Job, together
 
 ALERTMANAGER: Final = "alertmanager"
 PROGRAMS: Final = ("webhook",)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several questions at the same time, each with an end: whatever hangs, hangs alone."""
+"""Questions with an end, several at the same time: whatever hangs, hangs alone.
+
+Clients of HTTP bound each wait for the next byte, and not the whole answer.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Thread
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -44,6 +47,14 @@ def together(jobs: Mapping[str, Job[T]]) -> dict[str, Done[T]]:
     return answers
 
 
+def within(seconds: float, ask: Callable[[], T]) -> T:
+    """The answer to one question, or what it raises; TimeoutError where it has neither in time."""
+    done = together({"": Job(ask, seconds)})[""]
+    if done.error is not None:
+        raise done.error
+    return cast(T, done.value)
+
+
 def _begin(ask: Callable[[], T]) -> Future[Done[T]]:
     answer: Future[Done[T]] = Future()
 
@@ -54,7 +65,7 @@ def _begin(ask: Callable[[], T]) -> Future[Done[T]]:
         except BaseException as error:
             answer.set_result(Done(None, error, _since(started)))
 
-    Thread(target=asked, daemon=True).start()
+    Thread(target=asked, name="slipway-question", daemon=True).start()
     return answer
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import threading
 
-from ansible.module_utils.slipway.watch.together import Job, together
+import pytest
+from ansible.module_utils.slipway.base.together import Job, together, within
 
 
 def test_answers_come_in_the_order_of_the_jobs_with_what_was_raised():
@@ -34,4 +35,21 @@ def test_what_hangs_is_left_behind_and_the_others_have_their_answers():
     assert str(done["hangs"].error) == "no answer within 0.05 s"
     assert done["hangs"].milliseconds >= 50
     assert done["answers"].value is True
+    never.set()
+
+
+def test_one_question_is_answered_or_raises_in_time():
+    assert within(60, lambda: 7) == 7
+    assert within(60, lambda: None) is None
+    with pytest.raises(KeyError, match="a"):
+        within(60, lambda: {}["a"])
+
+
+def test_one_question_that_hangs_is_left_behind_and_no_process_waits_for_it():
+    never = threading.Event()
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.05 s"):
+        within(0.05, never.wait)
+    left = [each for each in threading.enumerate() if each.name == "slipway-question"]
+    assert left
+    assert all(each.daemon for each in left)
     never.set()
