@@ -7,7 +7,7 @@ An address never has a password: libpq's own means (PGPASSFILE, PGSERVICEFILE, c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -94,6 +94,10 @@ class StatePlace:
     def key_path(self) -> Path:
         """The private key of the witness. It is never in the database: what was cosigned with it could be made anew there."""
         return self.witness_key or self.directory / "witness.pem"
+
+    def dispensable(self) -> StatePlace:
+        """The same for a way back, which is open whatever is not there to remember it."""
+        return replace(self, is_required=False)
 
     def __str__(self) -> str:
         """Where it is, for people."""
