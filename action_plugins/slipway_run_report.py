@@ -57,8 +57,8 @@ class ActionModule(ControllerAction):
             outcomes = {ending.host: ending.outcome for ending in endings}
             inspections = arguments["results"].get("inspection", {})
             reached = deployment.reached_hosts(inspections, outcomes, records, self._regions(task_vars))
-        deployment.sweep_packs(place.directory, [arguments["run"]["run_id"]])
         if arguments["unrecorded"]:
+            deployment.sweep_packs(place.directory, [arguments["run"]["run_id"]])
             return arguments["unrecorded"], False
         try:
             deployment.end_run(place, arguments["run"], "as asked" if as_asked else "not as asked", reached)

@@ -35,7 +35,7 @@ from . import canary_run, manifest_view, moments, permission, resident, selectio
 from . import rollout as rollouts
 from .catalogue import Catalogue
 from .holders import Holders
-from .memory import NOBODY, ControllerState, Subject, new_run_id
+from .memory import NOBODY, NOTHING, ControllerState, Subject, new_run_id
 from .rollout import Pace, Settings
 from .state_database import UNUSABLE
 from .state_place import StatePlace, place_of
@@ -125,7 +125,7 @@ class Controller:
             "lease_seconds": self.lease_seconds,
         }
 
-    def begin(self, operation: str, subject: Subject) -> tuple[dict[str, Any], str]:
+    def begin(self, operation: str, subject: Subject = NOTHING) -> tuple[dict[str, Any], str]:
         """Begin a run: its id goes to every host, with the runs that this controller may take over from. And why nobody noted it, "" if somebody did."""
         run_id, unrecorded = new_run_id(self.now), self._opened[1]
         try:
@@ -176,8 +176,10 @@ def reached_hosts(
 
 
 def end_run(state: Path | StatePlace, run: Mapping[str, Any], outcome: str, reached: Iterable[Reached] = ()) -> None:
-    """Note how a run ended, and on which hosts it ended how."""
-    memory, run_id, now = ControllerState(state), run["run_id"], int(time.time())
+    """Remove what a run packed, and note how it ended, and on which hosts it ended how."""
+    run_id, now = run["run_id"], int(time.time())
+    sweep_packs(place_of(state).directory, [run_id])
+    memory = ControllerState(state)
     for host in reached:
         recorded = host.record.get("run_id") == run_id
         memory.note_host_of_run(
