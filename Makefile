@@ -26,7 +26,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # HOURS        how long what is signed holds; as long as the environment allows without it. Or how long a lock does; without it, until released
 # MESSAGE      why nothing is to be deployed
 # OUTPUT       a file for what is signed, to be sent; without it that goes into the catalogue
-# FILE         an approval, a rollback authorization, or a draft of the trust policy, that was sent
+# FILE         a backup of the state, an approval, a rollback authorization, or a draft of the trust policy, that was sent
 # RENEW        yes: draft a trust policy also when nothing but its times changes
 # RUN          the run that is proven, the newest without it (OUTPUT says where the archive goes); or the one that is held
 # STORE        the directory of an artifact store that a web server serves, on STORE_HOST; on the controller without that
@@ -118,6 +118,8 @@ lock_message := $(MESSAGE)
 approval_output := $(OUTPUT)
 approval_file := $(FILE)
 approval_confirmed := $(CONFIRM)
+state_file := $(FILE)
+state_confirmed := $(CONFIRM)
 trust_file := $(FILE)
 trust_key := $(KEY)
 trust_confirmed := $(CONFIRM)
@@ -192,6 +194,7 @@ endef
 .PHONY: secrets-key secrets-encrypt secrets-rekey secrets-list secrets-get secrets-set secrets-flush secrets-access secrets-age secrets-rotate secrets-example
 .PHONY: vault-plan vault-apply vault-issue vault-receive break-glass-seal break-glass-open break-glass-shut
 .PHONY: approve approval-add approvals authorize-rollback key
+.PHONY: state-backup state-restore report
 .PHONY: publish deploy-staging deploy-prod promote abort-rollout rollback deploy-status verify evidence may-be-asked
 
 # Steps have an order, whatever -j says: nothing is begun before it is known that somebody may be asked.
@@ -357,6 +360,12 @@ secrets-age: venv ## How old they are, and which are older than they may get (FO
 secrets-rotate: venv ## Rotate what is due, or NAME, and retire the old versions when every host is well (asks for a yes; BACK=yes: take it back)
 	@$(call confirm,$(if $(filter yes,$(BACK)),takes back the rotation of,rotates) $(or $(NAME),what is due) on $(or $(LIMIT),prod))
 	@$(PLAY) playbooks/rotate_secrets.yml -l '$(or $(LIMIT),prod)' $(call vars,application secret_name secret_file secret_back)
+
+state-backup: venv ## Write all that this controller remembers to a new file (FILE=); no key is in it
+	@$(call needs,FILE)$(PLAY) playbooks/state_backup.yml $(call vars,state_file)
+
+state-restore: venv ## Put such a file back (FILE=); CONFIRM=yes where something would be lost
+	@$(call needs,FILE)$(PLAY) playbooks/state_restore.yml $(call vars,state_file state_confirmed)
 
 secrets-access: venv ## Who asked for which secret, and when (NAME= BY= SINCE= UNTIL=)
 	@$(PLAY) playbooks/secrets_access.yml $(call vars,secret_name secret_by secret_since secret_until)
