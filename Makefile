@@ -44,6 +44,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # DIRECTORY    where an opened emergency access is used from, in memory; $XDG_RUNTIME_DIR/slipway-break-glass without it
 # NAMES        yes: write the names of the holders in it into a file beside it
 # LIMIT        the hosts, as in -l; without it those of prod, or all where a target only looks
+# WEEKS        of how many weeks a report is; 12 without it
 # CONFIRM      yes: do not ask
 # FORMAT       json: as data, for programs
 # OPTIONS      more options for every ansible-playbook, such as -i inventories/prod/hosts
@@ -81,13 +82,14 @@ SECOND ?=
 DIRECTORY ?=
 NAMES ?=
 LIMIT ?=
+WEEKS ?=
 CONFIRM ?=
 FORMAT ?= table
 OPTIONS ?=
 
 # What is given goes through a shell into variables that Ansible takes for templates: what means something to either is refused.
 GIVEN := APPLICATION SOURCE RELEASE_ID TYPE BUILD_ID TICKETS ENVIRONMENT ROLE KEY HOSTS STATUS MANIFEST AUDIT HOURS MESSAGE OUTPUT FILE RENEW RUN \
-	STORE STORE_HOST NAME FIELD KIND BACK BY SINCE UNTIL LEFTOVERS FIRST SECOND DIRECTORY NAMES LIMIT CONFIRM FORMAT
+	STORE STORE_HOST NAME FIELD KIND BACK BY SINCE UNTIL LEFTOVERS FIRST SECOND DIRECTORY NAMES LIMIT WEEKS CONFIRM FORMAT
 UNSAFE := ' " ` { }
 $(foreach name,$(GIVEN),$(foreach mark,$(UNSAFE),$(if $(findstring $(mark),$($(name))), \
 	$(error $(name): expected a value without quotes and braces, found $($(name))))))
@@ -119,6 +121,9 @@ approval_output := $(OUTPUT)
 approval_file := $(FILE)
 approval_confirmed := $(CONFIRM)
 state_file := $(FILE)
+report_environment := $(ENVIRONMENT)
+report_weeks := $(WEEKS)
+report_page := $(OUTPUT)
 state_confirmed := $(CONFIRM)
 trust_file := $(FILE)
 trust_key := $(KEY)
@@ -155,7 +160,7 @@ ifeq ($(filter major minor hotfix,$(TYPE)),)
 $(error TYPE: expected major, minor or hotfix, found '$(TYPE)')
 endif
 endif
-ifneq ($(filter %-status verify,$(MAKECMDGOALS)),)
+ifneq ($(filter %-status verify report,$(MAKECMDGOALS)),)
 ifeq ($(filter table json,$(FORMAT)),)
 $(error FORMAT: expected table or json, found '$(FORMAT)')
 endif
@@ -430,6 +435,9 @@ recover: venv ## Settle what interrupted runs left open on hosts
 
 deploy-status: venv ## The newest five deployments and rollbacks (FORMAT=json)
 	@$(call tell,playbooks/history.yml,$(FORMAT))
+
+report: venv ## How often, how fast and how well is delivered (ENVIRONMENT= WEEKS= FORMAT=json OUTPUT=page.html); asks no host
+	@$(call tell,playbooks/report.yml $(call vars,report_environment report_weeks report_page),$(FORMAT))
 
 verify: venv ## Verify that every host is what was signed and witnessed
 	@$(call tell,playbooks/verify.yml,$(FORMAT))
