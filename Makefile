@@ -26,7 +26,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # HOURS        how long what is signed holds; as long as the environment allows without it. Or how long a lock does; without it, until released
 # MESSAGE      why nothing is to be deployed
 # OUTPUT       a file for what is signed, to be sent; without it that goes into the catalogue
-# FILE         an approval, a rollback authorization, or a draft of the trust policy, that was sent
+# FILE         a backup of the state, an approval, a rollback authorization, or a draft of the trust policy, that was sent
 # RENEW        yes: draft a trust policy also when nothing but its times changes
 # RUN          the run that is proven, the newest without it (OUTPUT says where the archive goes); or the one that is held
 # STORE        the directory of an artifact store that a web server serves, on STORE_HOST; on the controller without that
@@ -44,6 +44,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # DIRECTORY    where an opened emergency access is used from, in memory; $XDG_RUNTIME_DIR/slipway-break-glass without it
 # NAMES        yes: write the names of the holders in it into a file beside it
 # LIMIT        the hosts, as in -l; without it those of prod, or all where a target only looks
+# WEEKS        of how many weeks a report is; 12 without it
 # CONFIRM      yes: do not ask
 # FORMAT       json: as data, for programs
 # OPTIONS      more options for every ansible-playbook, such as -i inventories/prod/hosts
@@ -81,13 +82,14 @@ SECOND ?=
 DIRECTORY ?=
 NAMES ?=
 LIMIT ?=
+WEEKS ?=
 CONFIRM ?=
 FORMAT ?= table
 OPTIONS ?=
 
 # What is given goes through a shell into variables that Ansible takes for templates: what means something to either is refused.
 GIVEN := APPLICATION SOURCE RELEASE_ID TYPE BUILD_ID TICKETS ENVIRONMENT ROLE KEY HOSTS STATUS MANIFEST AUDIT HOURS MESSAGE OUTPUT FILE RENEW RUN \
-	STORE STORE_HOST NAME FIELD KIND BACK BY SINCE UNTIL LEFTOVERS FIRST SECOND DIRECTORY NAMES LIMIT CONFIRM FORMAT
+	STORE STORE_HOST NAME FIELD KIND BACK BY SINCE UNTIL LEFTOVERS FIRST SECOND DIRECTORY NAMES LIMIT WEEKS CONFIRM FORMAT
 UNSAFE := ' " ` { }
 $(foreach name,$(GIVEN),$(foreach mark,$(UNSAFE),$(if $(findstring $(mark),$($(name))), \
 	$(error $(name): expected a value without quotes and braces, found $($(name))))))
@@ -118,6 +120,11 @@ lock_message := $(MESSAGE)
 approval_output := $(OUTPUT)
 approval_file := $(FILE)
 approval_confirmed := $(CONFIRM)
+state_file := $(FILE)
+report_environment := $(ENVIRONMENT)
+report_weeks := $(WEEKS)
+report_page := $(OUTPUT)
+state_confirmed := $(CONFIRM)
 trust_file := $(FILE)
 trust_key := $(KEY)
 trust_confirmed := $(CONFIRM)
@@ -153,7 +160,7 @@ ifeq ($(filter major minor hotfix,$(TYPE)),)
 $(error TYPE: expected major, minor or hotfix, found '$(TYPE)')
 endif
 endif
-ifneq ($(filter %-status verify,$(MAKECMDGOALS)),)
+ifneq ($(filter %-status verify report,$(MAKECMDGOALS)),)
 ifeq ($(filter table json,$(FORMAT)),)
 $(error FORMAT: expected table or json, found '$(FORMAT)')
 endif
@@ -192,6 +199,7 @@ endef
 .PHONY: secrets-key secrets-encrypt secrets-rekey secrets-list secrets-get secrets-set secrets-flush secrets-access secrets-age secrets-rotate secrets-example
 .PHONY: vault-plan vault-apply vault-issue vault-receive break-glass-seal break-glass-open break-glass-shut
 .PHONY: approve approval-add approvals authorize-rollback key
+.PHONY: state-backup state-restore report
 .PHONY: publish deploy-staging deploy-prod promote abort-rollout rollback deploy-status verify evidence may-be-asked
 
 # Steps have an order, whatever -j says: nothing is begun before it is known that somebody may be asked.
@@ -222,8 +230,8 @@ types: dev ## mypy
 	mypy
 
 unit: dev ## pytest without hosts, with branch coverage
-	@for tool in openssl strace haproxy; do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || $(PYTHON) -m lab install $$tool; done
-	@for verb in vault prometheus; do $(VENV)/bin/python -m lab $$verb >/dev/null || exit 1; done
+	@for tool in openssl strace haproxy chromium; do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || $(PYTHON) -m lab install $$tool; done
+	@for verb in vault prometheus postgres; do $(VENV)/bin/python -m lab $$verb >/dev/null || exit 1; done
 	pytest -q -n auto --cov --cov-branch --cov-report= tests/unit tests/modules tests/contract tests/golden
 	coverage report
 	coverage json -q -o - | $(VENV)/bin/python tests/coverage_gate.py
@@ -358,6 +366,12 @@ secrets-rotate: venv ## Rotate what is due, or NAME, and retire the old versions
 	@$(call confirm,$(if $(filter yes,$(BACK)),takes back the rotation of,rotates) $(or $(NAME),what is due) on $(or $(LIMIT),prod))
 	@$(PLAY) playbooks/rotate_secrets.yml -l '$(or $(LIMIT),prod)' $(call vars,application secret_name secret_file secret_back)
 
+state-backup: venv ## Write all that this controller remembers to a new file (FILE=); no key is in it
+	@$(call needs,FILE)$(PLAY) playbooks/state_backup.yml $(call vars,state_file)
+
+state-restore: venv ## Put such a file back (FILE=); CONFIRM=yes where something would be lost
+	@$(call needs,FILE)$(PLAY) playbooks/state_restore.yml $(call vars,state_file state_confirmed)
+
 secrets-access: venv ## Who asked for which secret, and when (NAME= BY= SINCE= UNTIL=)
 	@$(PLAY) playbooks/secrets_access.yml $(call vars,secret_name secret_by secret_since secret_until)
 
@@ -421,6 +435,9 @@ recover: venv ## Settle what interrupted runs left open on hosts
 
 deploy-status: venv ## The newest five deployments and rollbacks (FORMAT=json)
 	@$(call tell,playbooks/history.yml,$(FORMAT))
+
+report: venv ## How often, how fast and how well is delivered (ENVIRONMENT= WEEKS= FORMAT=json OUTPUT=page.html); asks no host
+	@$(call tell,playbooks/report.yml $(call vars,report_environment report_weeks report_page),$(FORMAT))
 
 verify: venv ## Verify that every host is what was signed and witnessed
 	@$(call tell,playbooks/verify.yml,$(FORMAT))

@@ -23,7 +23,7 @@ class ActionModule(ControllerAction):
         credentials = self._credentials(arguments, task_vars) if arguments["credentials"] else None
         resolved = credentials.read() if credentials else None
         plan = deployment.plan_deployment(
-            controller_of(arguments, task_vars),
+            controller_of(arguments, task_vars, self.place(arguments, task_vars), check=self._task.check_mode),
             Catalogue(Path(arguments["catalogue"])),
             Path(arguments["trust_policy"]),
             arguments["answers"],

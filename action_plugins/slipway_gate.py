@@ -23,7 +23,7 @@ class ActionModule(ControllerAction):
     name = "slipway_gate"
 
     def answer(self, arguments, task_vars):
-        memory, now = ControllerState(Path(arguments["state_directory"])), int(time.time())
+        memory, now = ControllerState(self.place(arguments, task_vars)), int(time.time())
         if not arguments["decision"]:
             return self._described(self._hold(memory, arguments, deployer(task_vars), now))
         decision = {"promote": "promoted", "abort": "aborted"}[arguments["decision"]]

@@ -14,7 +14,6 @@ ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent 
 from ansible.module_utils.slipway._action import HostAction
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import resident
-from ansible.module_utils.slipway.controller.witness import Witness
 
 
 class ActionModule(HostAction):
@@ -41,6 +40,6 @@ class ActionModule(HostAction):
 
     def _pin(self, result, task_vars):
         try:
-            Witness(self.state_directory(task_vars)).pin(result, task_vars["inventory_hostname"], now=int(time.time()))
+            self.witness(task_vars).pin(result, task_vars["inventory_hostname"], now=int(time.time()))
         except Refusal as refusal:
             result.update(failed=True, msg=str(refusal), **refusal.as_dict())

@@ -11,7 +11,6 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._action import WitnessedAction, deployer
-from ansible.module_utils.slipway.controller.witness import Witness
 
 
 class ActionModule(WitnessedAction):
@@ -22,7 +21,7 @@ class ActionModule(WitnessedAction):
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         _validation, arguments = self._validated(self._task.args)
-        witness, name = Witness(self.state_directory(task_vars)), task_vars["inventory_hostname"]
+        witness, name = self.witness(task_vars), task_vars["inventory_hostname"]
         memories = {each: witness.recall(name, each) for each in arguments["applications"]}
         answer = self._verified(arguments, memories, task_vars)
         host_id = (answer.get("host") or {}).get("id")

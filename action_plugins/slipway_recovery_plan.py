@@ -18,4 +18,5 @@ class ActionModule(ControllerAction):
     name = "slipway_recovery_plan"
 
     def answer(self, arguments, task_vars):
-        return {"run": controller_of({**arguments, "lease_seconds": 0}, task_vars).as_settler()}
+        place = self.place(arguments, task_vars).dispensable()
+        return {"run": controller_of({**arguments, "lease_seconds": 0}, task_vars, place).as_settler()}

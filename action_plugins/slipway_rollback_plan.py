@@ -29,7 +29,9 @@ class ActionModule(ControllerAction):
 
     def answer(self, arguments, task_vars):
         return deployment.plan_rollback(
-            controller_of(arguments, task_vars),
+            controller_of(
+                arguments, task_vars, self.place(arguments, task_vars).dispensable(), check=self._task.check_mode
+            ),
             Catalogue(Path(arguments["catalogue"])),
             arguments["answers"],
             requested=arguments["release_id"],

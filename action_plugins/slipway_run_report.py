@@ -40,14 +40,36 @@ class ActionModule(ControllerAction):
         )
         if trouble := self._write_views(arguments, records):
             text = f"the page of the release was not written: {trouble}\n{text}"
-        outcome, reached = "as asked" if as_asked else "not as asked", []
-        if not self._task.check_mode:
-            outcomes = {ending.host: ending.outcome for ending in endings}
-            reached = deployment.reached_hosts(arguments["results"].get("inspection", {}), outcomes, records)
-        deployment.end_run(Path(arguments["state_directory"]), arguments["run"], outcome, reached)
+        unrecorded, is_needed = self._noted(arguments, task_vars, endings, records, as_asked=as_asked)
+        if unrecorded:
+            text = report.with_unrecorded(text, unrecorded)
         hosts = {ending.host: {"outcome": ending.outcome, "serves": ending.serves} for ending in endings}
         answer = {"as_asked": as_asked, "hosts": hosts, "msg": text}
-        return answer if as_asked else {**answer, "failed": True, "reason": "not_as_asked"}
+        if not as_asked:
+            return {**answer, "failed": True, "reason": "not_as_asked"}
+        return {**answer, "failed": True, "reason": "not_recorded"} if is_needed else answer
+
+    def _noted(self, arguments, task_vars, endings, records, *, as_asked):
+        """Note how the run ended: why that could not be, "" if it could, and whether the run fails for it."""
+        place = self.place(arguments, task_vars)
+        reached = []
+        if not self._task.check_mode:
+            outcomes = {ending.host: ending.outcome for ending in endings}
+            inspections = arguments["results"].get("inspection", {})
+            reached = deployment.reached_hosts(inspections, outcomes, records, self._regions(task_vars))
+        if arguments["unrecorded"]:
+            deployment.sweep_packs(place.directory, [arguments["run"]["run_id"]])
+            return arguments["unrecorded"], False
+        try:
+            deployment.end_run(place, arguments["run"], "as asked" if as_asked else "not as asked", reached)
+        except Refusal as refusal:  # what hosts serve is told all the same
+            return str(refusal), place.is_required and not arguments["rollback"]
+        return "", False
+
+    def _regions(self, task_vars):
+        """The region of each host that has one."""
+        hostvars = task_vars.get("hostvars", {})
+        return {str(host): str(region) for host in hostvars if (region := hostvars[host].get("slipway_region"))}
 
     def _settled(self, arguments, endings, task_vars):
         """How the rotations of this run stand now that it has ended on every host, and whether nothing is left to do: {words: bool}."""

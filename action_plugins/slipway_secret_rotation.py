@@ -33,7 +33,9 @@ class ActionModule(SecretAction):
             return {"is_idle": True, "release_id": "", "names": [], "rotating": {}, "msg": "no secret is due"}
         require_restarted(Application.parse(arguments["application"], arguments["description"]))
         release_id = require_one_release(arguments["answers"], arguments["release_id"])
-        known = ControllerState(rotations.state).hosts_of(arguments["application"], rotations.records.environment)
+        known = ControllerState(self.place(arguments, task_vars)).hosts_of(
+            arguments["application"], rotations.records.environment
+        )
         require_all_hosts(known, task_vars["groups"]["all"], arguments["answers"])
         target = Target(arguments["application"], rotations.records.environment, rotations.keeper.clock.now())
         if arguments["state"] == "begun":  # the way back is open; its deployment says what is in its way

@@ -8,13 +8,13 @@ import json
 import shlex
 import sys
 
-from . import demo, hosts, instance, lifecycle, names, pager, preflight, prometheus, shell, ssh, vault
+from . import demo, hosts, instance, lifecycle, names, pager, postgres, preflight, prometheus, shell, ssh, vault
 from .console import say, step
 from .errors import LabError
 from .names import Clone
 
 # What tests need that no host has.
-PROGRAMS = {"vault": vault.ensure, "prometheus": prometheus.ensure}
+PROGRAMS = {"vault": vault.ensure, "prometheus": prometheus.ensure, "postgres": postgres.ensure}
 DEMOS = {"demo": demo.run, "demo-alert": pager.run}
 
 
@@ -51,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("vault", help="print where a Vault or OpenBao for tests is; builds one where there is none")
     verbs.add_parser(
         "prometheus", help="print where Prometheus' programs for tests are; fetches them where there are none"
+    )
+    verbs.add_parser(
+        "postgres", help="print where PostgreSQL's programs for tests are; installs them where there are none"
     )
     verb = verbs.add_parser("step", help="run a command, silent unless it fails, and show how long it takes")
     verb.add_argument("title")

@@ -150,6 +150,10 @@ run:
   description: The run, for C(slipway_release).
   returned: success
   type: dict
+unrecorded:
+  description: Why this controller's memory does not have the run; empty where it has.
+  returned: success
+  type: str
 release_id:
   description: The chosen release.
   returned: success

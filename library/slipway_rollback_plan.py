@@ -83,6 +83,10 @@ run:
   description: The run, for C(slipway_release); null when nothing is to do.
   returned: success
   type: dict
+unrecorded:
+  description: Why this controller's memory does not have the run; empty where it has.
+  returned: success
+  type: str
 targets:
   description: The release to go to, by host.
   returned: success

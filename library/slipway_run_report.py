@@ -75,6 +75,10 @@ options:
         they are taken back.
     type: dict
     default: {}
+  unrecorded:
+    description: Why this controller's memory does not have the run, as the plan has said it; empty where it has.
+    type: str
+    default: ""
   unreachable:
     description: Hosts that were left out because they did not answer at the start.
     type: list

@@ -26,13 +26,15 @@ from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 from ansible.vars.clean import remove_internal_keys
 
+from ._state import state_place
 from .base import frame
 from .base.errors import Refusal
 from .base.operator import deployer
 from .base.process import Process
 from .controller import resident
 from .controller.deployment import Controller
-from .controller.witness import Memory, Verdict, Witness, host_of
+from .controller.state_place import StatePlace
+from .controller.witness import Memory, Witness, host_of
 from .host.options import MODULES
 
 LIBRARY = Path(__file__).resolve().parents[2] / "library"
@@ -110,6 +112,10 @@ class ControllerAction(ActionBase):  # type: ignore[misc]
         """Do the work: plain data in, plain data out; a Refusal fails the task. Without ``changed`` nothing was."""
         raise NotImplementedError
 
+    def place(self, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> StatePlace:
+        """Where the controller's state is, with the directory that the task names."""
+        return state_place(task_vars, self._templar.template, self._loader, arguments.get("state_directory"))
+
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
@@ -179,8 +185,12 @@ class HostAction(ActionBase):  # type: ignore[misc]
         return _of_a_host(remove_values(answer, validation._no_log_values))
 
     def state_directory(self, task_vars: Mapping[str, Any]) -> Path:
-        """Where the controller keeps its memory."""
+        """Where the controller keeps its files."""
         return Path(self._templar.template(task_vars["slipway_state_directory"]))
+
+    def witness(self, task_vars: Mapping[str, Any]) -> Witness:
+        """The controller's witness, with what it remembers."""
+        return Witness(state_place(task_vars, self._templar.template, self._loader))
 
     def _can_be_asked(self) -> bool:
         """Whether this connection and its become take a command's input; a user who wants to see module files gets modules."""
@@ -254,7 +264,7 @@ class WitnessedAction(HostAction):
 
     def exchange(self, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the host, told what was witnessed last. One that turns out to be another one is asked again, if it was only asked."""
-        witness = Witness(self.state_directory(task_vars))
+        witness = self.witness(task_vars)
         # With delegate_to it is another host that answers, and its history that is judged.
         name = str(self._task.delegate_to or task_vars["inventory_hostname"])
         application = str(arguments["application"])
@@ -262,7 +272,7 @@ class WitnessedAction(HostAction):
             memory = witness.recall(name, application)
         except (Refusal, OSError) as error:  # a plan refuses what is not judged; a way back is not held up by it
             answer = self.ask(arguments, task_vars)
-            return {**answer, "witness": Verdict("unjudged", str(error)).as_dict()}
+            return {**answer, "witness": witness.unjudged(error).as_dict()}
         answer = self._asked(arguments, memory, task_vars)
         host_id = host_of(answer, memory)
         if host_id and (memory.pinned is None or memory.pinned.id != host_id):
@@ -277,10 +287,14 @@ class WitnessedAction(HostAction):
         return self.ask({**arguments, **told}, task_vars)
 
 
-def controller_of(arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> Controller:
+def controller_of(
+    arguments: Mapping[str, Any], task_vars: Mapping[str, Any], place: StatePlace, *, check: bool = False
+) -> Controller:
     """The controller for a plan: its own clock, and the process that all of this run's workers have as parent."""
     return Controller(
-        state=Path(arguments["state_directory"]),
+        state=place.directory,
+        place=place,
+        is_check=check,
         application=arguments["application"],
         environment=arguments["environment"],
         deployed_by=deployer(task_vars),

@@ -9,6 +9,7 @@ from typing import Any
 
 from ._action import ControllerAction
 from ._secrets import access_log, caller_of, display, keeper_of, main_process, plain, settings_of
+from ._state import state_place
 from .base.clock import SystemClock
 from .base.errors import Refusal
 from .base.process import Process
@@ -44,7 +45,7 @@ class SecretAction(ControllerAction):
         return Path(self._templar.template(task_vars["slipway_state_directory"]))
 
     def log(self, task_vars: Mapping[str, Any]) -> AccessLog:
-        return access_log(task_vars, self._templar.template)
+        return access_log(task_vars, self._templar.template, self._loader)
 
     def store(self, task_vars: Mapping[str, Any], key_path: str | None) -> tuple[StoreCommands, SecretSettings]:
         """The encrypted store of that chain, with another key file where one is named."""
@@ -54,7 +55,7 @@ class SecretAction(ControllerAction):
         file = provider.file
         assert file is not None  # noqa: S101 - for the type checker; what has a store is a file
         commands = StoreCommands(
-            provider.label, file.store or file.path, file.key_path, access_log(task_vars, template), caller_of(task_vars, template), SystemClock(),
+            provider.label, file.store or file.path, file.key_path, access_log(task_vars, template, self._loader), caller_of(task_vars, template), SystemClock(),
             Path(key_path) if key_path else None, self._task.check_mode,
         )  # fmt: skip
         return commands, settings
@@ -91,6 +92,7 @@ def rotations_of(
 ) -> Rotations:
     """The rotations of the host's environment for an application, by this run."""
     state = Path(template(variables["slipway_state_directory"]))
+    memory = ControllerState(state_place(variables, template, loader))
     return Rotations(
-        keeper_of(variables, template, loader), state, application, Process.of(main_process()), ControllerState(state).newest_run
+        keeper_of(variables, template, loader), state, application, Process.of(main_process()), memory.newest_run
     )  # fmt: skip

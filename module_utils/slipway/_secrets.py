@@ -58,9 +58,15 @@ def plain(value: Any) -> Any:
     return next((kind(value) for kind in (str, int, float) if isinstance(value, kind)), value)
 
 
-def access_log(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> AccessLog:
-    """The access log of this controller."""
-    return AccessLog(Path(template(variables["slipway_state_directory"])) / LOG_NAME)
+def access_log(variables: Mapping[str, Any], template: Callable[[Any], Any], loader: Any) -> AccessLog:
+    """The access log of this controller, or of all that share a database."""
+    path = Path(template(variables["slipway_state_directory"])) / LOG_NAME
+    if not template(variables.get("slipway_state_url", "")):
+        return AccessLog(path)
+    from ._state import state_place
+    from .controller.access_table import AccessTable
+
+    return AccessTable(path, place=state_place(variables, template, loader), announce=display.warning)
 
 
 def caller_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Caller:
@@ -75,8 +81,10 @@ def environment_of(variables: Mapping[str, Any], template: Callable[[Any], Any])
     return str(template(variables.get("slipway_environment", "")) or "")
 
 
-def keeper_of(variables: Mapping[str, Any], template: Callable[[Any], Any], loader: Any) -> Keeper:
-    """The chain that these variables describe, asked on behalf of whoever runs this."""
+def keeper_of(
+    variables: Mapping[str, Any], template: Callable[[Any], Any], loader: Any, log: AccessLog | None = None
+) -> Keeper:
+    """The chain that these variables describe, asked on behalf of whoever runs this; noted in ``log``, or where it is noted else."""
     settings = settings_of(variables, template)
     environment = environment_of(variables, template)
     main = main_process()
@@ -87,7 +95,7 @@ def keeper_of(variables: Mapping[str, Any], template: Callable[[Any], Any], load
         settings=settings,
         providers=[_provider(each, settings, environment, logins, loader) for each in settings.chain],
         place=place,
-        log=access_log(variables, template),
+        log=log or access_log(variables, template, loader),
         caller=caller_of(variables, template),
         clock=clock,
         announce=display.warning,

@@ -36,7 +36,7 @@ def test_a_run_that_is_held_hears_what_another_process_decides(tmp_path, run_id,
     holding = threading.Thread(target=lambda: answers.update(held=hold(tmp_path, run_id)))
     holding.start()
     memory, end = ControllerState(tmp_path), time.monotonic() + 30
-    while not memory.held():
+    while not memory.held(int(time.time())):
         assert time.monotonic() < end
         time.sleep(0.01)
     decided = ask(tmp_path, decision=decision)

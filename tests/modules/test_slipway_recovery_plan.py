@@ -18,7 +18,7 @@ GONE = replace(Process.of(os.getpid()), started="never")
 
 def test_it_names_the_controller_and_its_dead_runs_and_begins_none(site):
     dead = Controller(site.state, "shop", "prod", "anna", site.host.clock.now(), GONE)
-    run_id = dead.begin("deploy")["run_id"]
+    run_id = dead.begin("deploy")[0]["run_id"]
     answer = plugins.run(NAME, application="shop", environment="prod", state_directory=str(site.state))
     memory = ControllerState(site.state)
     assert answer["changed"] is False
@@ -32,7 +32,7 @@ def test_with_it_a_host_settles_what_such_a_run_left_open(site):
         site.build(f"v{number}", {"bin/shop": b"%d" % number})
     site.deploy("v1")
     dead = Controller(site.state, "shop", "prod", "anna", site.host.clock.now(), GONE)
-    run = dead.begin("deploy")
+    run, _unrecorded = dead.begin("deploy")
     site.stage("v2", run=run)
     site.activate("v2", run=run)
     answer = plugins.run(NAME, application="shop", environment="prod", state_directory=str(site.state))

@@ -18,6 +18,7 @@ from ansible.module_utils.slipway._action import ControllerAction, HostAction, c
 from ansible.module_utils.slipway.base import frame
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import resident
+from ansible.module_utils.slipway.controller.state_place import StatePlace
 from ansible.module_utils.slipway.host import options
 from ansible.plugins.connection import ConnectionBase
 
@@ -114,8 +115,9 @@ def test_a_file_without_documentation_is_named(monkeypatch, tmp_path):
 def test_a_controller_has_its_own_clock_and_the_process_that_all_workers_have_as_parent(tmp_path):
     before = int(time.time())
     made = controller_of(
-        {"state_directory": str(tmp_path), "application": "shop", "environment": "prod", "lease_seconds": 60},
+        {"application": "shop", "environment": "prod", "lease_seconds": 60},
         {"awx_user_name": "anna"},
+        StatePlace(tmp_path),
     )
     assert before <= made.now <= int(time.time())
     assert (made.state, made.application, made.environment) == (tmp_path, "shop", "prod")

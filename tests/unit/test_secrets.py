@@ -182,7 +182,7 @@ def test_the_workers_of_a_run_are_known_by_its_main_process():
 
 
 def test_the_log_is_in_the_state_directory(tmp_path):
-    log = _secrets.access_log(variables(tmp_path), unchanged)
+    log = _secrets.access_log(variables(tmp_path), unchanged, None)
     assert log.path == Path(tmp_path / "state/access.jsonl")
 
 

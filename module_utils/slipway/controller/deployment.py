@@ -10,8 +10,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from ..application import preflight
 from ..application.description import Application
 from ..application.preflight import Judgement, Needs, Result
+from ..base.clock import seconds_of
 from ..base.errors import Refusal, shown
 from ..base.files import full_disk_is_a_refusal, read_regular
 from ..base.process import Process
@@ -34,9 +35,11 @@ from . import canary_run, manifest_view, moments, permission, resident, selectio
 from . import rollout as rollouts
 from .catalogue import Catalogue
 from .holders import Holders
-from .memory import ControllerState
+from .memory import NOBODY, NOTHING, ControllerState, Subject, new_run_id
 from .rollout import Pace, Settings
-from .witness import VERIFY, untrusted
+from .state_database import UNUSABLE
+from .state_place import StatePlace, place_of
+from .witness import UNWITNESSED, VERIFY, untrusted
 
 Answers = Mapping[str, Mapping[str, Any]]
 SMALL_PACK_BYTES = 8 << 20  # a pack of so many is no matter of room
@@ -77,73 +80,118 @@ class Controller:
     now: int
     process: Process
     lease_seconds: int = 900
+    place: StatePlace | None = None
+    is_check: bool = False
+
+    @cached_property
+    def _opened(self) -> tuple[ControllerState | None, str]:
+        place = self.place or place_of(self.state)
+        try:
+            return ControllerState(place), ""
+        except Refusal as refusal:
+            self._require_dispensable(refusal)
+            return None, str(refusal)
 
     @property
+    def memory(self) -> ControllerState | None:
+        """What this controller remembers; None where it cannot be had and may be done without."""
+        return self._opened[0]
+
+    def _require_dispensable(self, refusal: Refusal) -> None:
+        """Raise the refusal, unless it says that there is no memory now and somebody said to go on without it."""
+        if self.place is None or self.place.is_required or refusal.reason not in UNUSABLE:
+            raise refusal
+
+    def require_memory(self) -> None:
+        """Refuse, before anything else is judged, what could not be noted, unless somebody said to go on without it."""
+        try:
+            if self.memory:
+                self.memory.database.require_writable()
+        except Refusal as refusal:
+            self._require_dispensable(refusal)
+
+    @cached_property
     def dead_runs(self) -> list[str]:
         """The runs of this application that this controller may take over from."""
-        return ControllerState(self.state).dead_runs(self.application)
+        return self.memory.dead_runs(self.application) if self.memory else []
 
-    def begin(self, operation: str) -> dict[str, Any]:
-        """Begin a run: its id goes to every host, with the runs that this controller may take over from."""
-        memory = ControllerState(self.state)
-        run_id = memory.begin_run(
-            operation=operation,
-            application=self.application,
-            environment=self.environment,
-            deployed_by=self.deployed_by,
-            now=self.now,
-            process=self.process,
-        )
-        dead = self.dead_runs
-        sweep_packs(self.state, dead)
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What hosts are told of who asks."""
         return {
-            "run_id": run_id,
-            "controller_id": memory.controller_id(),
-            "deployed_by": self.deployed_by,
-            "dead_runs": dead,
-            "lease_seconds": self.lease_seconds,
-        }
-
-    def as_settler(self) -> dict[str, Any]:
-        """What goes to hosts where no run is begun: only what earlier ones left open is settled, under their own names."""
-        memory = ControllerState(self.state)
-        return {
-            "run_id": "",
-            "controller_id": memory.controller_id(),
+            "controller_id": self.memory.controller_id() if self.memory else NOBODY,
             "deployed_by": self.deployed_by,
             "dead_runs": self.dead_runs,
             "lease_seconds": self.lease_seconds,
         }
 
+    def begin(self, operation: str, subject: Subject = NOTHING) -> tuple[dict[str, Any], str]:
+        """Begin a run: its id goes to every host, with the runs that this controller may take over from. And why nobody noted it, "" if somebody did."""
+        run_id, unrecorded = new_run_id(self.now), self._opened[1]
+        try:
+            if self.memory:
+                run_id = self.memory.begin_run(
+                    operation=operation,
+                    application=self.application,
+                    environment=self.environment,
+                    deployed_by=self.deployed_by,
+                    now=self.now,
+                    process=self.process,
+                    subject=replace(subject, is_check=self.is_check),
+                )
+        except Refusal as refusal:
+            self._require_dispensable(refusal)
+            unrecorded = str(refusal)
+        sweep_packs(self.state, self.dead_runs)
+        return {"run_id": run_id, **self.identity}, unrecorded
+
+    def as_settler(self) -> dict[str, Any]:
+        """What goes to hosts where no run is begun: only what earlier ones left open is settled, under their own names."""
+        return {"run_id": "", **self.identity}
+
 
 @dataclass(frozen=True)
 class Reached:
-    """A host that a run reached: its id, how the run ended there, and the record that it says it made of it."""
+    """A host that a run reached: its id and name, how the run ended there, the record that it says it made of it, and its region if it has one."""
 
     id: str
+    name: str
     outcome: str
     record: Mapping[str, Any]
+    region: str = ""
 
 
 def reached_hosts(
-    inspections: Answers, outcomes: Mapping[str, str], records: Mapping[str, Mapping[str, Any]]
+    inspections: Answers,
+    outcomes: Mapping[str, str],
+    records: Mapping[str, Mapping[str, Any]],
+    regions: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Reached]:
     """The hosts of a run that said who they are; all arguments are by the host's name in the inventory."""
     return [
-        Reached(str(inspections[name]["host"]["id"]), outcome, records.get(name, {}))
+        Reached(str(inspections[name]["host"]["id"]), name, outcome, records.get(name, {}), regions.get(name, ""))
         for name, outcome in outcomes.items()
         if inspections.get(name, {}).get("host")
     ]
 
 
-def end_run(state: Path, run: Mapping[str, Any], outcome: str, reached: Iterable[Reached] = ()) -> None:
-    """Note how a run ended, on which hosts it ended how, and remove what it packed."""
-    memory, run_id, now = ControllerState(state), run["run_id"], int(time.time())
-    memory.end_run(run_id, outcome=outcome, now=now)
+def end_run(state: Path | StatePlace, run: Mapping[str, Any], outcome: str, reached: Iterable[Reached] = ()) -> None:
+    """Remove what a run packed, and note how it ended, and on which hosts it ended how."""
+    run_id, now = run["run_id"], int(time.time())
+    sweep_packs(place_of(state).directory, [run_id])
+    memory = ControllerState(state)
     for host in reached:
         recorded = host.record.get("run_id") == run_id
-        memory.note_host_of_run(run_id, host_id=host.id, outcome=host.outcome, recorded=recorded, now=now)
-    shutil.rmtree(packs_of(state, run["run_id"]), ignore_errors=True)
+        memory.note_host_of_run(
+            run_id,
+            host_id=host.id,
+            outcome=host.outcome,
+            recorded=recorded,
+            now=now,
+            name=host.name,
+            region=host.region,
+        )
+    memory.end_run(run_id, outcome=outcome, now=now)
 
 
 def write_views(
@@ -260,9 +308,10 @@ def plan_deployment(
     ``rollout`` is what `Settings.parse` reads; ``forks`` hosts are worked on at once; ``files`` are the operator's, by moment;
     with ``fetched`` the hosts get objects from a store; ``balancers`` are those of a host, as `balancers_seconds` takes them; ``analysis``
     and ``prometheus`` are what a canary is compared by, judged here since hosts are switched when it is asked.
-    Returns {run, release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings, rollout, hooks,
+    Returns {run, unrecorded (why no memory has the run, "" where one has), release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings, rollout, hooks,
     migrating (the host that runs migrations, "" for none), checks_before_confirm, commands}. The hosts verify again, by their own policies.
     """
+    controller.require_memory()
     settings, application = Settings.parse(rollout), Application.parse(controller.application, description)
     canary_run.require_comparable(analysis, prometheus)
     selection.require_unlocked(answers)
@@ -296,8 +345,12 @@ def plan_deployment(
         forks=forks,
     )
     planned = rollouts.plan(work.settings(settings), pace, answers)
+    promotion = manifest.promotion
+    subject = Subject(manifest.release_id, promotion.release_type, int(seconds_of(manifest.created)))
+    run, unrecorded = controller.begin("deploy", subject)
     return {
-        "run": controller.begin("deploy"),
+        "run": run,
+        "unrecorded": unrecorded,
         "release_id": choice.release_id,
         "manifest_digest": manifest.digest,
         "candidate": manifest.promotion.candidate,
@@ -369,7 +422,16 @@ def judge_readiness(
     ]
     there = {host: answer for host, answer in answers.items() if host not in silent}
     rows += [
-        (host, Result("history", application, preflight.FAIL, str(verdict), f"{VERIFY} -l {host}"))
+        (
+            host,
+            Result(
+                "history",
+                application,
+                preflight.WARN if verdict.outcome == UNWITNESSED else preflight.FAIL,
+                str(verdict),
+                f"{VERIFY} -l {host}",
+            ),
+        )
         for host, verdict in untrusted(answers).items()
     ]
     rows += [
@@ -544,7 +606,7 @@ def plan_rollback(
     """Decide who goes back to what, begin the run.
 
     ``files`` are the operator's, by moment; ``others`` are the hosts of the environment that are not in this run.
-    Returns {run (null when nothing is to do), targets, takes_back, recover, message, silent, hooks, migrate}. A host that does not answer
+    Returns {run (null when nothing is to do), unrecorded, targets, takes_back, recover, message, silent, hooks, migrate}. A host that does not answer
     stops a rollback over the whole inventory, since what it was part of is unknown; with a limit the others go back.
     """
     silent = silent_hosts(answers)
@@ -562,8 +624,12 @@ def plan_rollback(
     )  # fmt: skip
     if not rollback.targets and not rollback.recover:
         selection.require_reachable(silent.values(), next_command=f"On the others: {rollback.message}")
+    run, unrecorded = (
+        controller.begin("rollback", _of_rollback(rollback)) if rollback.targets or rollback.recover else (None, "")
+    )
     return {
-        "run": controller.begin("rollback") if rollback.targets or rollback.recover else None,
+        "run": run,
+        "unrecorded": unrecorded,
         "targets": dict(rollback.targets),
         "takes_back": dict(rollback.takes_back),
         "recover": list(rollback.recover),
@@ -580,6 +646,15 @@ def plan_rollback(
         "hooks": dict(files),
         "migrate": way_back.migrate,
     }
+
+
+def _of_rollback(rollback: selection.Rollback) -> Subject:
+    """What a rollback is about: the release that all hosts go to, "" where they differ, and the runs that it takes back."""
+    targets = set(rollback.targets.values())
+    return Subject(
+        targets.pop() if len(targets) == 1 else "",
+        takes_back=tuple(sorted({run for run in rollback.takes_back.values() if run})),
+    )
 
 
 def _told_histories(answers: Answers) -> list[str]:

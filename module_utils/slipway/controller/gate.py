@@ -118,7 +118,7 @@ def decide(memory: ControllerState, run_id: str, decision: str, *, decided_by: s
 
     Refusals: ``run_not_held``, ``run_id_needed`` where several are held, ``gate_decided`` where somebody was faster.
     """
-    held = memory.held()
+    held = memory.held(now)
     found = ", ".join(f"{gate.run_id} (until {timestamp(gate.closes)})" for gate in held) or "no run that is held"
     wanted = [gate for gate in held if run_id in ("", gate.run_id)]
     if not wanted:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a controller keeps for itself: who it is, which runs it began, and what it saw of hosts. One SQLite file behind one class.
+"""What a controller keeps for itself: who it is, which runs it began, and what it saw of hosts. One database behind one class.
 
-The truth about releases is on the hosts; losing this file loses the right to take over from one's own dead runs before
+The truth about releases is on the hosts; losing this loses the right to take over from one's own dead runs before
 their leases end, and the memory that a host's history is judged by (witness.py): after that each host is seen for the
 first time again.
 """
@@ -10,55 +10,18 @@ from __future__ import annotations
 
 import os
 import secrets
-import sqlite3
 import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
+from typing import Final
 
-from ..base.errors import Refusal
+from ..base.files import read_regular, temporary_name, write_durable
 from ..base.process import Process
-
-BUSY_SECONDS = 30
-# What each version adds to the one before. A file is brought from its version to the newest when it is opened.
-SCHEMAS = (
-    """
-CREATE TABLE controller (id TEXT NOT NULL);
-CREATE TABLE runs (
-    run_id TEXT PRIMARY KEY, operation TEXT NOT NULL, application TEXT NOT NULL, environment TEXT NOT NULL,
-    deployed_by TEXT NOT NULL, began INTEGER NOT NULL, ended INTEGER, outcome TEXT,
-    boot_id TEXT NOT NULL, namespace TEXT NOT NULL, pid INTEGER NOT NULL, pid_started TEXT NOT NULL
-);
-""",
-    """
-CREATE TABLE hosts (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, history_key TEXT NOT NULL, first_seen INTEGER NOT NULL,
-    named INTEGER NOT NULL
-);
-CREATE TABLE checkpoints (
-    number INTEGER PRIMARY KEY, host_id TEXT NOT NULL, application TEXT NOT NULL, era INTEGER NOT NULL,
-    size INTEGER NOT NULL, root TEXT NOT NULL, note TEXT NOT NULL, kept INTEGER NOT NULL,
-    UNIQUE (host_id, application, era, size)
-);
-CREATE TABLE acceptances (
-    number INTEGER PRIMARY KEY, host_id TEXT NOT NULL, application TEXT NOT NULL, size INTEGER NOT NULL,
-    outcome TEXT NOT NULL, detail TEXT NOT NULL, previous_key TEXT, accepted_by TEXT NOT NULL, accepted INTEGER NOT NULL
-);
-CREATE TABLE run_hosts (
-    run_id TEXT NOT NULL, host_id TEXT NOT NULL, outcome TEXT NOT NULL, recorded INTEGER NOT NULL, noted INTEGER NOT NULL,
-    PRIMARY KEY (run_id, host_id)
-);
-""",
-    """
-CREATE TABLE gates (
-    run_id TEXT NOT NULL, wave INTEGER NOT NULL, why TEXT NOT NULL, opened INTEGER NOT NULL, closes INTEGER NOT NULL,
-    decision TEXT, decided_by TEXT, decided INTEGER, PRIMARY KEY (run_id, wave)
-);
-""",
-)
-SCHEMA_VERSION = len(SCHEMAS)
+from .state_database import Session, StateDatabase
+from .state_place import StatePlace, place_of
 
 
 @dataclass(frozen=True)
@@ -107,52 +70,94 @@ class Gate:
     decided: int | None = None
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a run is about: a release, its type and when it was made (Unix seconds), and the runs that it takes back."""
+
+    release_id: str = ""
+    release_type: str = ""
+    created: int | None = None
+    takes_back: tuple[str, ...] = ()
+    is_check: bool = False
+
+
+@dataclass(frozen=True)
+class HostOfRun:
+    """How a run ended on a host, by the name that the inventory had for it; ``region`` is "" where it is not known."""
+
+    name: str
+    outcome: str
+    region: str = ""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is remembered of a run. Times are Unix seconds; ``ended`` and ``outcome`` (as asked, not as asked) are None while it has no end.
+
+    ``release_id`` and ``release_type`` are "" and ``created`` is None where nobody noted them, as before format 4.
+    """
+
+    run_id: str
+    operation: str
+    application: str
+    environment: str
+    deployed_by: str
+    began: int
+    ended: int | None = None
+    outcome: str | None = None
+    release_id: str = ""
+    release_type: str = ""
+    created: int | None = None
+    takes_back: tuple[str, ...] = ()
+    hosts: tuple[HostOfRun, ...] = ()
+
+
+NOTHING: Final = Subject()
+# Recorded of a run where there was no state to be had; no controller has it as its id.
+NOBODY: Final = str(uuid.UUID(int=0))
+INSTALLATION_LIMIT: Final = 64
+
+
+def installation_of(directory: Path) -> str:
+    """The id of a controller's state directory, made when it is first needed; of processes that make it at once the first one's holds."""
+    path = directory / "installation"
+    if not path.exists():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = temporary_name(path)
+        write_durable(made, f"{uuid.uuid4()}\n".encode(), mode=0o600)
+        with suppress(FileExistsError):
+            os.link(made, path)
+        made.unlink()
+    return read_regular(path, limit=INSTALLATION_LIMIT, what="controller installation").decode("ascii").strip()
+
+
 def new_run_id(now: int) -> str:
     """Sorts by time and is unique over controllers: run_20261121T031256Z_9f3a1c."""
     return f"run_{datetime.fromtimestamp(now, UTC).strftime('%Y%m%dT%H%M%SZ')}_{secrets.token_hex(3)}"
 
 
 class ControllerState:
-    """The controller's own memory below its state directory."""
+    """The controller's own memory: in the database of its place, or in the file of a directory alone."""
 
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path = directory / "state.sqlite"
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            for statement in "".join(SCHEMAS[version:]).split(";"):
-                connection.execute(statement)
-            if version == 0:
-                connection.execute("INSERT INTO controller VALUES (?)", (str(uuid.uuid4()),))
-            if version < SCHEMA_VERSION:
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version > SCHEMA_VERSION:
-                raise Refusal(
-                    "format_unknown",
-                    expected=f"format {SCHEMA_VERSION} or older in {self.path}",
-                    found=str(version),
-                    remedy="Use the Slipway release that wrote it, or a newer one.",
-                )
+    def __init__(self, place: Path | StatePlace) -> None:
+        self.place = place_of(place)
+        self.database = StateDatabase(self.place)
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with (
-                closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)) as connection,
-                connection,
-            ):
-                yield connection
-        except sqlite3.Error as error:
-            raise Refusal(
-                "controller_memory_unusable",
-                expected=f"this controller's memory in {self.path}",
-                found=str(error),
-                remedy="Mend the disk, or put the file back from a backup. Without it, moved away, every host is seen as if for the first time.",
-            ) from error
+    @property
+    def path(self) -> Path:
+        """The SQLite file of this memory."""
+        return self.place.path
+
+    @cached_property
+    def installation(self) -> str:
+        """Which controller of those that share this memory it is; "" where it is the only one.
+
+        A machine's and a container's names say too little: another one may have them as well.
+        """
+        return installation_of(self.place.directory) if self.place.is_shared else ""
 
     def controller_id(self) -> str:
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             return str(connection.execute("SELECT id FROM controller").fetchone()[0])
 
     def begin_run(
@@ -164,62 +169,72 @@ class ControllerState:
         deployed_by: str,
         now: int,
         process: Process | None = None,
+        subject: Subject = NOTHING,
     ) -> str:
         """Note a run before it touches a host, and return its id; ``process`` is the one that dies with the run."""
         run_id, runner = new_run_id(now), process or Process.of(os.getpid())
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             connection.execute(
-                "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?, ?)",
+                "INSERT INTO runs (run_id, operation, application, environment, deployed_by, began, boot_id, namespace, pid, pid_started, "
+                "installation, release_id, release_type, release_created, takes_back, is_check) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    run_id, operation, application, environment, deployed_by, now,
-                    runner.boot_id, runner.namespace, runner.pid, runner.started,
+                    run_id, operation, application, environment, deployed_by, now, runner.boot_id, runner.namespace, runner.pid, runner.started,
+                    self.installation, subject.release_id, subject.release_type, subject.created, " ".join(subject.takes_back), int(subject.is_check),
                 ),
             )  # fmt: skip
         return run_id
 
     def end_run(self, run_id: str, *, outcome: str, now: int) -> None:
         """Note that a run settled every host that it reached."""
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             connection.execute("UPDATE runs SET ended = ?, outcome = ? WHERE run_id = ?", (now, outcome, run_id))
 
     def dead_runs(self, application: str, *, limit: int = 100) -> list[str]:
         """This controller's runs of an application whose process is gone, newest first.
 
-        Ended ones belong to them: a host that was cut off when its run ended still holds that run's lease.
+        Ended ones belong to them: a host that was cut off when its run ended still holds that run's lease. Of another controller's run
+        nobody here can know whether it lives: its lease decides.
         """
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(
-                "SELECT run_id, boot_id, namespace, pid, pid_started FROM runs WHERE application = ? ORDER BY began DESC, rowid DESC LIMIT ?",
-                (application, limit),
+                "SELECT run_id, boot_id, namespace, pid, pid_started FROM runs WHERE application = ? AND installation = ? "
+                "ORDER BY began DESC, number DESC LIMIT ?",
+                (application, self.installation, limit),
             ).fetchall()
         return [run_id for run_id, *process in rows if not Process(*process).is_alive()]
 
     def hold(self, gate: Gate) -> None:
         """Let a run be held; whoever decides on it is another process of this controller."""
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO gates VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL)",
+                "INSERT INTO gates VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL) ON CONFLICT (run_id, wave) DO UPDATE SET why = excluded.why, "
+                "opened = excluded.opened, closes = excluded.closes, decision = NULL, decided_by = NULL, decided = NULL",
                 (gate.run_id, gate.wave, gate.why, gate.opened, gate.closes),
             )
 
     def gate(self, run_id: str, wave: int) -> Gate | None:
         """The gate of a run after a wave, None where it was never held there."""
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             row = connection.execute("SELECT * FROM gates WHERE run_id = ? AND wave = ?", (run_id, wave)).fetchone()
         return Gate(*row) if row else None
 
-    def held(self) -> list[Gate]:
-        """The gates that nobody has decided on, of runs that are still there to go on, oldest first."""
-        with self._connection() as connection:
+    def held(self, now: int) -> list[Gate]:
+        """The gates that nobody has decided on, of runs that are still there to go on, oldest first.
+
+        Whether another controller's run is, nobody here can know; its gate is none once its time is over.
+        """
+        with self.database.reading() as connection:
             rows = connection.execute(
-                "SELECT gates.*, boot_id, namespace, pid, pid_started FROM gates JOIN runs USING (run_id) "
+                "SELECT gates.*, installation, boot_id, namespace, pid, pid_started FROM gates JOIN runs USING (run_id) "
                 "WHERE decision IS NULL ORDER BY opened, run_id, wave"
             ).fetchall()
-        return [Gate(*row[:8]) for row in rows if Process(*row[8:]).is_alive()]
+        found = [(Gate(*row[:8]), row[8] == self.installation, Process(*row[9:])) for row in rows]
+        return [gate for gate, is_own, process in found if (process.is_alive() if is_own else gate.closes > now)]
 
     def decide(self, run_id: str, wave: int, *, decision: str, decided_by: str, now: int) -> Gate | None:
         """Decide on a gate, once: the gate as it is decided now, by whoever came first. None where there is none."""
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             connection.execute(
                 "UPDATE gates SET decision = ?, decided_by = ?, decided = ? WHERE run_id = ? AND wave = ? AND decision IS NULL",
                 (decision, decided_by, now, run_id, wave),
@@ -228,43 +243,74 @@ class ControllerState:
 
     def newest_run(self, application: str) -> str | None:
         """The run of an application that this controller began last, None where there was none."""
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             row = connection.execute(
-                "SELECT run_id FROM runs WHERE application = ? ORDER BY began DESC, rowid DESC LIMIT 1", (application,)
+                "SELECT run_id FROM runs WHERE application = ? ORDER BY began DESC, number DESC LIMIT 1", (application,)
             ).fetchone()
         return str(row[0]) if row else None
 
     def hosts_of(self, application: str, environment: str) -> set[str]:
         """The names of the hosts that said they recorded a run of an application in an environment."""
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(
-                "SELECT DISTINCT name FROM run_hosts JOIN runs USING (run_id) JOIN hosts ON hosts.id = host_id "
-                "WHERE application = ? AND environment = ? AND recorded",
+                "SELECT DISTINCT hosts.name FROM run_hosts JOIN runs USING (run_id) JOIN hosts ON hosts.id = host_id "
+                "WHERE application = ? AND environment = ? AND recorded = 1",
                 (application, environment),
             ).fetchall()
         return {str(row[0]) for row in rows}
 
     def run_ids(self, application: str) -> set[str]:
         """Every run of an application that this controller ever began."""
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             return {
                 row[0] for row in connection.execute("SELECT run_id FROM runs WHERE application = ?", (application,))
             }
 
-    def note_host_of_run(self, run_id: str, *, host_id: str, outcome: str, recorded: bool, now: int) -> None:
+    def note_host_of_run(
+        self, run_id: str, *, host_id: str, outcome: str, recorded: bool, now: int, name: str = "", region: str = ""
+    ) -> None:
         """Note how a run ended on a host, and whether the host said that it ``recorded`` something under it."""
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO run_hosts VALUES (?, ?, ?, ?, ?)",
-                (run_id, host_id, outcome, int(recorded), now),
+                "INSERT INTO run_hosts (run_id, host_id, outcome, recorded, noted, name, region) VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (run_id, host_id) DO UPDATE SET outcome = excluded.outcome, recorded = excluded.recorded, noted = excluded.noted, "
+                "name = excluded.name, region = excluded.region",
+                (run_id, host_id, outcome, int(recorded), now, name, region),
             )
+
+    def runs(self, *, application: str = "", environment: str = "", since: int = 0) -> list[RunRecord]:
+        """The runs that were more than a check, oldest first, of an application and an environment where they are named."""
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                "SELECT run_id, operation, application, environment, deployed_by, began, ended, outcome, release_id, release_type, "
+                "release_created, takes_back FROM runs WHERE is_check = 0 AND began >= ? AND ? IN ('', application) AND ? IN ('', environment) "
+                "ORDER BY began, number",
+                (since, application, environment),
+            ).fetchall()
+            reached = connection.execute(
+                "SELECT run_id, host_id, run_hosts.name, region, run_hosts.outcome, hosts.name FROM run_hosts JOIN runs USING (run_id) "
+                "LEFT JOIN hosts ON hosts.id = host_id WHERE began >= ? ORDER BY run_hosts.name, host_id",
+                (since,),
+            ).fetchall()
+        hosts: dict[str, list[HostOfRun]] = {}
+        for run_id, host_id, name, region, outcome, named in reached:
+            hosts.setdefault(run_id, []).append(HostOfRun(name or named or host_id, outcome, region))
+        return [
+            replace(RunRecord(*about), takes_back=tuple(taken.split()), hosts=tuple(hosts.get(about[0], ())))
+            for *about, taken in rows
+        ]
+
+    def keeps_checkpoints(self) -> bool:
+        """Whether any history was witnessed yet."""
+        with self.database.reading() as connection:
+            return connection.execute("SELECT 1 FROM checkpoints LIMIT 1").fetchone() is not None
 
     def recorded_runs(self, host_id: str, application: str, *, since: int) -> list[str]:
         """The runs of an application that the host said it recorded, noted after ``since`` (Unix seconds), oldest first."""
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(
                 "SELECT run_id FROM run_hosts JOIN runs USING (run_id) "
-                "WHERE host_id = ? AND application = ? AND recorded AND noted > ? ORDER BY began, run_id",
+                "WHERE host_id = ? AND application = ? AND recorded = 1 AND noted > ? ORDER BY began, run_id",
                 (host_id, application, since),
             ).fetchall()
         return [row[0] for row in rows]
@@ -274,10 +320,10 @@ class ControllerState:
 
         The name may change: it is the inventory's. The host that got a name last is the one that has it.
         """
-        with self._connection() as connection:
+        with self.database.changing() as connection:
             connection.execute(
                 "INSERT INTO hosts SELECT ?, ?, ?, ?, coalesce(max(named), 0) + 1 FROM hosts WHERE true "
-                "ON CONFLICT (id) DO UPDATE SET name = excluded.name, named = excluded.named WHERE name != excluded.name",
+                "ON CONFLICT (id) DO UPDATE SET name = excluded.name, named = excluded.named WHERE hosts.name != excluded.name",
                 (host.id, host.name, host.history_key, now),
             )
             row = connection.execute("SELECT id, name, history_key FROM hosts WHERE id = ?", (host.id,)).fetchone()
@@ -285,13 +331,13 @@ class ControllerState:
 
     def hosts(self) -> list[KnownHost]:
         """Every host that this controller ever saw; of several with one name the last is the one that has it now."""
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute("SELECT id, name, history_key FROM hosts ORDER BY named").fetchall()
         return [KnownHost(*row) for row in rows]
 
     def checkpoints(self, host_id: str, application: str) -> list[KeptCheckpoint]:
         """The checkpoints that a history is judged by, the oldest first: those since the last acceptance."""
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(
                 "SELECT size, root, note, kept FROM checkpoints WHERE host_id = ? AND application = ? AND era = ? ORDER BY size",
                 (host_id, application, _era(connection, host_id, application)),
@@ -305,8 +351,7 @@ class ControllerState:
 
         Another run of this controller may have been there in between: what it kept, this one was not proven against.
         """
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self.database.changing() as connection:
             era = _era(connection, host_id, application)
             newest = connection.execute(
                 "SELECT max(size) FROM checkpoints WHERE host_id = ? AND application = ? AND era = ?",
@@ -324,8 +369,7 @@ class ControllerState:
         self, host: KnownHost, application: str, *, size: int, outcome: str, detail: str, accepted_by: str, now: int
     ) -> None:
         """Judge a history anew from what the host has now; what was kept before stays, and why it no longer counts."""
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self.database.changing() as connection:
             pinned = connection.execute("SELECT history_key FROM hosts WHERE id = ?", (host.id,)).fetchone()
             previous = pinned[0] if pinned and pinned[0] != host.history_key else None
             connection.execute(
@@ -341,7 +385,7 @@ class ControllerState:
 
     def acceptance(self, host_id: str, application: str) -> Acceptance:
         """The newest acceptance of a history; one of nothing at the beginning of time where there is none."""
-        with self._connection() as connection:
+        with self.database.reading() as connection:
             row = connection.execute(
                 "SELECT size, accepted, outcome, accepted_by FROM acceptances WHERE host_id = ? AND application = ? ORDER BY number DESC",
                 (host_id, application),
@@ -349,7 +393,7 @@ class ControllerState:
         return Acceptance(*row) if row else Acceptance()
 
 
-def _era(connection: sqlite3.Connection, host_id: str, application: str) -> int:
+def _era(connection: Session, host_id: str, application: str) -> int:
     """How often a history was accepted: checkpoints of an earlier era judge nothing any more."""
     count = connection.execute(
         "SELECT count(*) FROM acceptances WHERE host_id = ? AND application = ?", (host_id, application)

@@ -397,6 +397,13 @@ def run_report(
     return f"{title}: {verdict}\n{hosts}\n{waves}{histories}{watched}{rotated}next: {following}"
 
 
+def with_unrecorded(text: str, why: str) -> str:
+    """The report of a run that this controller's memory does not have, or not to its end: said before what to do next."""
+    told = f"not noted in this controller's memory: {why}"
+    before, found, following = text.rpartition("\nnext: ")
+    return f"{before}\n{told}{found}{following}"
+
+
 def untrusted_lines(verdicts: Mapping[str, object]) -> list[str]:
     """A line for each host whose history is not trusted, with the command that says more."""
     return [

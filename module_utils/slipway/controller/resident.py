@@ -49,7 +49,16 @@ sys.exit(main())
 """
 # Files of the package, and rooms.
 CONTROLLER_ONLY = frozenset(
-    {"_action.py", "_masking.py", "_module.py", "_secret_action.py", "_secrets.py", "controller", "secrets"}
+    {
+        "_action.py",
+        "_masking.py",
+        "_module.py",
+        "_secret_action.py",
+        "_secrets.py",
+        "_state.py",
+        "controller",
+        "secrets",
+    }
 )
 
 

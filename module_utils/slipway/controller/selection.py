@@ -13,7 +13,7 @@ from typing import Any
 
 from ..base.errors import Refusal
 from ..base.table import table
-from .witness import VERIFY, untrusted
+from .witness import UNWITNESSED, VERIFY, untrusted
 
 LOCK = "ansible-playbook playbooks/lock.yml"
 Answer = Mapping[str, Any]
@@ -58,7 +58,7 @@ def require_reachable(names: Iterable[str], *, next_command: str) -> None:
 
 def require_trusted_histories(answers: Answers) -> None:
     """Refuse to deploy to a host whose history is not the one that this controller witnessed (witness.py)."""
-    verdicts = untrusted(answers)
+    verdicts = {host: verdict for host, verdict in untrusted(answers).items() if verdict.outcome != UNWITNESSED}
     if verdicts:
         hosts, others = ",".join(verdicts), ",".join(sorted(set(answers) - set(verdicts)))
         rest = f", or leave it out on purpose with -l {others}" if others else ""

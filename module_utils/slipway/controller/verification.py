@@ -42,6 +42,7 @@ _REMEDIES: Final = {
         "history",
         "unknown_witness",
     ): "If .slipway/witness.pem was lost: {verify} -l {host} -e history_accept=true. If not, find out who changed .slipway/state.sqlite.",
+    ("history", "unwitnessed"): "Mend the database that slipway_state_url names, then run the same command again.",
     ("history", "unjudged"): "Mend the controller's state directory, then run the same command again.",
     ("history", None): _EVIDENCE,
     (

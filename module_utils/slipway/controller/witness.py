@@ -19,12 +19,14 @@ key_changed   signed with another key than the one that is pinned, or another ma
 foreign_checkpoint  the checkpoint of another host or application, or one that its key did not sign
 unknown_witness     what was kept here is not cosigned by this controller's witness key
 unjudged            the controller's own memory could not be read or written
+unwitnessed         the same, and an operator said to go on without it: not trusted, and no reason to refuse
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +37,8 @@ from ..trust.checkpoint import Checkpoint
 from ..trust.keys import PublicKey, generate_private_key, load_private_key
 from ..trust.note import COSIGNATURE, Note, Verifier
 from .memory import Acceptance, ControllerState, KeptCheckpoint, KnownHost
+from .state_database import UNUSABLE
+from .state_place import StatePlace, place_of
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
 TRUSTED: Final = ("intact", "torn", "first_seen", "accepted")
 # What an operator may accept, since a backup that was put back explains it. Nothing honest explains a rewritten history.
 ACCEPTABLE: Final = ("truncated", "restored", "forked", "key_changed", "unknown_witness")
+# An operator's own word (slipway_state_required=false): deployments go on, and nothing is proven.
+UNWITNESSED: Final = "unwitnessed"
 SIZES_ASKED: Final = 1000
 VERIFY: Final = "ansible-playbook playbooks/verify.yml"
 # What a host refuses with when it finds its own history broken, and what that is called here.
@@ -319,21 +325,44 @@ def compare_runs(memory: ControllerState, host_id: str, application: str, runs: 
 
 @dataclass(frozen=True)
 class Witness:
-    """The controller's witness: its key and its memory are in the controller's ``state`` directory."""
+    """The controller's witness: its key, and its memory at the place of the controller's ``state`` or in that directory."""
 
-    state: Path
+    state: Path | StatePlace
+
+    @property
+    def place(self) -> StatePlace:
+        return place_of(self.state)
 
     @property
     def key_path(self) -> Path:
-        return self.state / "witness.pem"
+        return self.place.key_path
+
+    @cached_property
+    def _memory(self) -> ControllerState:
+        return ControllerState(self.place)
 
     def memory(self) -> ControllerState:
         """What the controller keeps."""
-        return ControllerState(self.state)
+        return self._memory
+
+    def unjudged(self, error: Exception) -> Verdict:
+        """The verdict where there was no memory to judge by, or none to keep what was judged."""
+        is_told = isinstance(error, Refusal) and error.reason in UNUSABLE and not self.place.is_required
+        return Verdict(UNWITNESSED if is_told else "unjudged", str(error))
 
     def key(self) -> Ed25519PrivateKey:
-        """The witness's key, made when it is first needed. It signs nothing but cosignatures, and is no approver's or builder's."""
+        """The witness's key, made when it is first needed. It signs nothing but cosignatures, and is no approver's or builder's.
+
+        Refusal ``witness_key_missing`` where controllers share what was cosigned already: a key of this one alone would distrust all of it.
+        """
         if not self.key_path.exists():
+            if self.place.is_shared and self.memory().keeps_checkpoints():
+                raise Refusal(
+                    "witness_key_missing",
+                    expected=f"the key in {self.key_path} by which the checkpoints in {self.place} are cosigned",
+                    found="no key",
+                    remedy="Bring it from the controller that has it, or name it in slipway_witness_key (docs/howto/shared-state.md).",
+                )
             try:
                 return generate_private_key(self.key_path)
             except Refusal as refusal:
@@ -395,7 +424,7 @@ class Witness:
                 return self.accept(memory, said, accepted_by=accepted_by, now=now)
             return self.judge(memory, said, now=now) if said else None
         except (Refusal, OSError) as error:
-            return Verdict("unjudged", str(error))
+            return self.unjudged(error)
 
     def verified(
         self, memory: Memory, answer: Answer, name: str, *, accepted_by: str | None, now: int
@@ -407,7 +436,7 @@ class Witness:
         answer = {**answer, "log": answer.get("history")}
         verdict = self.judge_answer(memory, answer, name, accepted_by=accepted_by, now=now)
         own_runs = None
-        if verdict and verdict.outcome != "unjudged" and "runs" in answer:
+        if verdict and verdict.outcome not in ("unjudged", UNWITNESSED) and "runs" in answer:
             own_runs = self._compared(memory, answer, name, verdict, accepted_by=accepted_by, now=now)
         return {
             "witness": verdict.as_dict() if verdict else None,

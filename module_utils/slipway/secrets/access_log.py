@@ -71,12 +71,15 @@ class AccessLog(Chain):
 
     def note(self, caller: Caller, clock: Clock, **what: Any) -> Record:
         """Add a line, durably. One process at a time: no access without its line, so one that cannot be written ends it."""
-        record = {
+        with self._locked():
+            return self.append(self.record(caller, clock, **what))
+
+    def record(self, caller: Caller, clock: Clock, **what: Any) -> Record:
+        """What a line says, without its place in the chain."""
+        return {
             "by": caller.by, "cached": False, "environment": caller.environment, "field": None, "host": caller.host, "provider": None,
             "reason": None, "run_id": caller.run_id, "timestamp": timestamp(clock.now()), "version": None, **what,
         }  # fmt: skip
-        with self._locked():
-            return self.append(record)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

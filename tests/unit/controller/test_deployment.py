@@ -224,7 +224,7 @@ def test_a_plan_is_refused_before_a_run_begins_while_any_host_is_not_ready(site,
     assert caught.reason == "preflight_failed"
     assert re.search(r"^prod-1 +unit +shop.service +WARN", caught.found, re.MULTILINE)
     assert re.search(r"^prod-2 +port +8000 +FAIL +held by other \(pid 42\) +Stop it\.$", caught.found, re.MULTILINE)
-    assert not (site.state / "state.sqlite").exists()
+    assert ControllerState(site.state).runs() == []
 
 
 def test_a_plan_goes_on_with_warnings_and_says_them(site, plan, ready):
@@ -317,7 +317,7 @@ def test_readiness_is_judged_with_the_release_that_would_be_deployed(site, judge
         ("all of prod", "release", "v2", "PASS"), ("all of prod", "approvals", "v2", "PASS"), ("prod-1", "disk", "/srv/shop", "FAIL"),
     ]  # fmt: skip
     assert judged({"prod-1": ready(room=2 << 20)}, requested="v1").is_ready
-    assert not (site.state / "state.sqlite").exists()
+    assert ControllerState(site.state).runs() == []
 
 
 def test_readiness_without_any_release_is_judged_by_what_needs_none(judged, ready):
@@ -378,7 +378,7 @@ def test_nothing_is_deployed_where_a_history_is_not_the_one_that_was_witnessed(s
     assert f"prod-2: {outcome}: x" in caught.found
     assert "playbooks/verify.yml -l prod-2" in caught.remedy
     assert "-l prod-1." in caught.remedy
-    assert not (site.state / "state.sqlite").exists()
+    assert ControllerState(site.state).runs() == []
 
 
 @pytest.mark.parametrize("outcome", ["intact", "torn", "first_seen"])
@@ -419,7 +419,7 @@ def test_a_silent_host_stops_the_plan(site, plan, answers, found):
     caught = refusal(plan, answers)
     assert (caught.reason, caught.found) == ("host_unreachable", found)
     assert caught.remedy == "Mend it."
-    assert not (site.state / "state.sqlite").exists()
+    assert ControllerState(site.state).runs() == []
 
 
 def test_a_host_with_an_older_trust_policy_stops_the_plan(site, plan):
@@ -429,7 +429,7 @@ def test_a_host_with_an_older_trust_policy_stops_the_plan(site, plan):
     caught = refusal(plan, {"prod-1": answer})
     assert (caught.reason, caught.found) == ("policy_behind", "prod-1: version 0; nothing was changed anywhere")
     assert "playbooks/trust.yml -l prod-1" in caught.remedy
-    assert not (site.state / "state.sqlite").exists()
+    assert ControllerState(site.state).runs() == []
 
 
 def test_impossible_waves_stop_the_plan(site, plan):
@@ -439,7 +439,7 @@ def test_impossible_waves_stop_the_plan(site, plan):
 def test_an_unknown_release_stops_the_plan(site, plan):
     site.build("v1", V1)
     assert refusal(plan, requested="v9").reason == "release_unknown"
-    assert not (site.state / "state.sqlite").exists()
+    assert ControllerState(site.state).runs() == []
 
 
 def damaged(site, release_id, damage):
@@ -716,7 +716,7 @@ def test_a_damaged_catalogue_makes_no_pack(site):
 
 def test_what_a_run_has_packed_goes_with_its_end(site, controller):
     site.build("v1", V1)
-    run = controller.begin("deploy")
+    run, _unrecorded = controller.begin("deploy")
     site.pack("v1", [], run_id=run["run_id"])
     other = site.pack("v1", [], run_id="run-2")
     deployment.end_run(site.state, run, "as asked")
@@ -727,11 +727,12 @@ def test_what_a_run_has_packed_goes_with_its_end(site, controller):
 def test_a_new_run_removes_what_dead_runs_have_packed_and_may_take_over_from_them(site, controller):
     site.build("v1", V1)
     process = subprocess.Popen(["sleep", "600"])
-    dead = Controller(**{**vars(controller), "process": Process.of(process.pid)}).begin("deploy")
+    dead, _unrecorded = replace(controller, process=Process.of(process.pid)).begin("deploy")
     site.pack("v1", [], run_id=dead["run_id"])
     process.kill()
     process.wait()
-    run = controller.begin("rollback")
+    run, unrecorded = controller.begin("rollback")
+    assert unrecorded == ""
     assert run["dead_runs"] == [dead["run_id"]]
     assert list((site.state / "packs").iterdir()) == []
 

@@ -58,7 +58,7 @@ def waited(memory, held, clock, typist=None, said=None):
 def test_what_is_typed_decides(memory, held, clock, line, decision):
     decided = waited(memory, held, clock, Typist(clock, [None, line]))
     assert (decided.decision, decided.decided_by) == (decision, "anna")
-    assert memory.held() == []
+    assert memory.held(1001) == []
 
 
 def test_anything_else_that_is_typed_decides_nothing_and_says_what_would(memory, held, clock):
@@ -71,7 +71,7 @@ def test_anything_else_that_is_typed_decides_nothing_and_says_what_would(memory,
 
 def test_another_process_decides(memory, held, clock):
     def bob():
-        if clock.boot > 1001 and memory.held():
+        if clock.boot > 1001 and memory.held(1001):
             decide(memory, held.run_id, "promoted", decided_by="bob", now=1010)
 
     decided = waited(memory, held, clock, Typist(clock, before=bob))
@@ -100,16 +100,16 @@ def test_who_comes_second_does_not_decide(memory, held):
 
 def test_one_who_is_overtaken_is_told(memory, held, monkeypatch):
     memory.hold(held)
-    open_gates = memory.held()
+    open_gates = memory.held(1001)
     memory.decide(held.run_id, 1, decision="aborted", decided_by="anna", now=1001)
-    monkeypatch.setattr(ControllerState, "held", lambda _self: open_gates)
+    monkeypatch.setattr(ControllerState, "held", lambda _self, _now: open_gates)
     with pytest.raises(Refusal) as refused:
         decide(memory, "", "promoted", decided_by="bob", now=1002)
     assert (refused.value.reason, refused.value.found) == ("gate_decided", "aborted by anna")
 
 
 def test_a_gate_that_is_gone_is_told(memory, held, monkeypatch):
-    monkeypatch.setattr(ControllerState, "held", lambda _self: [held])
+    monkeypatch.setattr(ControllerState, "held", lambda _self, _now: [held])
     with pytest.raises(Refusal) as refused:
         decide(memory, "", "promoted", decided_by="bob", now=1002)
     assert (refused.value.reason, refused.value.found) == ("gate_decided", "gone")
@@ -129,7 +129,7 @@ def test_of_several_that_are_held_one_must_be_named(memory, held):
     assert refused.value.reason == "run_id_needed"
     assert held.run_id in refused.value.found
     assert decide(memory, other.run_id, "promoted", decided_by="bob", now=1010).wave == 2
-    assert [each.run_id for each in memory.held()] == [held.run_id]
+    assert [each.run_id for each in memory.held(1001)] == [held.run_id]
 
 
 @pytest.mark.parametrize("run_id", ["", "run_20261121T040641Z_3f09ab"])
@@ -144,7 +144,7 @@ def test_a_run_whose_process_is_gone_cannot_be_promoted(memory):
     process = subprocess.Popen(["sleep", "600"])
     gone = Gate(begun(memory, Process.of(process.pid)), 1, "x", 1000, 1060)
     memory.hold(gone)
-    assert memory.held() == [gone]
+    assert memory.held(1001) == [gone]
     process.kill()
     process.wait()
     with pytest.raises(Refusal) as refused:
