@@ -46,6 +46,17 @@ def require_no_private_variables(given: Mapping[str, Any]) -> None:
         )
 
 
+def require_not_left_out(host: str, limit: str | None) -> None:
+    """Refuse a limit (``-l``) that has not this host alone: Refusal ``limit_unwanted``. Ansible would do nothing, and call that a success."""
+    if limit and limit != host:
+        raise Refusal(
+            "limit_unwanted",
+            expected=f"no limit (-l), since this runs on {host} alone",
+            found=shown(limit),
+            remedy="Leave it out; in AWX, empty the field Limit of the job template or of the launch.",
+        )
+
+
 def _marks(value: Any) -> Iterator[str]:
     """The marks of templates in a value of any depth, and in its keys."""
     if isinstance(value, Mapping):
