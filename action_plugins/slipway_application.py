@@ -11,6 +11,7 @@ ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent 
 
 from ansible import constants
 from ansible.module_utils.slipway._action import ControllerAction
+from ansible.module_utils.slipway.base.fields import require_release_id
 from ansible.module_utils.slipway.controller import deployment, job
 
 
@@ -21,6 +22,8 @@ class ActionModule(ControllerAction):
 
     def answer(self, arguments, task_vars):
         deployment.require_one_run(arguments["environments"], arguments["environment"], is_alone=arguments["is_alone"])
+        if arguments["release_id"]:
+            require_release_id(arguments["release_id"])
         ours = job.Job.of(task_vars)
         job.require_revision(arguments["project_revision"], Path(arguments["root"]), ours)
         if arguments["trust_policy"]:

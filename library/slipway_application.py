@@ -39,6 +39,10 @@ options:
     description: Whether there was no other deployment or rollback in this process, whose answers would count in this one.
     type: bool
     default: true
+  release_id:
+    description: The release that is asked for; empty for none. Whether there is one of that name is not asked here.
+    type: str
+    default: ""
   project_revision:
     description: The commit of this repository that the run has to be from, 7 to 40 hex digits; empty for any.
     type: str
