@@ -194,6 +194,7 @@ cat "$$answer"
 endef
 
 .PHONY: help demo demo-alert test check lint types unit strike faults molecule e2e bench lab clean-lab venv dev docs lock
+.PHONY: execution-environment execution-environment-contents
 .PHONY: release-audit release-validate release-manifest release-deploy release-rollback release-status
 .PHONY: trust-show trust-draft trust-sign trust-add trust-rotate
 .PHONY: secrets-key secrets-encrypt secrets-rekey secrets-list secrets-get secrets-set secrets-flush secrets-access secrets-age secrets-rotate secrets-example
@@ -248,7 +249,7 @@ faults: dev ## Every fault at every point of every operation, also on real hosts
 molecule: dev ## molecule scenarios on real systemd hosts
 	molecule test --all
 
-e2e: dev ## end-to-end tests on two labs of their own
+e2e: $(VENV)/builder.stamp ## end-to-end tests on two labs of their own
 	pytest -q -n 2 --dist loadfile tests/e2e
 
 bench: dev ## Measure Slipway beside other tools, on 1, 8, 32 and hundreds of hosts of its own (about two hours), and write docs/benchmarks.md
@@ -459,6 +460,12 @@ lab: ## Bring the lab up: 1 staging and 3 prod hosts (again and again is fine)
 clean-lab: ## Remove everything of this clone's labs
 	@$(PYTHON) -m lab clean
 
+execution-environment: $(VENV)/builder.stamp ## Build the image that AWX, ansible-navigator and ansible-runner run playbooks in (EE_BASE_IMAGE=)
+	@$(VENV)/bin/python -m ee build
+
+execution-environment-contents: $(VENV)/builder.stamp ## Every package in it, with its version, as JSON
+	@$(VENV)/bin/python -m ee contents
+
 venv: $(VENV)/controller.stamp ## Make the virtual environment with what the controller runs
 	@:
 
@@ -474,6 +481,8 @@ lock: venv ## Write requirements/*.lock anew from pyproject.toml
 	$(LOCK) pyproject.toml -o requirements/controller.lock
 	$(LOCK) --extra dev -c requirements/controller.lock pyproject.toml -o requirements/dev.lock
 	$(LOCK) requirements/bench.in -o requirements/bench.lock
+	$(LOCK) -c requirements/dev.lock requirements/builder.in -o requirements/builder.lock
+	$(LOCK) --extra execution-environment -c requirements/dev.lock -c requirements/builder.lock pyproject.toml -o requirements/execution-environment.lock
 
 $(VENV)/made.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -490,3 +499,8 @@ $(VENV)/controller.stamp: requirements/controller.lock | $(VENV)/made.stamp
 $(VENV)/dev.stamp: requirements/dev.lock | $(VENV)/made.stamp
 	@$(PYTHON) -m lab step "installing the development packages" -- $(PIP) -r $<
 	@touch $@ $(VENV)/controller.stamp
+
+# At the versions of the development packages, as far as they are among those.
+$(VENV)/builder.stamp: requirements/builder.lock $(VENV)/dev.stamp
+	@$(PYTHON) -m lab step "installing what builds execution environments" -- $(PIP) -r $<
+	@touch $@

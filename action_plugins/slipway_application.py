@@ -9,8 +9,10 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
+from ansible import constants
 from ansible.module_utils.slipway._action import ControllerAction
-from ansible.module_utils.slipway.controller import deployment
+from ansible.module_utils.slipway.base.fields import require_release_id
+from ansible.module_utils.slipway.controller import deployment, job
 
 
 class ActionModule(ControllerAction):
@@ -20,4 +22,24 @@ class ActionModule(ControllerAction):
 
     def answer(self, arguments, task_vars):
         deployment.require_one_run(arguments["environments"], arguments["environment"], is_alone=arguments["is_alone"])
+        if arguments["release_id"]:
+            require_release_id(arguments["release_id"])
+        ours = job.Job.of(task_vars)
+        job.require_revision(arguments["project_revision"], Path(arguments["root"]), ours)
+        if arguments["trust_policy"]:
+            job.require_trust(ours, Path(arguments["trust_policy"]))
+        if arguments["state_directory"]:
+            job.require_writable(Path(arguments["state_directory"]))
+        job.require_machine(
+            ours, self._connections(task_vars), default=constants.DEFAULT_TRANSPORT, has_keys=self._has_keys
+        )
         return {"name": deployment.resolve_application(arguments["applications"], arguments["name"])}
+
+    def _connections(self, task_vars):
+        """The variables of each host of this play that say how it is reached."""
+        names = ("ansible_connection", *job.IDENTIFIED_BY)
+        hosts = {name: task_vars["hostvars"][name] for name in task_vars.get("ansible_play_hosts_all", [])}
+        return {name: {each: about.get(each) for each in names} for name, about in hosts.items()}
+
+    def _has_keys(self):
+        return bool(constants.DEFAULT_PRIVATE_KEY_FILE) or job.has_keys(Path.home(), job.keys_of_agent)

@@ -9,6 +9,7 @@ module: slipway_application
 short_description: Which application and environment a run is for
 description:
   - Checks the description of the application and that there is no doubt which one is meant, and which environment.
+  - Checks in a job of AWX that it came with what it needs (an ssh key for its hosts, a trust policy), and is from the commit that was asked for.
   - Runs on the controller and opens no connection. Use it with C(run_once).
 version_added: 0.1.0
 author: The Slipway founders
@@ -38,6 +39,26 @@ options:
     description: Whether there was no other deployment or rollback in this process, whose answers would count in this one.
     type: bool
     default: true
+  release_id:
+    description: The release that is asked for; empty for none. Whether there is one of that name is not asked here.
+    type: str
+    default: ""
+  project_revision:
+    description: The commit of this repository that the run has to be from, 7 to 40 hex digits; empty for any.
+    type: str
+    default: ""
+  root:
+    description: The root of this repository.
+    type: str
+    default: ""
+  trust_policy:
+    description: The controller's trust policy. A job of AWX without it is refused; empty does not ask for it.
+    type: str
+    default: ""
+  state_directory:
+    description: Where the controller keeps its memory, which it has to be able to write; empty does not ask for it.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""

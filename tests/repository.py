@@ -17,7 +17,7 @@ DOMAIN = ROOT / "module_utils/slipway"
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 MODULES = sorted(path.stem for path in (ROOT / "library").glob("*.py"))
 PLAYBOOKS = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.yml"), *ROOT.glob("playbooks/*.yml")))
-PLAYBOOKS = [name for name in PLAYBOOKS if not name.startswith((".", "requirements"))]
+PLAYBOOKS = [name for name in PLAYBOOKS if not name.startswith((".", "requirements", "execution-environment"))]
 # Keywords under which a task holds further tasks.
 NESTED = ("block", "rescue", "always", "tasks", "pre_tasks", "post_tasks", "handlers")
 

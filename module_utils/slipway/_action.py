@@ -33,6 +33,7 @@ from .base.operator import deployer
 from .base.process import Process
 from .controller import resident
 from .controller.deployment import Controller
+from .controller.given import require_no_private_variables, require_plain
 from .controller.state_place import StatePlace
 from .controller.witness import Memory, Witness, host_of
 from .host.options import MODULES
@@ -80,18 +81,6 @@ def documented_spec(name: str) -> dict[str, dict[str, Any]]:
     raise LookupError(f"{name} has no DOCUMENTATION")
 
 
-def require_no_private_variables(given: Mapping[str, Any]) -> None:
-    """Extra variables win over what tasks register: one of a private name would put words into a host's mouth."""
-    private = sorted(str(name) for name in given if str(name).startswith("__"))
-    if private:
-        raise Refusal(
-            "variable_private",
-            expected="extra variables that roles and playbooks offer; names that begin with __ are their own",
-            found=", ".join(private),
-            remedy="Leave it out; docs/reference/variables.md has all that can be given.",
-        )
-
-
 def require_linear(strategy: str) -> None:
     """Plans judge all hosts at once, and waves wait for each other: under ``free`` or ``host_pinned`` no host waits for another."""
     if strategy not in ("linear", "ansible.builtin.linear", "ansible.legacy.linear"):
@@ -120,7 +109,8 @@ class ControllerAction(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
             require_linear(constants.DEFAULT_STRATEGY)
-            require_no_private_variables(load_extra_vars(self._loader))
+            require_plain(extra := load_extra_vars(self._loader))
+            require_no_private_variables(extra)
         except Refusal as refusal:
             return {**result, "failed": True, "changed": False, "msg": str(refusal), **refusal.as_dict()}
         _validation, arguments = self.validate_argument_spec(argument_spec=documented_spec(self.name))

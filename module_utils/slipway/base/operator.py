@@ -10,8 +10,17 @@ from typing import Any
 
 
 def deployer(task_vars: Mapping[str, Any]) -> str:
-    """Who runs this: AWX's user where AWX runs it, else the user who called sudo, else the user of the process."""
-    for name in ("awx_user_name", "tower_user_name"):
-        if task_vars.get(name):
-            return str(task_vars[name])
-    return os.environ.get("SUDO_USER") or getpass.getuser()
+    """Who runs this: AWX's user with the job where AWX runs it, else the user who called sudo, else the user of the process."""
+    for prefix in ("awx", "tower"):
+        if user := task_vars.get(f"{prefix}_user_name"):
+            job = task_vars.get(f"{prefix}_job_id")
+            return f"{user} (job {job})" if job else str(user)
+    return os.environ.get("SUDO_USER") or _user()
+
+
+def _user() -> str:
+    """The user's name; a container may be run by a number that has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.geteuid()}"

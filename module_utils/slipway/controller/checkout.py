@@ -43,6 +43,14 @@ def look(directory: Path, ships: Callable[[str], bool]) -> Checkout:
     )
 
 
+def revision(root: Path) -> str | None:
+    """The commit that is checked out with its root in this directory; None where none is, or nobody can say."""
+    top = _line(_git(root, "rev-parse", "--show-toplevel"))
+    if top is None or Path(top).resolve() != root.resolve():
+        return None
+    return _line(_git(root, "rev-parse", "--verify", "HEAD"))
+
+
 def _is_changed(status: str, prefix: str, ships: Callable[[str], bool]) -> bool:
     """Whether the status of a directory, `prefix` below the root of its checkout, has a change that counts."""
     for record in filter(None, status.split("\0")):

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values are taken as they are given, and nothing that Ansible would evaluate is."""
+
+import pytest
+from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.controller import given
+
+LOOKUP = "{{ lookup('pipe', 'id') }}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        LOOKUP,
+        "v1{{ 7 * 7 }}",
+        "{% for x in [] %}{% endfor %}",
+        "{# nothing to see #}",
+        "{{",
+        "line\n{{ x }}",
+        "{{slipway_state_directory}}",
+        "{{ slipway_state_directory }}/{{ x }}",
+        "/tmp/{{ slipway_state_directory }}",
+        "{{ slipway_state_directory | upper }}",
+        "{{ vault_admin_token_path }}",
+        LOOKUP.encode(),
+        ["v1", LOOKUP],
+        ("v1", LOOKUP),
+        {"deep": {"deeper": [{"deepest": LOOKUP}]}},
+        {LOOKUP: "a key"},
+        {"a", LOOKUP},
+    ],
+)
+def test_a_value_that_ansible_would_evaluate_is_refused_at_any_depth(value):
+    with pytest.raises(Refusal) as refused:
+        given.require_plain({"application": "shop", "release_id": value})
+    assert refused.value.reason == "variable_templated"
+    assert refused.value.found.startswith("release_id with {")
+    assert "application" not in refused.value.found
+    assert "lookup" not in str(refused.value)  # it may be a secret
+
+
+def test_a_name_that_is_a_template_is_refused_too():
+    with pytest.raises(Refusal, match="variable_templated"):
+        given.require_plain({LOOKUP: "x"})
+
+
+def test_every_variable_that_is_one_is_named_once():
+    with pytest.raises(Refusal) as refused:
+        given.require_plain({"b": ["{{ 1 }}", "{{ 2 }}"], "a": "{% x %} {# y #}"})
+    assert refused.value.found == "a with {#, a with {%, b with {{"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "v1.2.3",
+        "frozen until Monday: {staging} only, 100 % sure # not before",
+        "{ { not one } }",
+        '{"json": {"a": {}}}',
+        "$(id) `id` ; rm -rf /",
+        "}}",
+        3,
+        True,
+        None,
+        1.5,
+        [],
+        {},
+        ["25%", 1, "100%"],
+        "{{ slipway_state_directory }}/candidate",
+        "{{ slipway_release_directory }}/audit_20261122_101010",
+        "{{ trust_policy_path }}",
+    ],
+)
+def test_a_value_is_taken_as_it_is(value):
+    given.require_plain({"release_id": value})
+
+
+def test_private_names_are_refused():
+    with pytest.raises(Refusal) as refused:
+        given.require_no_private_variables({"__release_plan": {}, "release_id": "v1"})
+    assert (refused.value.reason, refused.value.found) == ("variable_private", "__release_plan")
