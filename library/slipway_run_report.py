@@ -75,6 +75,11 @@ options:
         they are taken back.
     type: dict
     default: {}
+  regions:
+    description: The regions of the rollout, as C(slipway_deploy_plan) says; the report has a line for each.
+    type: list
+    elements: dict
+    default: []
   unreachable:
     description: Hosts that were left out because they did not answer at the start.
     type: list
