@@ -61,7 +61,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 servers:
-  description: What HAProxy says of each server of the backend, as C({name: {status, weight, sessions}}).
+  description: "What HAProxy says of each server of the backend, as C({name: {status, weight, sessions}})."
   returned: success
   type: dict
 held:
