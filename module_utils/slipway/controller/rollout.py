@@ -462,8 +462,8 @@ def _too_low(capacity: Capacity, healthy: Collection[str]) -> Refusal:
         "capacity_too_low",
         expected=f"{capacity.floor} of {len(capacity.hosts)} hosts{capacity.where} to stay in service (release_healthy_min) while at least one is switched",
         found=f"{in_service} in service{f'; not {chr(44).join(ill)}' if ill else ''}",
-        remedy=(f"Mend {', '.join(ill)}, or deploy to them first with -l {','.join(ill)} -e release_healthy_min=0. " if ill else "")
-        + "Or ask for fewer hosts in service.",
+        remedy=f"Mend {', '.join(ill)}, or deploy to them first with -l {','.join(ill)} -e release_healthy_min=0. Or ask for fewer hosts in service."
+        if ill else "Ask for fewer hosts in service.",
     )  # fmt: skip
 
 
