@@ -10,7 +10,7 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
 from ansible.module_utils.slipway._action import ControllerAction, controller_of
-from ansible.module_utils.slipway.controller import deployment, moments
+from ansible.module_utils.slipway.controller import deployment, failover, moments
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 
 
@@ -34,6 +34,8 @@ class ActionModule(ControllerAction):
             forks=arguments["forks"],
             fetched=arguments["fetched"],
             balancers=arguments["balancers"],
+            groups=arguments["groups"],
+            held=failover.held_everywhere(arguments["standings"]),
             analysis=arguments["analysis"],
             prometheus=arguments["prometheus"],
             files=moments.task_files(arguments["hooks"], Path(arguments["root"])),

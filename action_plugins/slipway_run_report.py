@@ -37,6 +37,7 @@ class ActionModule(ControllerAction):
             rollout=arguments["rollout"],
             untrusted=witness.untrusted(report.newest_answers(arguments["results"])),
             secrets=settled,
+            regions={region["region"]: region["hosts"] for region in arguments["regions"]},
         )
         if trouble := self._write_views(arguments, records):
             text = f"the page of the release was not written: {trouble}\n{text}"

@@ -10,7 +10,7 @@ import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent / "module_utils"))
 
-from ansible.module_utils.slipway.controller import report, runs, story, wave_verdict
+from ansible.module_utils.slipway.controller import failover, regions, report, runs, story, wave_verdict
 from ansible.module_utils.slipway.controller.holders import Holders
 
 
@@ -51,17 +51,26 @@ def runs_table(answers, limit):
     return runs.runs_table(newest_runs(answers, limit), [host for host in answers if "records" not in answers[host]])
 
 
-def status_table(answers):
-    """What the fleet serves, and how it is watched now."""
-    return story.what_is_served(answers, int(time.time()))
+def status_table(answers, standings=()):
+    """What the fleet serves, by host and by region, and how it is watched now; ``standings`` are what balancers answered."""
+    return story.what_is_served(answers, int(time.time()), failover.kept_out(standings))
 
 
-def whole_story(answers, histories, application, holders):
+def whole_story(answers, histories, application, holders, standings=()):
     """What the fleet serves and how it came to that, with the names of ``trust_holders``."""
-    people = Holders.parse(holders)
     return story.story(
-        answers, records_by_host(histories), application=application, now=int(time.time()), holders=people
+        answers,
+        records_by_host(histories),
+        application=application,
+        now=int(time.time()),
+        holders=Holders.parse(holders),
+        kept_out=failover.kept_out(standings),
     )
+
+
+def with_regions(answers, by_host, standings):
+    """The answers of hosts with their regions, and with the balancers that keep them out."""
+    return regions.with_regions(answers, by_host, failover.kept_out(standings))
 
 
 def local_path(value):
@@ -74,6 +83,7 @@ class FilterModule:
 
     def filters(self):
         return {
+            "slipway_balancers": failover.balancers_of,
             "slipway_by_host": by_host,
             "slipway_by_stage": by_stage,
             "slipway_is_served": report.is_served,
@@ -81,6 +91,7 @@ class FilterModule:
             "slipway_local_path": local_path,
             "slipway_lock_report": report.lock_report,
             "slipway_not_settled": report.not_settled,
+            "slipway_regions": regions.regions_of,
             "slipway_recovery_report": report.recovery_report,
             "slipway_not_rotated": report.not_rotated,
             "slipway_rotation_report": report.rotation_report,
@@ -89,5 +100,6 @@ class FilterModule:
             "slipway_status_table": status_table,
             "slipway_story": whole_story,
             "slipway_with_agents": report.with_agents,
+            "slipway_with_regions": with_regions,
             "slipway_without_answer": report.without_answer,
         }

@@ -11,6 +11,7 @@ description:
   - Tells a running HAProxy over its socket whether a server gets requests. Runs on the host of the balancer, so mostly with
     C(delegate_to); that host needs nothing of Slipway but python3.
   - What is told is gone when HAProxy is reloaded. Its configuration is not touched.
+  - A server in HAProxy's state C(maint) stays as it is, since a failover or a person took it out (M(slipway_failover)).
 version_added: 0.1.0
 author: The Slipway founders
 attributes:
@@ -69,6 +70,10 @@ sessions:
   description: How many requests are open or wait for it.
   returned: success
   type: int
+is_held:
+  description: Whether the server was taken out by a failover or a person, so that nothing was told.
+  returned: success
+  type: bool
 message:
   description: The same in words.
   returned: success

@@ -82,7 +82,7 @@ options:
     type: str
     default: ""
   pause_after:
-    description: After which waves the rollout holds, C(canary) or numbers.
+    description: After which waves the rollout holds, C(canary), numbers, or regions for their last waves.
     type: list
     elements: str
     default: []
@@ -101,6 +101,20 @@ options:
   balancers:
     description: A host's balancers, each {host, backend, socket, drain_seconds}; the waves may take as long as they do.
     type: raw
+    default: []
+  region_order:
+    description: The regions, which are groups of the inventory, in the order in which they are switched; empty for none.
+    type: list
+    elements: str
+    default: []
+  groups:
+    description: The groups of the inventory with their hosts, of which O(region_order) names some.
+    type: dict
+    default: {}
+  standings:
+    description: What C(slipway_failover) answered at each balancer, so that the hosts of a region that is failed over are not counted on.
+    type: list
+    elements: dict
     default: []
   analysis:
     description: C(release_analysis), by which a canary is compared with the other hosts. It is judged now, before a host is switched.

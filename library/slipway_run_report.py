@@ -79,6 +79,11 @@ options:
     description: Why this controller's memory does not have the run, as the plan has said it; empty where it has.
     type: str
     default: ""
+  regions:
+    description: The regions of the rollout, as C(slipway_deploy_plan) says; the report has a line for each.
+    type: list
+    elements: dict
+    default: []
   unreachable:
     description: Hosts that were left out because they did not answer at the start.
     type: list

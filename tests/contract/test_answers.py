@@ -163,7 +163,7 @@ def answers_of(name, site, tmp_path):
         ]
     if name == "slipway_recovery_plan":
         return [plugins.run(name, application="shop", environment="prod", state_directory=str(tmp_path))]
-    if name in ("slipway_balancer", "slipway_balancer_configuration"):
+    if name in ("slipway_balancer", "slipway_balancer_configuration", "slipway_failover"):
         return balanced_answers(name, site)
     if name in ("slipway_approval", "slipway_approval_file", "slipway_approvals_info"):
         return approved(name, tmp_path)
@@ -177,6 +177,8 @@ def answers_of(name, site, tmp_path):
         "slipway_bundle",
     ):
         return made_on_a_controller(name, site, tmp_path)
+    if name in ("slipway_failover_plan", "slipway_failover_report"):
+        return failed_over(name, tmp_path)
     if name in WATCHING:
         return watching(name, tmp_path)
     return planned(name, site, tmp_path)
@@ -186,6 +188,20 @@ WATCHING = (
     "slipway_alertmanager_configuration", "slipway_application_monitoring", "slipway_canary_analysis", "slipway_listener", "slipway_monitoring_certificate",
     "slipway_prometheus_configuration",
 )  # fmt: skip
+
+
+def failed_over(name, tmp_path):
+    """What is decided of a region, and refused; and how that ended at a balancer which did not answer."""
+    balancer = {"host": "lb", "backend": "shop", "socket": "/s", "drain_seconds": 5, "hosts": ["a", "b"]}
+    standing = {"__release_balancer": balancer, "held": [], "serving": ["a", "b"], "not_up": []}
+    about = {
+        "application": "shop", "state_directory": str(tmp_path), "region_order": ["eu", "us"], "groups": {"eu": ["a"], "us": ["b"]},
+        "environments": {"a": "prod", "b": "prod"}, "balancers": {}, "answers": {}, "standings": [standing],
+    }  # fmt: skip
+    if name == "slipway_failover_plan":
+        return [plugins.run(name, region=region, **about) for region in ("eu", "mars")]
+    order = {**balancer, "out": ["a"], "admitted": ["b"], "healthy_min": 1}
+    return [plugins.run(name, region="eu", orders=[order], standings=[])]
 
 
 def watching(name, tmp_path):
@@ -277,6 +293,9 @@ def balanced_answers(name, site):
             (site.host.root / "etc/slipway/haproxy.cfg").unlink()
             return [refused, site.ask("write_balancer", check=True, **request)]
         about = {"socket": str(site.host.balancer_socket), "backend": "shop", "weight": None, "drain_seconds": 0}
+        if name == "slipway_failover":
+            about |= {"admitted": [], "healthy_min": 1}
+            return [site.ask("fail_over", **about, out=[server]) for server in ("blue", "red")]
         return [site.ask("balance", **about, server=name, state="drained") for name in ("blue", "red")]
     finally:
         pair.haproxy.stop()

@@ -9,6 +9,8 @@ import pytest
 from ansible.module_utils.slipway.application.preflight import Needs, Result, judge
 from ansible.module_utils.slipway.base.clock import seconds_of
 from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.controller import failover
+from ansible.module_utils.slipway.controller.regions import Region, read_regions, with_regions
 from ansible.module_utils.slipway.controller.report import Watch, endings_of, lock_report, rotation_report, run_report
 from ansible.module_utils.slipway.controller.rollout import Pace, Settings, plan, require_waves
 from ansible.module_utils.slipway.controller.runs import newest_runs, runs_table
@@ -187,6 +189,33 @@ RUNS = {
         [],
         {},
     ),
+    "deploy_of_regions_that_fails_in_the_first": (
+        DEPLOY,
+        {
+            "inspection": ALL,
+            "activation": {
+                "prod-2": answered("switched", NEW),
+                "prod-3": failed(f"{UNHEALTHY}{OLD} is active.", **answered("reverted", OLD)),
+            },
+            "return": {"prod-2": answered("reverted", OLD)},
+        },
+        [],
+        {
+            "rollout": "wave 2 (us): prod-3 failed; 0 tolerated",
+            "regions": {"us": ["prod-2", "prod-3"], "eu": ["prod-1"]},
+        },
+    ),
+    "deploy_while_a_region_is_failed_over": (
+        DEPLOY,
+        {
+            "inspection": ALL,
+            "activation": SWITCHED,
+            "confirmation": {name: answered("confirmed", NEW) for name in ALL},
+            "traffic": {"prod-1": {"state": "failed_over"}},
+        },
+        [],
+        {"regions": {"eu": ["prod-1"], "us": ["prod-2", "prod-3"]}},
+    ),
     "rollback": (
         ROLLBACK,
         {"activation": {name: answered("confirmed", OLD) for name in ALL}},
@@ -285,6 +314,75 @@ def test_the_fleet_is_shown_in_this_table(golden):
         },
     }
     golden("status", what_is_served(answers, seconds_of("2026-11-21T06:00:00Z")))
+
+
+REGIONS = (Region("eu", ("prod-1",)), Region("us", ("prod-2", "prod-3")))
+SWITCHING = {
+    "run_id": "run_20261121T040641Z_3f09ab",
+    "deployed_by": "anna",
+    "release_id": NEW,
+    "seconds_left": 540,
+    "step": "switched",
+}
+
+
+def asked(balancer, held=(), serving=(), **more):
+    """What a balancer answered of its servers."""
+    about = {"host": balancer, "backend": "hello", "socket": "/s", "drain_seconds": 30, "hosts": sorted(ALL)}
+    return {"__release_balancer": about, "held": list(held), "serving": list(serving), "not_up": [], **more}
+
+
+def no_answer(balancer):
+    return {"__release_balancer": asked(balancer)["__release_balancer"], "unreachable": True}
+
+
+def test_the_waves_of_regions_are_planned_in_these_words(golden):
+    settings = {"waves": ["1", "100%"], "healthy_min": "50%", "soak_seconds": 60, "region_order": ["eu", "us", "ap"]}
+    fleet = {f"prod-{number}": {"active": OLD, "settled": OLD} for number in range(1, 8)}
+    parts = (
+        Region("us", ("prod-4", "prod-5", "prod-6")),
+        Region("eu", ("prod-1", "prod-2", "prod-3")),
+        Region("ap", ("prod-7",), is_failed_over=True),
+    )
+    rollout = plan(Settings.parse({**settings, "pause_after": ["us", "canary"]}), Pace(60, 30, 20), fleet, parts)
+    golden("plan_regions", "\n".join([rollout.described(), *(rollout.progress(wave) for wave in rollout.waves)]))
+
+
+def test_the_regions_of_a_fleet_are_shown_below_its_table(golden):
+    served = {
+        "active": NEW, "since": "2026-11-21T04:06:55Z", "deployed_by": "anna", "health": {"outcome": "success"}, "previous": OLD,
+        "bad": {}, "witness": INTACT,
+    }  # fmt: skip
+    answers = {"prod-1": {}, "prod-2": served, "prod-3": {**served, "active": OLD}, "staging-1": served}
+    regions = {"prod-1": "eu", "prod-2": "us", "prod-3": "us"}
+    kept_out = failover.kept_out([asked("balancer-1", held=["prod-1"]), asked("balancer-2"), no_answer("balancer-3")])
+    told = with_regions(answers, regions, kept_out)
+    golden("status_of_regions", what_is_served(told, seconds_of("2026-11-21T06:00:00Z"), kept_out))
+
+
+FAILOVERS = {
+    "failover": ([asked("balancer-1", ["prod-1"], ["prod-2", "prod-3"])], {}),
+    "failover_in_check_mode": ([asked("balancer-1", [], sorted(ALL))], {"check": True}),
+    "failover_without_a_balancer": (
+        [asked("balancer-1", ["prod-1"], ["prod-2", "prod-3"]), no_answer("balancer-2"), asked("balancer-3", [], sorted(ALL))],
+        {},
+    ),
+    "failover_back": ([asked("balancer-1", [], sorted(ALL))], {"is_back": True}),
+    "failover_back_that_is_not_well": (
+        [asked("balancer-1", [], ["prod-2", "prod-3"], not_up=["prod-1"]), asked("balancer-2", ["prod-1"])],
+        {"is_back": True},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAILOVERS)
+def test_a_failover_ends_with_this_report(golden, name):
+    told, options = FAILOVERS[name]
+    given = {"is_back": False, "check": False, **options}
+    looked = [asked(each["__release_balancer"]["host"], [], sorted(ALL)) for each in told]
+    orders, message = failover.plan(REGIONS, "eu", looked, is_back=given["is_back"], healthy_min="50%")
+    report = failover.report("eu", [order.as_dict() for order in orders], told, **given)
+    golden(name, f"{message}\n\n{report.text}")
 
 
 @pytest.mark.parametrize("is_check", [False, True])
@@ -495,6 +593,19 @@ REFUSALS = {
     "a_rollout_that_is_none": lambda: Settings.parse(
         {"waves": ["1"], "healthy_min": "most", "canary_share": "0%", "pause_after": ["carny"], "soak_seconds": -1}
     ),
+    "a_region_that_would_have_too_few_in_service": lambda: plan(
+        Settings.parse({"waves": ["1"], "healthy_min": "50%", "region_order": ["eu", "us"]}),
+        Pace(60, 30, 20),
+        {**FLEET, "prod-2": {**host(), "health": {"outcome": "failure"}}},
+        REGIONS,
+    ),
+    "regions_that_are_none": lambda: read_regions(["eu", "mars"], {"eu": ["prod-1", "prod-2"]}, FLEET),
+    "a_failover_that_would_leave_too_few": lambda: failover.plan(
+        REGIONS, "eu", [asked("balancer-1", serving=["prod-1"])], is_back=False, healthy_min="50%"
+    ),
+    "a_failover_beside_a_run": lambda: failover.require_possible(
+        {"prod-1": {"transaction": SWITCHING}}, ["prod"], {}, [], forced=False
+    ),
     "waves_that_are_none": lambda: require_waves(["1", "half"]),
     "a_host_that_is_locked": lambda: require_unlocked({"prod-1": host(), "prod-2": {**host(), "lock": LOCK}}),
 }
@@ -545,6 +656,7 @@ def test_locks_are_shown_like_this(golden):
 def test_every_golden_file_is_somebody_s():
     known = {f"report_{name}" for name in RUNS} | {f"plan_{name}" for name in PLANS}
     known |= {"preflight", "preflight_warnings", "rotation", "rotation_in_check_mode", "runs", "status", "story"}
+    known |= {"plan_regions", "status_of_regions", *FAILOVERS}
     known |= {"verification", "verification_intact", "locks"}
     known |= {f"refusal_{name}" for name in REFUSALS}
     known |= {"alert_firing", "alert_resolved", "escalation", *(f"notice_{name}" for name in ENDED)}

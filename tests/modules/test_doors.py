@@ -159,6 +159,7 @@ def everything(both):
     yield both.each(
         "slipway_balancer", backend="b", server="s", state="drained", socket=str(both.site.directory / "~no")
     )
+    yield both.each("slipway_failover", backend="b", out=["s"], socket=str(both.site.directory / "~no"))
     yield both.each(
         "slipway_balancer_configuration", applications={"shop": {"unit": "shop.service"}}, timeout_seconds=60
     )

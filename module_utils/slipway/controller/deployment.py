@@ -36,6 +36,7 @@ from . import rollout as rollouts
 from .catalogue import Catalogue
 from .holders import Holders
 from .memory import NOBODY, NOTHING, ControllerState, Subject, new_run_id
+from .regions import read_regions
 from .rollout import Pace, Settings
 from .state_database import UNUSABLE
 from .state_place import StatePlace, place_of
@@ -300,12 +301,15 @@ def plan_deployment(
     files: Mapping[str, Sequence[str]] = MappingProxyType({}),
     fetched: bool = False,
     balancers: Any = (),
+    groups: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    held: Iterable[str] = (),
     analysis: Mapping[str, Any] = MappingProxyType({}),
     prometheus: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Choose the release, verify it as far as a controller can, judge whether every host is ready for it, begin the run.
 
-    ``rollout`` is what `Settings.parse` reads; ``forks`` hosts are worked on at once; ``files`` are the operator's, by moment;
+    ``rollout`` is what `Settings.parse` reads; ``groups`` of the inventory have the regions that it names, of which balancers keep the hosts ``held``
+    out; ``forks`` hosts are worked on at once; ``files`` are the operator's, by moment;
     with ``fetched`` the hosts get objects from a store; ``balancers`` are those of a host, as `balancers_seconds` takes them; ``analysis``
     and ``prometheus`` are what a canary is compared by, judged here since hosts are switched when it is asked.
     Returns {run, unrecorded (why no memory has the run, "" where one has), release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings, rollout, hooks,
@@ -313,6 +317,7 @@ def plan_deployment(
     """
     controller.require_memory()
     settings, application = Settings.parse(rollout), Application.parse(controller.application, description)
+    regions = read_regions(rollout.get("region_order"), groups, answers, held)
     canary_run.require_comparable(analysis, prometheus)
     selection.require_unlocked(answers)
     selection.require_settled(answers, lambda run_id: run_id in controller.dead_runs)
@@ -334,7 +339,7 @@ def plan_deployment(
     judgement = preflight.judge(answers, needs_of(catalogue, manifest, file_list, answers, fetched=fetched))
     judgement.require_ready()
     sizes = [entry.size for entry in file_list.files]
-    work = moments.of_deployment(catalogue, manifest, answers)
+    work = moments.of_deployment(catalogue, manifest, answers, first=regions[0].hosts[0] if regions else "")
     pace = Pace.of(
         application,
         size=sum(sizes),
@@ -344,7 +349,7 @@ def plan_deployment(
         balancers_seconds=balancers_seconds(balancers),
         forks=forks,
     )
-    planned = rollouts.plan(work.settings(settings), pace, answers)
+    planned = rollouts.plan(work.settings(settings), pace, answers, regions)
     promotion = manifest.promotion
     subject = Subject(manifest.release_id, promotion.release_type, int(seconds_of(manifest.created)))
     run, unrecorded = controller.begin("deploy", subject)

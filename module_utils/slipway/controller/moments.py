@@ -88,12 +88,15 @@ class Deployment:
         return replace(settings, waves=("1", *settings.waves))
 
 
-def of_deployment(catalogue: Catalogue, manifest: ReleaseManifest, answers: Answers) -> Deployment:
-    """Plan the hooks and migrations of a release. Where a host serves what the catalogue does not have, all may be pending there."""
+def of_deployment(catalogue: Catalogue, manifest: ReleaseManifest, answers: Answers, *, first: str = "") -> Deployment:
+    """Plan the hooks and migrations of a release. Where a host serves what the catalogue does not have, all may be pending there.
+
+    ``first`` is the host that the rollout begins with, the first by name without it.
+    """
     needed: dict[str, Migration] = {}
     for answer in answers.values():
         needed |= {each.name: each for each in _pending(catalogue, manifest, answer)}
-    first = min(answers, default="")
+    first = first or min(answers, default="")
     hooks = manifest.hooks
     lines = [
         f"migration {each.name}{'' if each.reversible else ' (irreversible)'} on {first}: {' '.join(each.argv)}"

@@ -17,6 +17,7 @@ from ..host.status import remarks
 from ..watch.circuit import CLOSED
 from ..watch.escalation import HEALTHY
 from ..watch.window import window_of
+from .regions import region_lines
 
 
 def status_table(answers: Mapping[str, Mapping[str, Any]]) -> str:
@@ -216,7 +217,11 @@ STAGES = (
     "inspection", "staging", "activation", "smoke", "soak", "soak_smoke", "reversion", "contact", "ready", "confirmation",
     "return", "hook",
 )  # fmt: skip
-DRAINED = "drained: its balancers give it no requests"
+# What became of its traffic where that is not with its balancers as it was.
+WITHOUT_REQUESTS = {
+    "drained": "drained: its balancers give it no requests",
+    "failed_over": "failed over: its balancers give it no requests",
+}
 BESIDE = ("traffic",)  # what counts beside the tasks' own answers
 FROM_OUTSIDE = ("smoke", "soak_smoke")
 NO_EXCHANGE = (*FROM_OUTSIDE, "hook")
@@ -318,9 +323,11 @@ def endings_of(results: Mapping[str, Mapping[str, Mapping[str, Any]]], unreachab
     endings = [
         each if each.detail or each.is_as_asked else replace(each, detail=why.get(each.host, "")) for each in endings
     ]
-    drained = {host for host, traffic in results.get("traffic", {}).items() if traffic.get("state") == "drained"}
+    traffic = {host: WITHOUT_REQUESTS.get(each.get("state", "")) for host, each in results.get("traffic", {}).items()}
     endings = [
-        replace(each, detail=f"{DRAINED}{each.detail and f'; {each.detail}'}") if each.host in drained else each
+        replace(each, detail=f"{kept}{each.detail and f'; {each.detail}'}")
+        if (kept := traffic.get(each.host))
+        else each
         for each in endings
     ]
     silent = [Ending(host, "unreachable", "as before", "did not answer at the start") for host in sorted(unreachable)]
@@ -360,11 +367,13 @@ def run_report(
     rollout: str = "",
     untrusted: Mapping[str, object] = MappingProxyType({}),
     secrets: Mapping[str, bool] = MappingProxyType({}),
+    regions: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> str:
     """The last message of a run: what it was, a line for each host, what is wrong with histories, how it is watched, then what to do.
 
     ``rollout`` is why the waves ended, or what they tolerated; ``untrusted`` maps hosts to the verdicts of the witness on their histories.
-    ``secrets`` says what became of each secret that the run rotated, and whether nothing is left to do.
+    ``secrets`` says what became of each secret that the run rotated, and whether nothing is left to do; ``regions`` {region: hosts} are
+    told one by one.
     """
     rows = [(each.host, each.outcome, each.serves, each.detail or "-") for each in endings]
     failed = [each for each in endings if not each.is_as_asked]
@@ -394,6 +403,8 @@ def run_report(
     waves = f"rollout: {rollout}\n" if rollout else ""
     rotated = "".join(f"{line}\n" for line in secrets)
     hosts = table(("host", "outcome", "serves", "why"), rows)
+    serves = {each.host: _served(each) for each in endings}
+    waves = "".join(f"{line}\n" for line in region_lines(regions, serves, {})) + waves
     return f"{title}: {verdict}\n{hosts}\n{waves}{histories}{watched}{rotated}next: {following}"
 
 
@@ -402,6 +413,11 @@ def with_unrecorded(text: str, why: str) -> str:
     told = f"not noted in this controller's memory: {why}"
     before, found, following = text.rpartition("\nnext: ")
     return f"{before}\n{told}{found}{following}"
+
+
+def _served(ending: Ending) -> str:
+    """What a host serves, in the line of its region: also why it is not what was asked, where that is the region's whole story."""
+    return f"{ending.serves} (untouched)" if ending.outcome == "untouched" else ending.serves
 
 
 def untrusted_lines(verdicts: Mapping[str, object]) -> list[str]:

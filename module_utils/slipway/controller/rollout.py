@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..application.description import Application, Patience, Probe
 from ..base.errors import Refusal, quoted
+from .regions import Region
 
 WAVE = re.compile(r"[1-9][0-9]*|([1-9][0-9]?|100)%")
 MINIMUM = re.compile(r"0|[1-9][0-9]*|(0|[1-9][0-9]?|100)%")
@@ -37,8 +38,8 @@ class Settings:
 
     ``waves`` are counts or percentages of hosts, the last for all that remain; ``failures_max`` hosts may fail in a wave;
     ``healthy_min`` (count or percentage) hosts stay in service; ``canary_share`` is the percentage of its work that the first
-    wave takes on until its gate; ``pause_after`` names waves by number, or ``canary``; ``confirm_within_seconds`` replaces what
-    is computed, 0 for that.
+    wave takes on until its gate; ``pause_after`` names waves by number, or ``canary``, and ``pause_after_regions`` whole regions;
+    ``confirm_within_seconds`` replaces what is computed, 0 for that.
     """
 
     waves: tuple[str, ...] = ("1", "100%")
@@ -47,17 +48,19 @@ class Settings:
     soak_seconds: int = 0
     canary_share: int | None = None
     pause_after: frozenset[int] = frozenset()
+    pause_after_regions: frozenset[str] = frozenset()
     pause_seconds: int = 3600
     confirm_within_seconds: int = 0
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Settings:
-        """Refusals: ``waves_invalid``; ``rollout_invalid`` names every other mistake."""
+        """``values["region_order"]`` has the names of regions. Refusals: ``waves_invalid``; ``rollout_invalid`` names every other mistake."""
         waves = tuple(str(wave) for wave in values["waves"])
         require_waves(waves)
         mistakes: list[str] = []
         share, minimum = str(values.get("canary_share") or ""), str(values.get("healthy_min", 0))
         pauses = [str(each) for each in values.get("pause_after") or ()]
+        regions = [str(each) for each in values.get("region_order") or ()]
         if share and not SHARE.fullmatch(share):
             mistakes.append(f"release_canary_share: expected nothing or a percentage from 1% to 100%, found {share}")
         if not MINIMUM.fullmatch(minimum):
@@ -65,9 +68,10 @@ class Settings:
                 f"release_healthy_min: expected a count of hosts (2) or a percentage (75%), found {minimum}"
             )
         mistakes += [
-            f"release_pause_after: expected canary or the number of a wave, found {quoted(each)}"
+            f"release_pause_after: expected canary{',' if regions else ' or'} the number of a wave"
+            f"{f' or a region ({chr(44).join(regions)})' if regions else ''}, found {quoted(each)}"
             for each in pauses
-            if not PAUSE.fullmatch(each)
+            if not PAUSE.fullmatch(each) and each not in regions
         ]
         for name, least, most in (
             ("failures_max", 0, 10**6), ("soak_seconds", 0, MOST_SECONDS), ("pause_seconds", 1, MOST_SECONDS),
@@ -86,7 +90,10 @@ class Settings:
             healthy_min=minimum,
             soak_seconds=int(values.get("soak_seconds", 0)),
             canary_share=None if percentage == 100 else percentage,
-            pause_after=frozenset(CANARY if each == "canary" else int(each) for each in pauses),
+            pause_after=frozenset(
+                CANARY if each == "canary" else int(each) for each in pauses if PAUSE.fullmatch(each)
+            ),
+            pause_after_regions=frozenset(each for each in pauses if not PAUSE.fullmatch(each)),
             pause_seconds=int(values.get("pause_seconds", cls.pause_seconds)),
             confirm_within_seconds=int(values.get("confirm_within_seconds", 0)),
         )
@@ -172,21 +179,42 @@ def _patience(probes: Sequence[Probe], patience: Patience) -> int:
 
 @dataclass(frozen=True)
 class Wave:
-    """Hosts that are switched at once. ``number`` counts from 1; ``budget_seconds`` has all but the pause after it."""
+    """Hosts that are switched at once, of one region where there are any. ``number`` counts from 1; ``budget_seconds`` has all but the
+    pause after it.
+    """
 
     number: int
     hosts: tuple[str, ...]
     budget_seconds: int
     soak_seconds: int = 0
     pauses: bool = False
+    region: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"wave {self.number} ({self.region})" if self.region else f"wave {self.number}"
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Hosts of which ``floor`` stay in service: those of a region, or with an empty name all that get requests."""
+
+    region: str
+    hosts: tuple[str, ...]
+    floor: int
+    is_failed_over: bool = False
+
+    @property
+    def where(self) -> str:
+        return f" in {self.region}" if self.region else ""
 
 
 @dataclass(frozen=True)
 class Rollout:
     """What was planned; plain data in a play (`as_dict`, `parse`).
 
-    ``healthy`` are the hosts that served something and were not ill at the inspection; ``floor`` of them stay in service;
-    ``settle_seconds`` are for the end of the run, ``note`` for the operator.
+    ``healthy`` are the hosts that served something and were not ill at the inspection; ``floor`` of all of them stay in service, and what
+    ``regions`` says of those of each region; ``settle_seconds`` are for the end of the run, ``note`` for the operator.
     """
 
     waves: tuple[Wave, ...]
@@ -194,6 +222,7 @@ class Rollout:
     failures_max: int = 0
     floor: int = 0
     healthy: tuple[str, ...] = ()
+    regions: tuple[Capacity, ...] = ()
     share: int | None = None
     pause_seconds: int = 3600
     fixed_seconds: int = 0
@@ -203,11 +232,12 @@ class Rollout:
     def parse(cls, values: Mapping[str, Any]) -> Rollout:
         """The reverse of ``as_dict``."""
         waves = tuple(Wave(**{**wave, "hosts": tuple(wave["hosts"])}) for wave in values["waves"])
-        rest = {key: values[key] for key in cls.__dataclass_fields__ if key not in ("waves", "healthy")}
-        return cls(waves=waves, healthy=tuple(values["healthy"]), **rest)
+        regions = tuple(Capacity(**{**each, "hosts": tuple(each["hosts"])}) for each in values["regions"])
+        rest = {key: values[key] for key in cls.__dataclass_fields__ if key not in ("waves", "healthy", "regions")}
+        return cls(waves=waves, healthy=tuple(values["healthy"]), regions=regions, **rest)
 
     def as_dict(self) -> dict[str, Any]:
-        """Its members, ``soaks`` (whether any wave does), ``sizes`` [hosts in each wave] for Ansible, ``message`` of the whole, and by_host {host: {wave,
+        """Its members, ``soaks`` (whether any wave does), ``sizes`` [hosts in each wave] and ``order`` [hosts] for Ansible, ``message`` of the whole, and by_host {host: {wave,
         confirm_within_seconds, share (null for all of its work), message}}.
         """
         plain = asdict(self)
@@ -215,6 +245,8 @@ class Rollout:
             **plain,
             "waves": [{**wave, "hosts": list(wave["hosts"])} for wave in plain["waves"]],
             "healthy": list(self.healthy),
+            "regions": [{**region, "hosts": list(region["hosts"])} for region in plain["regions"]],
+            "order": [host for wave in self.waves for host in wave.hosts],
             "soaks": any(wave.soak_seconds for wave in self.waves),
             "sizes": [len(wave.hosts) for wave in self.waves],
             "message": self.described(),
@@ -230,8 +262,21 @@ class Rollout:
             },
         }
 
+    @property
+    def capacities(self) -> tuple[Capacity, ...]:
+        """What has to stay in service, in each region and in all that get requests."""
+        idle = {host for region in self.regions if not region.floor for host in region.hosts}
+        whole = tuple(host for wave in self.waves for host in wave.hosts if host not in idle)
+        return (
+            *(region for region in self.regions if region.floor),
+            *([Capacity("", whole, self.floor)] if self.floor else []),
+        )
+
     def described(self) -> str:
-        waves = "; ".join(f"{wave.number}: {', '.join(wave.hosts)}{self._manner(wave)}" for wave in self.waves)
+        waves = "; ".join(
+            f"{wave.number}{f' in {wave.region}' if wave.region else ''}: {', '.join(wave.hosts)}{self._manner(wave)}"
+            for wave in self.waves
+        )
         return f"waves {waves}{f'. {self.note}' if self.note else ''}"
 
     def _manner(self, wave: Wave) -> str:
@@ -247,7 +292,7 @@ class Rollout:
         canary = " (canary)" if wave.number == CANARY and len(self.waves) > 1 else ""
         share = f", with {self.share} % of its work" if self.share and wave.number == CANARY else ""
         return (
-            f"wave {wave.number} of {len(self.waves)}{canary}: {', '.join(wave.hosts)}{share}. Unless the run ends well, each "
+            f"wave {wave.number} of {len(self.waves)}{canary}{f' in region {wave.region}' if wave.region else ''}: {', '.join(wave.hosts)}{share}. Unless the run ends well, each "
             f"goes back by itself within {self.confirm_within(wave.number)} s."
         )
 
@@ -270,8 +315,10 @@ class Rollout:
         return self.fixed_seconds or max(LEAST_SECONDS, seconds)
 
 
-def plan(settings: Settings, pace: Pace, answers: Mapping[str, Mapping[str, Any]]) -> Rollout:
-    """Divide the hosts, in the order of their names as the play takes them, into waves.
+def plan(
+    settings: Settings, pace: Pace, answers: Mapping[str, Mapping[str, Any]], regions: Sequence[Region] = ()
+) -> Rollout:
+    """Divide the hosts into waves, in the order of their names; with ``regions`` region by region, each beginning with the first of the waves.
 
     The capacity floor makes waves smaller than asked where it has to. Refusals: ``capacity_too_low`` when not even one host can
     leave the service, ``rollout_too_long`` when hosts would have to wait longer than they do, ``rollout_invalid`` when they would
@@ -279,10 +326,13 @@ def plan(settings: Settings, pace: Pace, answers: Mapping[str, Mapping[str, Any]
     """
     hosts = sorted(answers)
     healthy = {name for name in hosts if is_in_service(answers[name])}
-    floor = _count(settings.healthy_min, len(hosts), round_up=True)
-    serves_nothing = not any(answers[name].get("settled", answers[name].get("active")) for name in hosts)
-    groups = _divide(hosts, settings.waves, healthy, 0 if serves_nothing else floor)
-    asked = _divide(hosts, settings.waves, set(), 0)
+    parts = [_capacity(region, settings.healthy_min, answers) for region in regions or (Region("", tuple(hosts)),)]
+    kept = tuple(host for part in parts if part.floor for host in part.hosts)
+    whole = Capacity("", kept, count_of(settings.healthy_min, len(kept), round_up=True) if kept else 0)
+    serving = set(healthy)
+    groups = [(part, group) for part in parts for group in _divide(part, whole, settings.waves, serving)]
+    asked = [group for part in parts for group in _divide(replace(part, floor=0), NO_FLOOR, settings.waves, set())]
+    last = {part.region: number for number, (part, _group) in enumerate(groups, 1)}
     waves = tuple(
         Wave(
             number,
@@ -290,28 +340,29 @@ def plan(settings: Settings, pace: Pace, answers: Mapping[str, Mapping[str, Any]
             budget_seconds=_budget(pace, len(group), settings.soak_seconds if number < len(groups) else 0)
             + (pace.migrations_seconds if number == CANARY else 0),
             soak_seconds=settings.soak_seconds if number < len(groups) else 0,
-            pauses=number in settings.pause_after,
+            pauses=number in settings.pause_after
+            or (part.region in settings.pause_after_regions and number == last[part.region]),
+            region=part.region,
         )
-        for number, group in enumerate(groups, 1)
+        for number, (part, group) in enumerate(groups, 1)
     )
-    note = f"Smaller than release_waves says, so that {floor} stay in service." if groups != asked else ""
-    if floor and serves_nothing:
-        note = "Nothing is served yet: release_healthy_min has nothing to keep."
+    notes = _notes(settings, parts, is_smaller=[group for _part, group in groups] != asked, floor=whole.floor)
     _require_patience(settings, pace, waves)
     if beyond := sorted(number for number in settings.pause_after if number > len(waves)):
-        note += f" release_pause_after names wave {', '.join(map(str, beyond))}, and there are {len(waves)}."
+        notes.append(f"release_pause_after names wave {', '.join(map(str, beyond))}, and there are {len(waves)}.")
     rollout = Rollout(
         waves=waves,
         settle_seconds=(2 * EXCHANGE_SECONDS + pace.drain_seconds) * pace.rounds(len(hosts))
         + pace.health_seconds
         + WAVE_SECONDS,
         failures_max=settings.failures_max,
-        floor=0 if serves_nothing else floor,
+        floor=whole.floor,
         healthy=tuple(sorted(healthy)),
+        regions=tuple(parts) if regions else (),
         share=settings.canary_share,
         pause_seconds=settings.pause_seconds,
         fixed_seconds=settings.confirm_within_seconds,
-        note=note.strip(),
+        note=" ".join(notes),
     )
     if rollout.confirm_within(CANARY) > MOST_SECONDS:
         raise Refusal(
@@ -342,36 +393,77 @@ def is_in_service(answer: Mapping[str, Any]) -> bool:
     return bool(answer.get("active")) and (answer.get("health") or {}).get("outcome") != "failure"
 
 
-def _count(text: str, of: int, *, round_up: bool) -> int:
+def count_of(text: str, of: int, *, round_up: bool) -> int:
+    """A count of hosts, or a percentage of ``of`` of them; rounded down it is at least one."""
     if not text.endswith("%"):
         return int(text)
     part = int(text[:-1]) * of / 100
     return math.ceil(part) if round_up else max(1, int(part))
 
 
-def _divide(hosts: Sequence[str], sizes: Sequence[str], healthy: Collection[str], floor: int) -> list[list[str]]:
-    rest, serving, groups = list(hosts), set(healthy), list[list[str]]()
+NO_FLOOR = Capacity("", (), 0)
+
+
+def _capacity(region: Region, minimum: str, answers: Mapping[str, Mapping[str, Any]]) -> Capacity:
+    """How many hosts of a region stay in service; none where nothing is served yet, or no requests come."""
+    serves = any(answers[name].get("settled", answers[name].get("active")) for name in region.hosts)
+    floor = count_of(minimum, len(region.hosts), round_up=True) if serves and not region.is_failed_over else 0
+    return Capacity(region.name, region.hosts, floor, region.is_failed_over)
+
+
+def _notes(settings: Settings, parts: Sequence[Capacity], *, is_smaller: bool, floor: int) -> list[str]:
+    notes = [
+        f"{part.region} is failed over: its hosts are switched, and get no requests before or after that."
+        for part in parts
+        if part.is_failed_over
+    ]
+    idle = [part for part in parts if not part.floor and not part.is_failed_over]
+    if count_of(settings.healthy_min, 100, round_up=True) and idle:
+        notes.append(
+            f"Nothing is served yet{', '.join(part.where for part in idle)}: release_healthy_min has nothing to keep."
+        )
+    if is_smaller:
+        stay = " and ".join(f"{part.floor}{part.where}" for part in parts if part.floor) or str(floor)
+        notes.append(f"Smaller than release_waves says, so that {stay} stay in service.")
+    missing = sorted(settings.pause_after_regions - {part.region for part in parts})
+    if missing:
+        notes.append(f"release_pause_after names {', '.join(missing)}, of which no host is in this run.")
+    return notes
+
+
+def _divide(part: Capacity, whole: Capacity, sizes: Sequence[str], serving: set[str]) -> list[list[str]]:
+    """Waves of one region. Both floors hold while each of them is out of service: that of the region, and that of the whole.
+
+    ``serving`` are the hosts that serve something; those of each wave do so after it.
+    """
+    rest, groups = list(part.hosts), list[list[str]]()
+    floors = [each for each in (part, whole) if part.floor and each.floor]
     while rest:
-        size = _count(sizes[min(len(groups), len(sizes) - 1)], len(hosts), round_up=False)
+        size = count_of(sizes[min(len(groups), len(sizes) - 1)], len(part.hosts), round_up=False)
         group = rest[:size]
-        while floor and group and len(serving - set(group)) < floor:
+        while group and any(len(serving.intersection(each.hosts).difference(group)) < each.floor for each in floors):
             group.pop()
         if not group:
-            raise _too_low(hosts, healthy, floor)
+            raise _too_low(next(each for each in floors if _is_short(each, serving, rest[:1])), serving)
         groups.append(group)
         serving |= set(group)
         rest = rest[len(group) :]
     return groups
 
 
-def _too_low(hosts: Sequence[str], healthy: Collection[str], floor: int) -> Refusal:
-    ill = [host for host in hosts if host not in healthy]
+def _is_short(capacity: Capacity, serving: Collection[str], without: Collection[str]) -> bool:
+    return len(set(serving).intersection(capacity.hosts).difference(without)) < capacity.floor
+
+
+def _too_low(capacity: Capacity, healthy: Collection[str]) -> Refusal:
+    ill = [host for host in capacity.hosts if host not in healthy]
+    in_service = len(capacity.hosts) - len(ill)
     return Refusal(
         "capacity_too_low",
-        expected=f"{floor} of {len(hosts)} hosts to stay in service (release_healthy_min) while at least one is switched",
-        found=f"{len(healthy)} in service{f'; not {chr(44).join(ill)}' if ill else ''}",
-        remedy=(f"Mend {', '.join(ill)}, or deploy to them first with -l {','.join(ill)} -e release_healthy_min=0. " if ill else "")
-        + "Or ask for fewer hosts in service.",
+        expected=f"{capacity.floor} of {len(capacity.hosts)} hosts{capacity.where} to stay in service (release_healthy_min) while at least one is switched",
+        found=f"{in_service} in service{f'; not {chr(44).join(ill)}' if ill else ''}",
+        remedy=f"Mend {', '.join(ill)}, or deploy to them first with -l {','.join(ill)} -e release_healthy_min=0. Or ask for fewer hosts in service."
+        if ill else "Ask for fewer hosts in service.",
     )  # fmt: skip
 
 

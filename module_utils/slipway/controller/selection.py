@@ -97,7 +97,10 @@ def require_unlocked(answers: Answers) -> None:
 OUTCOMES = ("confirmed", "reverted")  # steps of a transaction whose end anybody may complete
 
 
-def require_settled(answers: Answers, is_dead: Callable[[str], bool]) -> None:
+WAIT = "Wait for that run to end. One that is held for a yes: playbooks/promote.yml. Where its controller is gone: playbooks/recover.yml."
+
+
+def require_settled(answers: Answers, is_dead: Callable[[str], bool], *, remedy: str = WAIT) -> None:
     """Refuse to begin while another run waits for its confirmation on a host: it would be refused there after everything is staged."""
     held = {
         host: found
@@ -116,7 +119,7 @@ def require_settled(answers: Answers, is_dead: Callable[[str], bool]) -> None:
                 for host, each in held.items()
             )
             + "; nothing was changed anywhere",
-            remedy="Wait for that run to end. One that is held for a yes: playbooks/promote.yml. Where its controller is gone: playbooks/recover.yml.",
+            remedy=remedy,
         )
 
 

@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ..application.rollback_plan import failed_steps
 from ..base.clock import seconds_of
 from ..trust.chain import Record
 from .holders import Holders
+from .regions import region_lines
 from .report import agent_lines, distrusted_lines, open_lines, status_table, untrusted_lines, window_lines
 from .runs import newest_runs, runs_table
 from .witness import untrusted
 
 Answers = Mapping[str, Mapping[str, Any]]
+KeptOut = Mapping[str, Mapping[str, Sequence[str]]]  # by balancer
 RUNS = 5
 NOBODY = Holders()
 
@@ -26,13 +29,14 @@ def story(
     application: str,
     now: int,
     holders: Holders = NOBODY,
+    kept_out: KeptOut = MappingProxyType({}),
 ) -> str:
     """What every host serves, then each release that is served with all that is known of it, then the newest runs.
 
     ``answers`` are those of `status.inspect` with ``manifest``, by host; ``histories`` the hosts' newest records; ``now``
     is Unix seconds; ``holders`` are the people behind the ids in manifests and approvals.
     """
-    chapters = [what_is_served(answers, now)]
+    chapters = [what_is_served(answers, now, kept_out)]
     for (release_id, environment), hosts in _served(answers).items():
         records = [record for host in hosts if (record := _activation(histories.get(host, ()), release_id))]
         manifests = [answers[host]["manifest"] for host in hosts if answers[host].get("manifest")]
@@ -55,14 +59,15 @@ def story(
     return "\n\n".join(chapters)
 
 
-def what_is_served(answers: Answers, now: int) -> str:
-    """A line for each host, and below it what is wrong with which release and history, what is watched, and what the agents say.
+def what_is_served(answers: Answers, now: int, kept_out: KeptOut = MappingProxyType({})) -> str:
+    """A line for each host, below it one for each region, then what is wrong with which release and history, what is watched, and what the agents say.
 
-    ``now`` is Unix seconds.
+    ``now`` is Unix seconds; ``kept_out`` is what `failover.kept_out` says.
     """
     return "\n".join(
         [
             status_table(answers),
+            *_of_regions(answers, kept_out),
             *open_lines(answers),
             *distrusted_lines(answers),
             *untrusted_lines(untrusted(answers)),
@@ -70,6 +75,19 @@ def what_is_served(answers: Answers, now: int) -> str:
             *agent_lines(answers),
         ]
     )
+
+
+def _of_regions(answers: Answers, kept_out: KeptOut) -> list[str]:
+    """What each region serves, by the ``region`` of answers, which `regions.with_regions` gives them."""
+    regions: dict[str, list[str]] = {}
+    for host, answer in sorted(answers.items()):
+        if answer.get("region"):
+            regions.setdefault(str(answer["region"]), []).append(host)
+    serves = {
+        host: str(answer["active"] or "nothing") if "active" in answer else str(answer.get("reason") or "no answer")
+        for host, answer in answers.items()
+    }
+    return region_lines(regions, serves, kept_out)
 
 
 def _served(answers: Answers) -> dict[tuple[str, str], list[str]]:

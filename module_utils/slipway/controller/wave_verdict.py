@@ -116,12 +116,12 @@ def judge(rollout: Rollout, results: Results, *, wave: int, now: int, check: boo
         return Verdict("stop", stopped, found, renewals=renewals, until=until)
     is_over = check or not switched
     if this.soak_seconds and not is_over and not any(by_host[host]["soak"] for host in switched):
-        return Verdict("soak", f"wave {wave} soaks for {this.soak_seconds} s", found, renewals=renewals, until=until)
+        return Verdict("soak", f"{this.label} soaks for {this.soak_seconds} s", found, renewals=renewals, until=until)
     doubts = {host: found[host].detail for host in switched if found[host].outcome == "inconclusive"}
     is_promoted = any(by_host[host]["gate"].get("decision") == "promoted" for host in this.hosts)
     if (doubts or this.pauses) and not is_over and not is_promoted:
         why = "; ".join(f"{host} cannot tell yet: {detail}" for host, detail in sorted(doubts.items()))
-        return Verdict("pause", f"wave {wave}: {why or 'release_pause_after'}", found, renewals=renewals, until=until)
+        return Verdict("pause", f"{this.label}: {why or 'release_pause_after'}", found, renewals=renewals, until=until)
     return Verdict(
         "go_on",
         _tolerated(begun, found),
@@ -241,13 +241,16 @@ def _renewed(host: str, by_host: ByHost) -> Mapping[str, Any]:
 
 
 def _failed(rollout: Rollout, begun: Sequence[Wave], found: Mapping[str, Found]) -> str | None:
-    """The first wave with more failures than are tolerated; of the canary at least one host must be well."""
+    """The first wave with more failures than are tolerated; of the canary, and of each region, at least one host must be well."""
     for wave in begun:
         failed = [host for host in wave.hosts if host in found and not found[host].is_well]
         if len(failed) > rollout.failures_max:
-            return f"wave {wave.number}: {_named(failed, found)}; {rollout.failures_max} tolerated"
+            return f"{wave.label}: {_named(failed, found)}; {rollout.failures_max} tolerated"
         if wave.number == CANARY and len(failed) == len(wave.hosts):
-            return f"wave {wave.number}: {_named(failed, found)}; nothing of the canary is well"
+            return f"{wave.label}: {_named(failed, found)}; nothing of the canary is well"
+    for region in rollout.regions:
+        if all(host in found and not found[host].is_well for host in region.hosts):
+            return f"region {region.region}: {_named(region.hosts, found)}; nothing of the region is well"
     return None
 
 
@@ -257,22 +260,24 @@ def _not_wanted(begun: Sequence[Wave], by_host: ByHost, *, at_end: bool) -> str 
         for stages in (by_host[host] for host in wave.hosts):
             gate, verdict = stages["gate"], stages["verdict"]
             if gate.get("decision") in ("aborted", "expired") or gate.get("failed"):
-                return f"wave {wave.number}: {gate.get('msg')}"
+                return f"{wave.label}: {gate.get('msg')}"
             if at_end and verdict.get("decision") == "stop":
                 return str(verdict["msg"])
     return None
 
 
 def _too_few(rollout: Rollout, wave: int, found: Mapping[str, Found]) -> str | None:
-    """Whether the next wave would leave fewer hosts in service than have to stay; one that failed counts as none."""
-    if not rollout.floor or wave >= len(rollout.waves):
+    """Whether the next wave would leave fewer hosts in service than have to stay, in a region or in all; one that failed counts as none."""
+    if wave >= len(rollout.waves):
         return None
     well = {host for host, each in found.items() if each.is_well}
     serving = (set(rollout.healthy) | well) - (set(found) - well)
-    left = len(serving - set(rollout.waves[wave].hosts))
-    if left >= rollout.floor:
-        return None
-    return f"wave {wave + 1} would leave {left} hosts in service, and {rollout.floor} have to stay"
+    following = rollout.waves[wave]
+    for capacity in rollout.capacities:
+        left = len(serving.intersection(capacity.hosts).difference(following.hosts))
+        if left < capacity.floor:
+            return f"{following.label} would leave {left} hosts in service{capacity.where}, and {capacity.floor} have to stay"
+    return None
 
 
 def _named(hosts: Sequence[str], found: Mapping[str, Found]) -> str:

@@ -20,9 +20,9 @@ def balance(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
 
     request: socket, backend, server, state, weight (0 to 256, with ready; null leaves it), drain_seconds (how long open
     requests are waited for).
-    answer: changed, status (as HAProxy says it), weight, sessions (requests that are open or wait), message. Drained with open
+    answer: changed, status (as HAProxy says it), weight, sessions (requests that are open or wait), is_held, message. Drained with open
     requests is no failure: they go on. Ready without being up is one (reason ``server_not_up``): it stays in the balancer's
-    hands, which asks it on and on.
+    hands, which asks it on and on. A server that is held, by a failover or by whoever put it into maintenance, stays as it is.
     Refusals: ``balancer_silent``, ``balancer_backend_missing``, ``balancer_server_missing``, ``balancer_refused``,
     ``weight_invalid``.
     """
@@ -36,6 +36,8 @@ def balance(request: Mapping[str, Any], host: Host, *, check: bool) -> dict[str,
         )
     haproxy = Haproxy(Path(request["socket"]), host.clock)
     before = haproxy.server(backend, name)
+    if before.is_held:
+        return _answer(before, backend, name, changed=False)
     changed = _differs(before, state, weight)
     if check:
         return _answer(before, backend, name, changed=changed)
@@ -65,5 +67,6 @@ def _differs(server: Server, state: str, weight: int | None) -> bool:
 def _answer(server: Server, backend: str, name: str, *, changed: bool) -> dict[str, Any]:
     return {
         "changed": changed, "status": server.status, "weight": server.weight, "sessions": server.sessions,
+        "is_held": server.is_held,
         "message": f"{backend}/{name}: {server.described()}",
     }  # fmt: skip

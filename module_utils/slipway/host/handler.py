@@ -12,7 +12,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..base.errors import Refusal
-from . import balancer, balancer_file, bootstrap, integrity, lock, release, staging, status, trust_update, unit_file
+from . import (
+    balancer,
+    balancer_file,
+    bootstrap,
+    integrity,
+    lock,
+    release,
+    server_group,
+    staging,
+    status,
+    trust_update,
+    unit_file,
+)
 from .places import Host
 
 Operation = Callable[..., dict[str, Any]]
@@ -35,6 +47,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "write_unit": unit_file.write,
     "write_balancer": balancer_file.write,
     "balance": balancer.balance,
+    "fail_over": server_group.fail_over,
 }
 
 

@@ -30,13 +30,15 @@ MOST_WEIGHT: Final = 256
 @dataclass(frozen=True)
 class Server:
     """What HAProxy says of a server: the first word of its status (UP, DOWN, DRAIN, MAINT, NOLB, no), what it has of the weights
-    of its backend, how many requests it is answering or has waiting, and whether the checks agree on it ("UP 1/2" does not).
+    of its backend, how many requests it is answering or has waiting, whether the checks agree on it ("UP 1/2" does not), and whether
+    it was taken out over the socket or by its configuration ("MAINT"; with more words HAProxy itself knows no address of it).
     """
 
     status: str
     weight: int
     sessions: int
     is_certain: bool = True
+    is_held: bool = False
 
     @property
     def is_up(self) -> bool:
@@ -65,6 +67,7 @@ class Haproxy:
                 int(row["weight"]),
                 int(row["scur"]) + int(row["qcur"]),
                 is_certain="/" not in row["status"],
+                is_held=row["status"] == "MAINT",
             )
             for row in rows
             if row["pxname"] == backend

@@ -178,6 +178,17 @@ MODULES: Final[Mapping[str, Module]] = {
         },
         _plain("write_balancer"),
     ),
+    "slipway_failover": Module(
+        {
+            "backend": {"type": "str", "required": True},
+            "out": {"type": "list", "elements": "str", "default": []},
+            "admitted": {"type": "list", "elements": "str", "default": []},
+            "healthy_min": {"type": "int", "default": 1},
+            "drain_seconds": {"type": "int", "default": 30},
+            "socket": {"type": "path", "default": "/run/haproxy/admin.sock"},
+        },
+        _plain("fail_over"),
+    ),
     "slipway_history_info": Module(
         {
             "application": {"type": "str", "required": True},

@@ -6,7 +6,10 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils.slipway.application.description import Application
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.controller.rollout import Pace, Rollout, Settings, plan, require_waves
+from ansible.module_utils.slipway.controller.regions import Region
+from ansible.module_utils.slipway.controller.rollout import Pace, Rollout, Settings, count_of, plan, require_waves
+from hypothesis import given, reject
+from hypothesis import strategies as st
 
 PACE = Pace(switch_seconds=100, health_seconds=10, smoke_seconds=20, forks=4)
 
@@ -264,3 +267,122 @@ def test_the_plan_says_which_waves_are_watched_shared_and_held():
         "waves 1: host-01 (10 % of its work, watched for 5 s, then held for a yes); 2: host-02, host-03. "
         "release_pause_after names wave 7, and there are 2."
     )
+
+
+def regions(**hosts):
+    return tuple(Region(name, tuple(f"host-{number:02}" for number in numbers)) for name, numbers in hosts.items())
+
+
+def in_regions(answers, parts, **settings):
+    order = [each.name for each in parts]
+    return plan(Settings.parse({"waves": ["1", "100%"], "region_order": order, **settings}), PACE, answers, parts)
+
+
+def test_a_rollout_goes_region_by_region_and_begins_each_with_the_first_of_its_waves():
+    rollout = in_regions(fleet(6), regions(us=(4, 5, 6), eu=(1, 2, 3)))
+    assert [(wave.region, wave.hosts) for wave in rollout.waves] == [
+        ("us", ("host-04",)),
+        ("us", ("host-05", "host-06")),
+        ("eu", ("host-01",)),
+        ("eu", ("host-02", "host-03")),
+    ]
+    assert rollout.as_dict()["order"] == ["host-04", "host-05", "host-06", "host-01", "host-02", "host-03"]
+    assert rollout.described().startswith(
+        "waves 1 in us: host-04; 2 in us: host-05, host-06; 3 in eu: host-01; 4 in eu"
+    )
+    assert rollout.progress(rollout.waves[0]).startswith("wave 1 of 4 (canary) in region us: host-04.")
+    assert rollout.progress(rollout.waves[2]).startswith("wave 3 of 4 in region eu: host-01.")
+
+
+def test_parts_of_hosts_are_counted_in_their_region():
+    rollout = in_regions(fleet(8), regions(eu=(1, 2, 3, 4, 5, 6), us=(7, 8)), waves=["50%", "100%"])
+    assert sizes(rollout) == [3, 3, 1, 1]
+
+
+def test_the_floor_holds_in_each_region():
+    parts = regions(eu=(1, 2, 3, 4), us=(5, 6))
+    rollout = in_regions(fleet(6), parts, waves=["100%"], healthy_min="50%")
+    assert sizes(rollout) == [2, 2, 1, 1]
+    assert {each.region: each.floor for each in rollout.regions} == {"eu": 2, "us": 1}
+    assert rollout.note == "Smaller than release_waves says, so that 2 in eu and 1 in us stay in service."
+    refused = refusal(in_regions, fleet(6, ill=(5,)), parts, waves=["1"], healthy_min="100%")
+    assert (refused.reason, refused.expected[:16]) == ("capacity_too_low", "4 of 4 hosts in ")
+    refused = refusal(in_regions, fleet(6, ill=(5,)), parts, waves=["1"], healthy_min="2")
+    assert (refused.reason, refused.found) == ("capacity_too_low", "1 in service; not host-05")
+
+
+def test_the_floor_of_the_whole_holds_beside_that_of_each_region():
+    parts = regions(eu=(1, 2, 3, 4), us=(5, 6, 7, 8))
+    refused = refusal(in_regions, fleet(8, ill=(6, 7)), parts, waves=["1"], healthy_min="75%")
+    assert "6 of 8 hosts to stay in service" in refused.expected
+
+
+def test_a_region_that_serves_nothing_yet_has_nothing_to_keep():
+    rollout = in_regions(fleet(4, empty=(3, 4)), regions(eu=(1, 2), us=(3, 4)), waves=["100%"], healthy_min="50%")
+    assert sizes(rollout) == [1, 1, 2]
+    assert "Nothing is served yet in us" in rollout.note
+
+
+def test_a_region_that_is_failed_over_is_no_capacity():
+    eu, us = regions(eu=(1, 2), us=(3, 4))
+    rollout = in_regions(fleet(4), (Region("eu", eu.hosts, True), us), waves=["100%"], healthy_min="50%")
+    assert sizes(rollout) == [2, 1, 1]
+    assert rollout.floor == 1
+    assert rollout.note.startswith(
+        "eu is failed over: its hosts are switched, and get no requests before or after that."
+    )
+
+
+def test_a_rollout_pauses_after_a_region_as_well_as_after_a_wave():
+    rollout = in_regions(fleet(6), regions(eu=(1, 2, 3), us=(4, 5, 6)), pause_after=["eu", "canary"])
+    assert [wave.pauses for wave in rollout.waves] == [True, True, False, False]
+
+
+def test_a_pause_after_what_is_no_region_is_refused_and_after_one_without_hosts_is_told():
+    refused = refusal(Settings.parse, {"waves": ["1"], "pause_after": ["ap"], "region_order": ["eu", "us"]})
+    assert "expected canary, the number of a wave or a region (eu,us), found 'ap'" in refused.found
+    rollout = plan(
+        Settings.parse({"waves": ["1"], "pause_after": ["us"], "region_order": ["eu", "us"]}),
+        PACE,
+        fleet(2),
+        regions(eu=(1, 2)),
+    )
+    assert rollout.note == "release_pause_after names us, of which no host is in this run."
+
+
+def test_a_rollout_of_regions_stays_what_it_is_as_plain_data():
+    rollout = in_regions(fleet(6), regions(eu=(1, 2, 3), us=(4, 5, 6)), pause_after=["eu"], healthy_min="1")
+    assert Rollout.parse(rollout.as_dict()) == rollout
+
+
+@given(
+    sizes=st.lists(st.integers(1, 7), min_size=1, max_size=4),
+    waves=st.lists(st.sampled_from(["1", "2", "3", "10%", "25%", "50%", "100%"]), min_size=1, max_size=4),
+    minimum=st.sampled_from(["0", "1", "2", "10%", "50%", "75%", "100%"]),
+    ill=st.sets(st.integers(1, 28), max_size=6),
+    out=st.sets(st.integers(0, 3), max_size=2),
+)
+def test_no_wave_mixes_regions_their_order_is_kept_and_every_floor_holds(sizes, waves, minimum, ill, out):
+    starts = [sum(sizes[:number]) for number in range(len(sizes))]
+    parts = tuple(
+        Region(f"r{number}", tuple(f"host-{start + each:02}" for each in range(1, size + 1)), number in out)
+        for number, (start, size) in enumerate(zip(starts, sizes, strict=True))
+    )
+    answers = fleet(sum(sizes), ill=ill)
+    try:
+        rollout = in_regions(answers, parts, waves=waves, healthy_min=minimum)
+    except Refusal:  # no host can leave: the tests above have those
+        reject()
+    place = {host: part.name for part in parts for host in part.hosts}
+    assert [host for wave in rollout.waves for host in wave.hosts] == [host for part in parts for host in part.hosts]
+    assert all({place[host] for host in wave.hosts} == {wave.region} for wave in rollout.waves)
+    serving = {host for host, answer in answers.items() if answer["health"]["outcome"] == "success"}
+    kept = [part for part in parts if not part.is_failed_over]
+    whole = [host for part in kept for host in part.hosts]
+    for wave in rollout.waves:
+        left = serving - set(wave.hosts)
+        if wave.region in {part.name for part in kept}:
+            own = next(part for part in kept if part.name == wave.region)
+            assert len(left & set(own.hosts)) >= count_of(minimum, len(own.hosts), round_up=True)
+            assert len(left & set(whole)) >= count_of(minimum, len(whole), round_up=True)
+        serving |= set(wave.hosts)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible.module_utils.slipway.controller.regions import Region
 from ansible.module_utils.slipway.controller.rollout import Pace, Settings, plan
 from ansible.module_utils.slipway.controller.wave_verdict import judge
 
@@ -350,3 +351,44 @@ def test_a_host_that_still_has_its_credentials_is_kept():
     contact = {"rc": 0, "stdout": "releases/v2\r\n89abcdef01234567\r\n"}
     verdict = judged(0, activation=dict.fromkeys(NAMES, TURNED), contact=dict.fromkeys(NAMES, contact))
     assert verdict.keep == NAMES
+
+
+def in_regions(wave, *, waves=("1",), healthy_min="0", failures_max=0, **stages):
+    answers = {name: {"active": "v1", "settled": "v1", "health": WELL} for name in NAMES}
+    settings = Settings.parse({"waves": list(waves), "healthy_min": healthy_min, "failures_max": failures_max})
+    parts = (Region("eu", ("a", "b")), Region("us", ("c", "d", "e")))
+    return judge(plan(settings, Pace(60, 10, 10), answers, parts), stages, wave=wave, now=NOW)
+
+
+def test_a_region_that_fails_stops_the_next_and_takes_back_all_that_was_switched():
+    ill = {"b": WENT_BACK}
+    verdict = in_regions(2, activation={**switched("a"), **ill}, reversion={"b": NOTHING_TO_DO})
+    assert (verdict.decision, verdict.message) == ("stop", "wave 2 (eu): b failed; 0 tolerated")
+    ended = in_regions(0, activation={**switched("a"), **ill}, reversion={"b": NOTHING_TO_DO})
+    assert (ended.decision, ended.keep, ended.take_back) == ("stop", (), ("a",))
+
+
+def test_a_region_after_the_first_that_fails_takes_back_the_first_too():
+    verdict = in_regions(0, activation={**switched("a", "b"), "c": LOST})
+    assert (verdict.decision, verdict.take_back) == ("stop", ("a", "b", "c"))
+    assert verdict.message == "wave 3 (us): c unreachable; 0 tolerated"
+
+
+def test_a_region_of_which_nothing_is_well_stops_the_next_whatever_is_tolerated():
+    ill = dict.fromkeys(("c", "d", "e"), WENT_BACK)
+    back = dict.fromkeys(("c", "d", "e"), NOTHING_TO_DO)
+    verdict = in_regions(0, failures_max=1, activation={**switched("a", "b"), **ill}, reversion=back)
+    assert verdict.decision == "stop"
+    assert verdict.message == "region us: c failed, d failed, e failed; nothing of the region is well"
+    some = {**switched("a", "b", "c"), "d": WENT_BACK, "e": WENT_BACK}
+    tolerated = in_regions(0, failures_max=1, activation=some, reversion=dict.fromkeys(("d", "e"), NOTHING_TO_DO))
+    assert (tolerated.decision, tolerated.keep) == ("go_on", ("a", "b", "c"))
+
+
+def test_a_host_that_failed_counts_against_the_floor_of_its_region():
+    stages = {"activation": {**switched("a", "b"), "c": WENT_BACK}, "reversion": {"c": NOTHING_TO_DO}}
+    assert in_regions(3, healthy_min="1", failures_max=1, **stages).decision == "go_on"
+    verdict = in_regions(3, healthy_min="50%", failures_max=1, **stages)
+    assert (verdict.decision, verdict.message) == (
+        "stop", "wave 4 (us) would leave 1 hosts in service in us, and 2 have to stay",
+    )  # fmt: skip

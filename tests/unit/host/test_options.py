@@ -42,6 +42,7 @@ def test_every_request_names_an_operation_of_the_handler():
     needs = {
         "slipway_balancer": {"backend": "b", "server": "s", "state": "ready"},
         "slipway_balancer_configuration": {"applications": {}, "timeout_seconds": 1},
+        "slipway_failover": {"backend": "b"},
         "slipway_host": {"name": "prod-1", "environment": "prod", "trust_policy": "{}"},
         "slipway_proof_info": {"application": "shop", "run_id": "run-1"},
         "slipway_history_info": {"application": "shop"},
