@@ -425,7 +425,7 @@ class _Judge:
             return
         known = {(each.kind.name, each.name): set(each.entered) for each in objects}
         for kind, named in self.secrets.items():
-            for name, fields in named.items() if isinstance(named, Mapping) else [(None, None)]:
+            for name, fields in named.items() if isinstance(named, Mapping) else [("?", None)]:
                 there = known.get((kind, name), set())
                 wrong = fields.keys() - there if isinstance(fields, Mapping) else {"?"}
                 if wrong or not there:

@@ -28,11 +28,8 @@ _GRANTED_ON: Final = {
 }  # fmt: skip
 
 
-# As AWX names roles, and as the collection does.
-_ROLES: Final = {
-    "Execute": "execute", "Use": "use", "Update": "update", "Approve": "approval", "Auditor": "auditor", "Read": "read", "Ad Hoc": "adhoc",
-    "Admin": "admin",
-}  # fmt: skip
+# Where the collection has another name for a role than AWX.
+_ROLES: Final = {"Approve": "approval", "Ad Hoc": "adhoc"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,8 @@ def _granted(rows: Iterable[Row]) -> Iterable[tuple[str, str, str]]:
         about = row.get("summary_fields", {})
         option = _GRANTED_ON.get(str(about.get("resource_type")))
         if option:
-            yield _ROLES.get(str(row["name"]), str(row["name"])), option, str(about.get("resource_name"))
+            name = str(row["name"])
+            yield _ROLES.get(name, name.lower().replace(" ", "_")), option, str(about.get("resource_name"))
 
 
 def plan(data: AwxData, there: Existing) -> AwxPlan:

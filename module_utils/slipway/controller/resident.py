@@ -49,7 +49,7 @@ sys.exit(main())
 """
 # Files of the package, and rooms.
 CONTROLLER_ONLY = frozenset(
-    {"_action.py", "_masking.py", "_module.py", "_secret_action.py", "_secrets.py", "controller", "secrets"}
+    {"_action.py", "_awx.py", "_masking.py", "_module.py", "_secret_action.py", "_secrets.py", "controller", "secrets"}
 )
 
 

@@ -285,7 +285,9 @@ def choose_rollback(answers: Answers, *, requested: str, limited: bool, undone: 
         return Rollback(
             f"the newest run is {newest.run_id} ({newest.release_id}, {newest.timestamp}), which did not bring {requested}: nothing to do"
         )
-    concerned = deployments if limited and not undone else {n: d for n, d in deployments.items() if d.run_id == newest.run_id}
+    concerned = (
+        deployments if limited and not undone else {n: d for n, d in deployments.items() if d.run_id == newest.run_id}
+    )
     standing = {
         name: deployment for name, deployment in concerned.items() if switches[name] == deployment and deployment.stands
     }
