@@ -59,7 +59,8 @@ class ActionModule(AwxAction):
 
     @staticmethod
     def said(step, changed, is_new, is_removal, missing):
-        action = "remove" if is_removal else "create" if is_new and step["kind"] != "grants" else "update"
+        is_made = is_new and not is_removal and step["kind"] != "grants" and not step["is_part"]
+        action = "remove" if is_removal else "create" if is_made else "update"
         return {
             "changed": changed, "kind": step["kind"], "name": step["name"], "action": action if changed else "none",
             "to_enter": [f"{step['name']}: {each}" for each in missing],

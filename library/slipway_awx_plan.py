@@ -30,7 +30,7 @@ options:
     type: path
     required: true
   settings:
-    description: What is otherwise here than in the data, as C({kind: {name: {option: value}}}).
+    description: "What is otherwise here than in the data, as C({kind: {name: {option: value}}})."
     type: dict
     default: {}
   notifications:
@@ -39,7 +39,7 @@ options:
     elements: str
     default: []
   secrets:
-    description: Names of secrets for fields that are in no data, as C({kind: {name: {field: {secret, field}}}}). Never values.
+    description: "Names of secrets for fields that are in no data, as C({kind: {name: {field: {secret, field}}}}). Never values."
     type: dict
     default: {}
 """

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from ..base.errors import Refusal
 from ..base.table import table
 from .awx_data import ENCRYPTED, AwxData, AwxObject, SecretName
-from .awx_kinds import BY_NAME, KINDS
+from .awx_kinds import BY_NAME, KINDS, LINKS
 
 Row = Mapping[str, Any]
 # Reads all objects of an endpoint that match: (endpoint, {filter: value}) -> rows as the API has them.
@@ -50,7 +50,7 @@ class Step:
 
     ``endpoint`` is where the object is, empty while it is not there. ``ready`` is false while something that it names is not there either: then a
     module in check mode could only fail. ``holder`` is the option that has ``entered``, fields whose value comes from a secret ({secret, field}) or
-    is left to a person ({}).
+    is left to a person ({}). ``is_part`` marks a further run for the same object.
     """
 
     kind: str
@@ -61,6 +61,7 @@ class Step:
     ready: bool = True
     holder: str = ""
     entered: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    is_part: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "label": f"{self.module} {self.name}"}
@@ -116,7 +117,27 @@ def _granted(rows: Iterable[Row]) -> Iterable[tuple[str, str, str]]:
 
 def plan(data: AwxData, there: Existing) -> AwxPlan:
     """What is to be done, in order: a module run for each object, and one for each that is left over, last made first."""
-    return AwxPlan(tuple(_step(each, there) for each in data.objects), tuple(_left_over(data, there)))
+    steps = (step for each in data.objects for step in _parts(_step(each, there)))
+    return AwxPlan(tuple(steps), tuple(_left_over(data, there)))
+
+
+def _parts(step: Step) -> Iterable[Step]:
+    """The runs of the module that a step takes: one, but for an approval node that leads somewhere.
+
+    The module looks for the links of the node at its approval as well, where AWX has none, so they are given without it.
+    """
+    linked = [link for link in LINKS if step.options.get(link)]
+    if "approval_node" not in step.options:
+        yield step
+        return
+    yield replace(step, options={name: value for name, value in step.options.items() if name not in LINKS})
+    if linked or step.endpoint:
+        links = {
+            name: value
+            for name, value in step.options.items()
+            if name not in ("approval_node", "all_parents_must_converge")
+        }
+        yield replace(step, name=f"{step.name}, its links", options=links, is_part=True)
 
 
 def _step(each: AwxObject, there: Existing) -> Step:
