@@ -170,8 +170,8 @@ def wrong(**errors: str) -> Answer:
 class StandIn:
     """``tables`` are what it has: {endpoint: {id: row}}; ``asked`` every request as (method, path)."""
 
-    def __init__(self, playbooks: Iterable[str], token: str = "t" * 30) -> None:
-        self.token = token
+    def __init__(self, playbooks: Iterable[str], token: str = "t" * 30, prefix: str = "/api/") -> None:
+        self.token, self.prefix = token, prefix
         self.playbooks = set(playbooks)
         self.tables: dict[str, dict[int, dict[str, Any]]] = {
             name: {} for name in (*RESOURCES, "roles", "jobs", "workflow_jobs", "workflow_approvals")
@@ -257,6 +257,8 @@ class StandIn:
 
     def answer(self, method: str, target: str, authorization: str, body: bytes) -> tuple[int, Any]:
         parts = urlsplit(target)
+        if parts.path.startswith(self.prefix):  # the Ansible Automation Platform has its controller elsewhere
+            parts = parts._replace(path=f"/api/{parts.path.removeprefix(self.prefix)}")
         with self.lock:
             self.asked.append((method, parts.path))
             try:
@@ -592,6 +594,8 @@ class StandIn:
             **copy.deepcopy({name: row[name] for name in resource.fields}),
         }
         shown["organization"] = self._organization(endpoint, row) if endpoint != "organizations" else None
+        if endpoint in ("credential_types", "credentials", "execution_environments"):
+            shown["managed"] = bool(row.get("managed"))
         summary: dict[str, Any] = {}
         related = {name: f"{url}{name}/" for name in resource.associations}
         for name, (kind, _default) in resource.fields.items():

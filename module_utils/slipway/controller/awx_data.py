@@ -14,6 +14,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Final
 
+import jsonschema
+
 from ..base.errors import Refusal, kind_of, shown
 from ..base.files import read_if_there
 from ..trust.members import parse_yaml
@@ -21,6 +23,7 @@ from .awx_kinds import (
     APPROVAL,
     BUILT_IN_TYPES,
     BY_NAME,
+    CREDENTIAL_TYPE_SCHEMAS,
     LINKS,
     MAPPING,
     NAMED_WITH_ORGANIZATION,
@@ -119,7 +122,7 @@ def read(directory: Path) -> dict[str, list[dict[str, Any]]]:
     for path in files:
         for kind, said in _parsed(path).items():
             if kind not in known:
-                raise _invalid([f"{path.name}: expected keys of {', '.join(sorted(known))}; found {shown(kind)}"])
+                raise _invalid([f"{path.name}: expected keys of {', '.join(sorted(known))}, found {shown(kind)}"])
             if kind in data:
                 raise _invalid([f"{path.name}: {kind} stands in another file too"])
             items = (
@@ -167,7 +170,7 @@ def judged(
 def _laid_over(raw: Mapping[str, Iterable[Mapping[str, Any]]], settings: Mapping[str, Any]) -> dict[str, list[Any]]:
     data: dict[str, list[Any]] = {kind: [dict(each) for each in items] for kind, items in raw.items()}
     for kind, objects in _mapping(settings, "awx_settings").items():
-        by_name = {each.get("name"): each for each in data.get(kind, [])} if kind != QUESTIONS else {}
+        by_name = {str(each.get("name")): each for each in data.get(kind, [])} if kind != QUESTIONS else {}
         for name, options in _mapping(objects, f"awx_settings.{kind}").items():
             if name not in by_name:
                 raise _invalid([f"awx_settings.{kind}: expected names of awx/, found {shown(name)}"])
@@ -181,15 +184,15 @@ def _laid_over(raw: Mapping[str, Iterable[Mapping[str, Any]]], settings: Mapping
 def _used(data: dict[str, list[Any]], names: list[str]) -> dict[str, list[Any]]:
     """The data without the notification templates that are not used here, and without what names them."""
     templates = data.get("notification_templates", [])
-    known = [each.get("name") for each in templates]
+    known = [str(each.get("name")) for each in templates]
     if unknown := [name for name in names if name not in known]:
         raise _invalid(
             [
-                f"awx_notifications: expected names of {', '.join(map(str, known))}; found {', '.join(map(shown, unknown))}"
+                f"awx_notifications: expected names of {', '.join(map(str, known))}, found {', '.join(map(shown, unknown))}"
             ]
         )
-    unused = {name for name in known if name not in names}
-    data["notification_templates"] = [each for each in templates if each.get("name") in names]
+    unused = [name for name in known if name not in names]
+    data["notification_templates"] = [each for each in templates if str(each.get("name")) not in unused]
     for kind in ("job_templates", "workflow_job_templates"):
         for each in data.get(kind, []):
             for option in [option for option in each if option.startswith("notification_templates_")]:
@@ -211,6 +214,11 @@ class _Judge:
         self.playbooks: dict[str, str] = {}
 
     def judge(self, data: Mapping[str, list[Any]]) -> AwxData:
+        for kind in SAID:
+            for item in data.get(kind.name, []):
+                self._judge_shape(kind, item)
+        if self.mistakes:  # what follows goes by these shapes
+            raise _invalid(self.mistakes)
         surveys = Surveys.parse(data.get(QUESTIONS, []), self.root, self.mistakes)
         for kind in SAID:
             self.names[kind.name] = self._names(kind, data.get(kind.name, []))
@@ -235,6 +243,29 @@ class _Judge:
         data_of = AwxData(organization, tuple(objects))
         types = {each.name: each for each in data_of.of("credentials")}
         return AwxData(organization, tuple(self._whole(each, data_of, types) for each in objects))
+
+    def _judge_shape(self, kind: Kind, item: Mapping[Any, Any]) -> None:
+        """Everything that an object says is of its type."""
+        where = f"{kind.name}: {shown(item.get('name', item.get('team')))}"
+        own: dict[str, Type] = {"secrets": TEXTS, "description": TEXT, "name": TEXT}
+        for option, value in item.items():
+            expected = kind.options.get(option, own.get(option))
+            if expected is not None and (wrong := _mistake(value, expected)) is not None:
+                self.mistakes.append(f"{where}: {option}: expected {wrong}, found {shown(value)}")
+            schema = CREDENTIAL_TYPE_SCHEMAS.get(option) if kind.name == "credential_types" else None
+            for error in jsonschema.Draft202012Validator(schema).iter_errors(value) if schema else ():
+                self.mistakes.append(f"{where}: {option}: {error.json_path}: {error.message}")
+        nodes = item.get("nodes", [])
+        if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
+            self.mistakes.append(f"{where}: nodes: expected a list of mappings, found {shown(nodes)}")
+            return
+        node_kind = BY_NAME["workflow_job_template_nodes"]
+        for node in nodes:
+            for option, value in node.items():
+                if option in node_kind.options and (wrong := _mistake(value, node_kind.options[option])) is not None:
+                    self.mistakes.append(
+                        f"{where}: {shown(node.get('identifier'))}: {option}: expected {wrong}, found {shown(value)}"
+                    )
 
     def _whole(self, each: AwxObject, data: AwxData, credentials: Mapping[str, AwxObject]) -> AwxObject:
         """The object with our mark in its description, and with what it names by names that no other organization has."""
@@ -263,7 +294,7 @@ class _Judge:
             name = _grant_name(item) if kind.name == "grants" else item.get("name")
             if not isinstance(name, str) or (kind.name != "grants" and not NAME.match(name)):
                 self.mistakes.append(
-                    f"{kind.name}: expected a name of one line, not a number, without / and +; found {shown(name)}"
+                    f"{kind.name}: expected a name of one line, not a number, without / and +, found {shown(name)}"
                 )
             elif name in names:
                 self.mistakes.append(f"{kind.name}: {name} is there twice")
@@ -281,7 +312,7 @@ class _Judge:
             *(["description"] if kind.has_description else []),
         }
         for option in sorted(map(str, item.keys() - own)):
-            self.mistakes.append(f"{where}: {option} is no option; there are {', '.join(sorted(own))}")
+            self.mistakes.append(f"{where}: {option} is no option, there are {', '.join(sorted(own))}")
         for option in kind.required:
             if item.get(option) in (None, ""):
                 self.mistakes.append(f"{where}: {option} is missing; say it in awx_settings.{kind.name} or in awx/")
@@ -319,27 +350,24 @@ class _Judge:
         """The playbooks that a survey is for: that of the template, or those of a workflow's nodes."""
         if kind.name == "job_templates":
             return [str(item["playbook"])] if self._judge_file(where, "playbook", item) else []
-        nodes = item.get("nodes") if isinstance(item.get("nodes"), list) else []
-        names = {node.get("unified_job_template") for node in nodes or [] if isinstance(node, dict)}
-        return [
-            playbook for name, playbook in self.playbooks.items() if name in names and (self.root / playbook).is_file()
-        ]
+        names = {node.get("unified_job_template") for node in item.get("nodes", [])}
+        return [playbook for name, playbook in self.playbooks.items() if name in names and self._is_file(playbook)]
 
     def _judge_file(self, where: str, option: str, item: Mapping[str, Any]) -> bool:
         path = str(item.get(option) or "")
-        inside = bool(path) and not path.startswith("/") and ".." not in path.split("/")
-        if inside and (self.root / path).is_file():
+        if self._is_file(path):
             return True
         if path:
             self.mistakes.append(f"{where}: {option}: expected a file of this repository, found {shown(path)}")
         return False
 
+    def _is_file(self, path: str) -> bool:
+        is_below = bool(path) and "\0" not in path and not path.startswith("/") and ".." not in path.split("/")
+        return is_below and (self.root / path).is_file()
+
     def _judge_option(
         self, kind: str, where: str, option: str, value: Any, expected: Type
     ) -> Iterator[tuple[str, str]] | list[tuple[str, str]]:
-        if (wrong := _mistake(value, expected)) is not None:
-            self.mistakes.append(f"{where}: {option}: expected {wrong}, found {shown(value)}")
-            return []
         for path, text in _texts(value, option):
             if TEMPLATE.search(text) and (kind, option) not in TEMPLATED_BY_AWX:
                 self.mistakes.append(f"{where}: {path}: expected a text that is no template, found {shown(text)}")
@@ -360,7 +388,7 @@ class _Judge:
         if not found and not ("credential_types" in expected.kinds and name in BUILT_IN_TYPES):
             there = sorted(each for kind in expected.kinds for each in self.names[kind])
             self.mistakes.append(
-                f"{where}: {option}: expected one of {', '.join(there) or 'nothing, since there are none'}; found {shown(name)}"
+                f"{where}: {option}: expected one of {', '.join(there) or 'nothing, since there are none'}, found {shown(name)}"
             )
         return found
 
@@ -371,10 +399,10 @@ class _Judge:
         if kind.name == "credentials":
             type_name = str(item.get("credential_type"))
             if type_name in self.types:
-                declared = [each for each in self.types[type_name].get("fields", []) if isinstance(each, dict)]
-                hidden = {str(each.get("id")) for each in declared if each.get("secret")}
-                known = {str(each.get("id")) for each in declared}
-                fields = [str(each.get("id")) for each in declared if each.get("id") not in given]
+                declared = self.types[type_name]["fields"]
+                hidden = {each["id"] for each in declared if each.get("secret")}
+                known = {each["id"] for each in declared}
+                fields = [each["id"] for each in declared if each["id"] not in given]
                 for name in sorted(map(str, given.keys() - known)):
                     self.mistakes.append(f"{where}: inputs: expected fields of {type_name}, found {shown(name)}")
             else:
@@ -395,9 +423,9 @@ class _Judge:
 
     def _declared_secrets(self, item: Mapping[str, Any], where: str, hidden: set[str]) -> list[str]:
         declared = item.get("secrets", [])
-        if _mistake(declared, TEXTS) is not None or not set(declared) <= hidden:
+        if not set(declared) <= hidden:
             self.mistakes.append(
-                f"{where}: secrets: expected some of {', '.join(sorted(hidden))}; found {shown(declared)}"
+                f"{where}: secrets: expected some of {', '.join(sorted(hidden))}, found {shown(declared)}"
             )
             return []
         return list(declared)
@@ -430,7 +458,7 @@ class _Judge:
                 wrong = fields.keys() - there if isinstance(fields, Mapping) else {"?"}
                 if wrong or not there:
                     self.mistakes.append(
-                        f"awx_secrets: expected {{kind: {{name: {{field: …}}}}}} with fields that are entered; found {shown(kind)}, {shown(name)}, "
+                        f"awx_secrets: expected {{kind: {{name: {{field: …}}}}}} with fields that are entered, found {shown(kind)}, {shown(name)}, "
                         f"{', '.join(sorted(map(str, wrong)))}"
                     )
 
@@ -442,15 +470,12 @@ class _Judge:
             workflow.get("nodes") or [],
         )
         where = f"workflow_job_templates: {title}"
-        if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
-            self.mistakes.append(f"{where}: nodes: expected a list of mappings, found {kind_of(nodes)}")
-            return
         by_identifier: dict[str, Mapping[str, Any]] = {}
         for node in nodes:
             identifier = node.get("identifier")
             if not isinstance(identifier, str) or not IDENTIFIER.match(identifier) or identifier in by_identifier:
                 self.mistakes.append(
-                    f"{where}: expected identifiers like {IDENTIFIER.pattern}, each once; found {shown(identifier)}"
+                    f"{where}: expected identifiers like {IDENTIFIER.pattern}, each once, found {shown(identifier)}"
                 )
             else:
                 by_identifier[identifier] = node
@@ -476,7 +501,7 @@ class _Judge:
         where = f"workflow_job_templates: {workflow}: {identifier}"
         for option in sorted(map(str, node.keys() - {"identifier", *kind.options})):
             self.mistakes.append(
-                f"{where}: {option} is no option of a node; there are {', '.join(sorted(kind.options))}"
+                f"{where}: {option} is no option of a node, there are {', '.join(sorted(kind.options))}"
             )
         if ("unified_job_template" in node) == ("approval_node" in node):
             self.mistakes.append(f"{where}: expected either unified_job_template or approval_node")
@@ -487,12 +512,11 @@ class _Judge:
             for each in self._judge_option(kind.name, where, option, value, kind.options[option])
         ]
         approval = said.get("approval_node", {"name": "-"})
-        if isinstance(approval, dict) and (
-            "name" not in approval
-            or any(key not in APPROVAL or _mistake(value, APPROVAL[key]) for key, value in approval.items())
+        if "name" not in approval or any(
+            key not in APPROVAL or _mistake(value, APPROVAL[key]) for key, value in approval.items()
         ):
             self.mistakes.append(
-                f"{where}: approval_node: expected name, and maybe description and timeout (seconds); found {', '.join(map(shown, approval))}"
+                f"{where}: approval_node: expected name, and maybe description and timeout (seconds), found {', '.join(map(shown, approval))}"
             )
         refers += [
             ("workflow_job_templates", workflow),
@@ -516,7 +540,7 @@ class _Judge:
         if not on:
             self.mistakes.append(f"grants: {_grant_name(item)}: expected what it is granted on, found nothing")
         for option in on:
-            names = item[option] if isinstance(item[option], list) else []
+            names = item[option]
             refers = [("teams", str(item.get("team"))), *((option, str(name)) for name in names)]
             module_option = "workflows" if option == "workflow_job_templates" else option
             made = {

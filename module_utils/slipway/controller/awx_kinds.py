@@ -199,4 +199,34 @@ BY_NAME: Final = {kind.name: kind for kind in KINDS}
 # Nodes stand below their workflow.
 SAID: Final = tuple(kind for kind in KINDS if kind.name != "workflow_job_template_nodes")
 LINKS: Final = ("success_nodes", "failure_nodes", "always_nodes")
+# As AWX judges them itself (JSON Schema).
+_FIELD_NAME: Final = "^[a-zA-Z_][a-zA-Z0-9_]*$"
+_TEMPLATES: Final = {"type": "object", "additionalProperties": {"type": "string"}}
+CREDENTIAL_TYPE_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "inputs": {
+        "type": "object", "additionalProperties": False, "required": ["fields"],
+        "properties": {
+            "required": {"type": "array", "items": {"type": "string"}},
+            "fields": {
+                "type": "array",
+                "items": {
+                    "type": "object", "additionalProperties": False, "required": ["id", "label", "type"],
+                    "properties": {
+                        "id": {"type": "string", "pattern": _FIELD_NAME}, "label": {"type": "string"}, "help_text": {"type": "string"},
+                        "type": {"enum": ["string", "boolean"]}, "multiline": {"type": "boolean"}, "secret": {"type": "boolean"},
+                        "format": {"enum": ["ssh_private_key", "url"]}, "choices": {"type": "array", "items": {"type": "string"}}, "default": {},
+                    },
+                },
+            },
+        },
+    },
+    "injectors": {
+        "type": "object", "additionalProperties": False,
+        "properties": {
+            "file": {**_TEMPLATES, "propertyNames": {"pattern": r"^template(\.[a-zA-Z_][a-zA-Z0-9_]*)?$"}},
+            "env": {**_TEMPLATES, "propertyNames": {"pattern": "^(?!ANSIBLE_)[a-zA-Z_][a-zA-Z0-9_]*$"}},
+            "extra_vars": {**_TEMPLATES, "propertyNames": {"pattern": _FIELD_NAME}},
+        },
+    },
+}  # fmt: skip
 APPROVAL: Final[Mapping[str, str]] = {"name": TEXT, "description": TEXT, "timeout": NUMBER}

@@ -11,6 +11,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
@@ -66,7 +67,7 @@ class Surveys:
             variable = own.get("variable")
             if not isinstance(variable, str) or variable not in self.questions or variable in seen:
                 self.mistakes.append(
-                    f"{where}: survey: expected questions of survey_questions, each once; found {shown(variable)}"
+                    f"{where}: survey: expected questions of survey_questions, each once, found {shown(variable)}"
                 )
                 continue
             seen.add(variable)
@@ -128,7 +129,7 @@ def _wrong_bounds(question: Mapping[str, Any]) -> list[str]:
         return []
     if not _is_whole(low) or not _is_whole(high) or low > high or (kind != INTEGER and not 0 < high <= MAX_TEXT):
         return [
-            f"expected bounds, min and max, of a text at most {MAX_TEXT} characters; found {shown(low)} and {shown(high)}"
+            f"expected bounds, min and max, of a text at most {MAX_TEXT} characters, found {shown(low)} and {shown(high)}"
         ]
     if default is None:
         return []
@@ -163,10 +164,11 @@ def _beyond(question: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]])
         yield f"expected the choices true and false, found {', '.join(sorted(choices))}"
 
 
+@cache
 def variables_of(root: Path, playbook: str) -> dict[str, Mapping[str, Any]]:
     """{variable: argument spec of the option that takes it} of a playbook below ``root``."""
     found: dict[str, Mapping[str, Any]] = dict(PRODUCT)
-    for play in _loaded(root / playbook):
+    for play in _mappings(_loaded(root / playbook)):
         for role in play.get("roles", []):
             found.update(_role(root, role["role"] if isinstance(role, dict) else role, "main"))
         for task in _tasks(play):
@@ -190,13 +192,18 @@ def _loaded(path: Path) -> Any:
     return parse_yaml(path.read_bytes())
 
 
+def _mappings(items: Any) -> list[Mapping[str, Any]]:
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
 def _tasks(item: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for keyword in NESTED:
-        for task in item.get(keyword) or []:
+        for task in _mappings(item.get(keyword)):
             yield task
             yield from _tasks(task)
 
 
+@cache
 def _role(root: Path, name: str, entry: str) -> Mapping[str, Mapping[str, Any]]:
     path = root / "roles" / name / "meta/argument_specs.yml"
     specs = _loaded(path)["argument_specs"] if path.is_file() else {}

@@ -78,13 +78,20 @@ def test_objects_come_in_the_order_in_which_they_can_be_made(judge):
         assert set(nodes) <= made
         made.add((each.kind.name, each.name))
     assert [each.name for each in data.of("workflow_job_template_nodes")] == ["Release / deploy", "Release / ask"]
-    assert [each.name for each in data.of("grants")] == ["Operators: execute job_templates", "Operators: execute workflow_job_templates"]
+    assert [each.name for each in data.of("grants")] == [
+        "Operators: execute job_templates",
+        "Operators: execute workflow_job_templates",
+    ]
 
 
 def test_what_the_data_do_not_say_is_said_all_the_same(judge):
     (template,) = judge().of("job_templates")
     assert template.options["ask_variables_on_launch"] is False
-    assert (template.options["limit"], template.options["job_slice_count"], template.options["notification_templates_started"]) == ("", 1, [])
+    assert (
+        template.options["limit"],
+        template.options["job_slice_count"],
+        template.options["notification_templates_started"],
+    ) == ("", 1, [])
     assert template.options["description"] == "[slipway: Shop]"
     assert template.options["organization"] == "Shop"
 
@@ -114,7 +121,12 @@ def test_notification_templates_that_are_not_used_are_nowhere(judge):
 
 
 def test_what_is_yours_is_laid_over_the_data(judge):
-    data = judge(settings={"projects": {"repo": {"scm_url": "https://other.example/r.git"}}, "credentials": {"machine": {"inputs": {"become_method": "sudo"}}}})
+    data = judge(
+        settings={
+            "projects": {"repo": {"scm_url": "https://other.example/r.git"}},
+            "credentials": {"machine": {"inputs": {"become_method": "sudo"}}},
+        }
+    )
     assert data.of("projects")[0].options["scm_url"] == "https://other.example/r.git"
     assert data.of("credentials")[0].options["inputs"] == {"username": "deploy", "become_method": "sudo"}
 
@@ -148,16 +160,16 @@ MISTAKES = [
     (("organizations",), [{"name": "A"}, {"name": "B"}], "organizations: expected one, found 2"),
     (("teams", 0, "name"), "12", "teams: expected a name of one line, not a number"),
     (("teams", 0, "name"), "a++b", "without / and +"),
-    (("teams", 0, "name"), 7, "teams: expected a name"),
+    (("teams", 0, "name"), 7, "teams: 7: name: expected text, found 7"),
     (("teams",), [{"name": "Operators"}, {"name": "Operators"}], "teams: Operators is there twice"),
-    (("teams", 0, "colour"), "red", "teams: Operators: colour is no option; there are description, name"),
+    (("teams", 0, "colour"), "red", "teams: Operators: colour is no option, there are description, name"),
     ((*TEMPLATE, "playbook"), None, "job_templates: Deploy: playbook is missing"),
     ((*TEMPLATE, "playbook"), "playbooks/none.yml", "playbook: expected a file of this repository, found 'playbooks/none.yml'"),
     ((*TEMPLATE, "playbook"), "../deploy.yml", "playbook: expected a file of this repository"),
     ((*TEMPLATE, "playbook"), "/etc/passwd", "playbook: expected a file of this repository"),
     (("inventory_sources", 0, "source_path"), "inventories/none/hosts", "source_path: expected a file of this repository"),
-    ((*TEMPLATE, "project"), "other", "project: expected one of repo; found 'other'"),
-    ((*TEMPLATE, "credentials"), ["none"], "credentials: expected one of machine, vault; found 'none'"),
+    ((*TEMPLATE, "project"), "other", "project: expected one of repo, found 'other'"),
+    ((*TEMPLATE, "credentials"), ["none"], "credentials: expected one of machine, vault, found 'none'"),
     ((*TEMPLATE, "credentials"), "machine", "credentials: expected a list of texts, found 'machine'"),
     ((*TEMPLATE, "forks"), True, "forks: expected a whole number, found True"),
     ((*TEMPLATE, "forks"), -1, "forks: expected a whole number, found -1"),
@@ -171,12 +183,12 @@ MISTAKES = [
     (("credentials", 1, "inputs"), {"secret_id": "x"}, "credentials: vault: secret_id: a secret in clear"),
     (("credentials", 1, "inputs"), {"unknown": "x"}, "inputs: expected fields of Vault, found 'unknown'"),
     (("credentials", 0, "inputs"), {"username": "$encrypted$"}, "inputs.username: a secret in clear"),
-    (("credentials", 0, "credential_type"), "None", "credential_type: expected one of Vault; found 'None'"),
+    (("credentials", 0, "credential_type"), "None", "credential_type: expected one of Vault, found 'None'"),
     (("credentials", 0, "secrets"), ["username"], "secrets: expected some of become_password, password, ssh_key_data, ssh_key_unlock"),
     (("notification_templates", 0, "notification_configuration", "token"), "x", "notification_templates: Slack: token: a secret in clear"),
     (("notification_templates", 0, "notification_type"), "irc", "notification_type: expected one of slack, pagerduty, email, webhook"),
     (("schedules", 0, "rrule"), "FREQ=DAILY", "rrule: expected such as DTSTART"),
-    (("schedules", 0, "unified_job_template"), "None", "unified_job_template: expected one of Deploy, Release; found 'None'"),
+    (("schedules", 0, "unified_job_template"), "None", "unified_job_template: expected one of Deploy, Release, found 'None'"),
     (("grants", 0, "role"), "root", "role: expected one of execute, use"),
     (("grants", 0), {"team": "Operators", "role": "execute"}, "expected what it is granted on, found nothing"),
     (NODES, [{"identifier": "a", "unified_job_template": "Deploy", "success_nodes": ["a"]}], "expected nodes that lead to an end, found a -> a"),
@@ -188,8 +200,8 @@ MISTAKES = [
     (NODES, [{"identifier": "a", "unified_job_template": "Deploy"}] * 2, "expected identifiers like"),
     (NODES, [{"identifier": "a", "unified_job_template": "Deploy", "colour": "x"}], "a: colour is no option of a node"),
     (NODES, [7], "nodes: expected a list of mappings"),
-    ((*TEMPLATE, "survey"), ["colour"], "survey: expected questions of survey_questions, each once; found 'colour'"),
-    ((*TEMPLATE, "survey"), ["release_id", "release_id"], "each once; found 'release_id'"),
+    ((*TEMPLATE, "survey"), ["colour"], "survey: expected questions of survey_questions, each once, found 'colour'"),
+    ((*TEMPLATE, "survey"), ["release_id", "release_id"], "each once, found 'release_id'"),
     ((*TEMPLATE, "survey"), "release_id", "survey: expected a list, found 'release_id'"),
     ((*QUESTIONS, "release_retry", "choices"), ["yes", "no"], "default: expected one of yes, no, found 'false'"),
     ((*QUESTIONS, "release_retry"), {"question_name": "R", "type": "multiplechoice", "choices": ["yes"]}, "expected the choices true and false, found yes"),
@@ -208,12 +220,48 @@ MISTAKES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("path", "value", "said"), [each for each in MISTAKES if each[2]], ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("path", "value", "said"), [each for each in MISTAKES if each[2]], ids=lambda value: str(value)[:40]
+)
 def test_a_mistake_is_named(judge, path, value, said):
     with pytest.raises(Refusal) as caught:
         judge(change(path, value))
     assert caught.value.reason == "awx_data_invalid"
     assert said in caught.value.found
+
+
+def places(value, path=()):
+    """Every path in data, the deepest first."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in items:
+        yield from places(each, (*path, key))
+    if path:
+        yield path
+
+
+@pytest.mark.parametrize("odd", [None, 7, [7], "x\0", {"a": [{}]}], ids=repr)
+def test_whatever_stands_anywhere_is_taken_or_refused(odd):
+    import repository
+
+    for path in places(yaml.safe_load(DATA)):
+        data = yaml.safe_load(DATA)
+        target = data
+        for key in path[:-1]:
+            target = target[key]
+        target[path[-1]] = odd
+        questions = data["survey_questions"]
+        if isinstance(questions, dict) and all(isinstance(each, dict) for each in questions.values()):
+            data["survey_questions"] = [{"variable": name, **each} for name, each in questions.items()]
+        if not all(
+            isinstance(items, list) and all(isinstance(item, dict) for item in items) for items in data.values()
+        ):
+            continue  # what read() refuses
+        try:
+            made = awx_data.judged(data, root=repository.ROOT, settings={}, notifications=[], secrets={})
+        except Refusal as refusal:
+            assert refusal.reason == "awx_data_invalid"
+        else:
+            assert made.objects
 
 
 def test_a_survey_asks_for_nothing_that_its_playbook_does_not_take(judge):
@@ -241,10 +289,19 @@ def test_all_mistakes_are_named_at_once(judge):
     [
         ({"settings": {"projects": {"none": {}}}}, "awx_settings.projects: expected names of awx/, found 'none'"),
         ({"settings": {"projects": "none"}}, "awx_settings.projects: expected a mapping, found a value of type str"),
-        ({"notifications": ["Fax"]}, "awx_notifications: expected names of Slack, Pager; found 'Fax'"),
-        ({"secrets": {"credentials": {"machine": {"username": {"secret": "a"}}}}}, "found 'credentials', 'machine', username"),
-        ({"secrets": {"credentials": {"none": {"ssh_key_data": {"secret": "a"}}}}}, "found 'credentials', 'none', ssh_key_data"),
-        ({"secrets": {"credentials": {"machine": {"ssh_key_data": "the key"}}}}, "machine: ssh_key_data: expected {secret: name, field: name}"),
+        ({"notifications": ["Fax"]}, "awx_notifications: expected names of Slack, Pager, found 'Fax'"),
+        (
+            {"secrets": {"credentials": {"machine": {"username": {"secret": "a"}}}}},
+            "found 'credentials', 'machine', username",
+        ),
+        (
+            {"secrets": {"credentials": {"none": {"ssh_key_data": {"secret": "a"}}}}},
+            "found 'credentials', 'none', ssh_key_data",
+        ),
+        (
+            {"secrets": {"credentials": {"machine": {"ssh_key_data": "the key"}}}},
+            "machine: ssh_key_data: expected {secret: name, field: name}",
+        ),
         ({"secrets": {"credentials": "x"}}, "awx_secrets: expected {kind: {name: {field: …}}}"),
         ({"secrets": ["x"]}, "awx_secrets: expected a mapping"),
     ],
