@@ -38,7 +38,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # BY           the person or machine whose accesses to secrets are shown
 # SINCE        the time, such as 2026-11-22T00:00:00Z, from which they are shown; UNTIL is that of the last one
 # UNTIL        see SINCE
-# LEFTOVERS    removed: remove policies and AppRoles of ours at Vault that vault_roles do not have any more; they are kept without it
+# LEFTOVERS    removed: remove policies and AppRoles of ours at Vault that vault_roles do not have any more, or what is ours at AWX and not in awx/; kept without it
 # FIRST        the file of the first half of the emergency access; SECOND is that of the other one
 # SECOND       see FIRST
 # DIRECTORY    where an opened emergency access is used from, in memory; $XDG_RUNTIME_DIR/slipway-break-glass without it
@@ -146,6 +146,7 @@ vault_role := $(ROLE)
 vault_output := $(OUTPUT)
 vault_file := $(FILE)
 vault_leftovers := $(LEFTOVERS)
+awx_left_over := $(LEFTOVERS)
 break_glass_first := $(FIRST)
 break_glass_second := $(SECOND)
 break_glass_directory := $(DIRECTORY)
@@ -200,7 +201,7 @@ endef
 .PHONY: secrets-key secrets-encrypt secrets-rekey secrets-list secrets-get secrets-set secrets-flush secrets-access secrets-age secrets-rotate secrets-example
 .PHONY: vault-plan vault-apply vault-issue vault-receive break-glass-seal break-glass-open break-glass-shut
 .PHONY: approve approval-add approvals authorize-rollback key
-.PHONY: state-backup state-restore report
+.PHONY: state-backup state-restore report awx awx-plan awx-collection
 .PHONY: publish deploy-staging deploy-prod promote abort-rollout rollback deploy-status verify evidence may-be-asked
 
 # Steps have an order, whatever -j says: nothing is begun before it is known that somebody may be asked.
@@ -230,7 +231,7 @@ lint: dev ## ruff, yamllint, ansible-lint
 types: dev ## mypy
 	mypy
 
-unit: dev ## pytest without hosts, with branch coverage
+unit: dev awx-collection ## pytest without hosts, with branch coverage
 	@for tool in openssl strace haproxy chromium; do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || $(PYTHON) -m lab install $$tool; done
 	@for verb in vault prometheus postgres; do $(VENV)/bin/python -m lab $$verb >/dev/null || exit 1; done
 	pytest -q -n auto --cov --cov-branch --cov-report= tests/unit tests/modules tests/contract tests/golden
@@ -446,6 +447,16 @@ verify: venv ## Verify that every host is what was signed and witnessed
 evidence: venv ## Everything that proves a run, as one archive for auditors (RUN= OUTPUT= NAMES=yes)
 	@$(PLAY) playbooks/evidence.yml $(if $(LIMIT),-l '$(LIMIT)') $(call vars,application run_id evidence_path evidence_names)
 
+## AWX (CONTROLLER_HOST and CONTROLLER_OAUTH_TOKEN in the environment; docs/howto/awx.md)
+awx-plan: awx-collection ## Show what `make awx` would change at AWX, and what is left over there
+	@$(PLAY) playbooks/awx.yml --check
+
+awx: awx-collection ## Bring AWX to what awx/ says (LEFTOVERS=removed: also remove what was made from it and is not in it any more)
+	@$(PLAY) playbooks/awx.yml $(call vars,awx_left_over)
+
+awx-collection: $(VENV)/awx.stamp ## Fetch the collection awx.awx, whose modules do that
+	@:
+
 ## Watching (LIMIT=; docs/howto/watch.md)
 heartbeat: venv ## Let hosts watch themselves, and bring changes of heartbeat_checks and heartbeat_channels to them
 	@$(PLAY) playbooks/heartbeat.yml $(if $(LIMIT),-l '$(LIMIT)')
@@ -483,6 +494,7 @@ lock: venv ## Write requirements/*.lock anew from pyproject.toml
 	$(LOCK) requirements/bench.in -o requirements/bench.lock
 	$(LOCK) -c requirements/dev.lock requirements/builder.in -o requirements/builder.lock
 	$(LOCK) --extra execution-environment -c requirements/dev.lock -c requirements/builder.lock pyproject.toml -o requirements/execution-environment.lock
+	$(LOCK) --no-deps requirements/awx.in -o requirements/awx.lock
 
 $(VENV)/made.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -493,6 +505,10 @@ $(VENV)/made.stamp:
 
 $(VENV)/controller.stamp: requirements/controller.lock | $(VENV)/made.stamp
 	@$(PYTHON) -m lab step "installing the controller's packages" -- $(PIP) -r $<
+	@touch $@
+
+$(VENV)/awx.stamp: requirements/awx.lock | $(VENV)/controller.stamp
+	@$(VENV)/bin/python -m lab awx-collection >/dev/null
 	@touch $@
 
 # The development lock contains the controller's, at the same versions.

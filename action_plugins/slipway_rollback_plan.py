@@ -39,4 +39,5 @@ class ActionModule(ControllerAction):
             files=moments.task_files(arguments["hooks"], Path(arguments["root"])),
             others=hosts_beside(arguments["answers"], task_vars),
             irreversible_accepted=arguments["irreversible_accepted"],
+            undone=arguments["undone"],
         )

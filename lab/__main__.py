@@ -8,13 +8,18 @@ import json
 import shlex
 import sys
 
-from . import demo, hosts, instance, lifecycle, names, pager, postgres, preflight, prometheus, shell, ssh, vault
+from . import collection, demo, hosts, instance, lifecycle, names, pager, postgres, preflight, prometheus, shell, ssh, vault
 from .console import say, step
 from .errors import LabError
 from .names import Clone
 
 # What tests need that no host has.
-PROGRAMS = {"vault": vault.ensure, "prometheus": prometheus.ensure, "postgres": postgres.ensure}
+PROGRAMS = {
+    "vault": vault.ensure,
+    "prometheus": prometheus.ensure,
+    "postgres": postgres.ensure,
+    "awx-collection": collection.ensure,
+}
 DEMOS = {"demo": demo.run, "demo-alert": pager.run}
 
 
@@ -55,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser(
         "postgres", help="print where PostgreSQL's programs for tests are; installs them where there are none"
     )
+    verbs.add_parser("awx-collection", help="put the collection awx.awx where this Python's Ansible finds it")
     verb = verbs.add_parser("step", help="run a command, silent unless it fails, and show how long it takes")
     verb.add_argument("title")
     verb.add_argument("command", nargs="+")

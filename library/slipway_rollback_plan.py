@@ -51,6 +51,10 @@ options:
     description: Whether the operator said which hosts (C(-l)).
     type: bool
     default: false
+  undone:
+    description: O(release_id) is the release to take back. Nothing is done unless the newest deployment run brought it.
+    type: bool
+    default: false
   hooks:
     description: The operator's task files by moment, absolute or below O(root); see docs/howto/hooks-and-migrations.md. Each has to be there.
     type: dict

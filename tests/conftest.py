@@ -38,6 +38,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 from agents import agent  # noqa: E402, F401 - fixtures for every test, after the path is set
+from awx_stand_in import awx  # noqa: E402, F401 - the same
 from balancers import pair, played_pair  # noqa: E402, F401 - the same
 from databases import postgres, postgres_server, state_place  # noqa: E402, F401 - the same
 from offices import office  # noqa: E402, F401 - the same

@@ -59,7 +59,7 @@ def test_no_file_names_the_tools_of_a_workplace():
 
 def test_locked_versions_name_no_index():
     locks = dict(repository.texts(".lock"))
-    names = ("bench", "builder", "controller", "dev", "execution-environment")
+    names = ("awx", "bench", "builder", "controller", "dev", "execution-environment")
     assert set(locks) == {f"requirements/{name}.lock" for name in names}
     assert [name for name, text in locks.items() if re.search(r"index-url|find-links|@ (file|https?):|://", text)] == []
 

@@ -607,6 +607,7 @@ def plan_rollback(
     files: Mapping[str, Sequence[str]] = MappingProxyType({}),
     others: Sequence[str] = (),
     irreversible_accepted: bool = False,
+    undone: bool = False,
 ) -> dict[str, Any]:
     """Decide who goes back to what, begin the run.
 
@@ -622,7 +623,7 @@ def plan_rollback(
         selection.require_reachable(
             silent.values(), next_command="Mend the connection, then run the same command again."
         )
-    rollback = selection.choose_rollback(reachable, requested=requested, limited=limited)
+    rollback = selection.choose_rollback(reachable, requested=requested, limited=limited, undone=undone)
     permission.require_within_reach(catalogue, controller.application, reachable, rollback.targets)
     way_back = moments.of_rollback(
         catalogue, controller.application, reachable, rollback.targets, others=[*others, *silent], accepted=irreversible_accepted

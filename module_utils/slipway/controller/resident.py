@@ -51,6 +51,7 @@ sys.exit(main())
 CONTROLLER_ONLY = frozenset(
     {
         "_action.py",
+        "_awx.py",
         "_masking.py",
         "_module.py",
         "_secret_action.py",

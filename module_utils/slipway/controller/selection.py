@@ -245,18 +245,26 @@ class _Switch:
         return self.operation == "deploy" and self.status in ("success", "failed")
 
 
-def choose_rollback(answers: Answers, *, requested: str, limited: bool) -> Rollback:
+def choose_rollback(answers: Answers, *, requested: str, limited: bool, undone: bool = False) -> Rollback:
     """What a rollback is to do on hosts that all answered.
 
     1. With a release: every host goes to it.
     2. Without, over the whole inventory (``limited`` false): the newest deployment run is taken back on the hosts that it
        touched and that still stand on it.
     3. Without, on given hosts: each one's newest deployment is taken back.
+    4. With ``undone`` as 2, and only when that run brought ``requested``: what somebody else deployed since is not taken back.
 
     A run that was taken back before, by itself, by recovery or by an operator, is named and nothing is done.
     Refusals: ``release_not_here``, ``release_bad``, ``nothing_deployed``, ``no_previous``, ``previous_differs``.
     """
-    if requested:
+    if undone and not requested:
+        raise Refusal(
+            "release_id_missing",
+            expected="with release_undone the release that is taken back",
+            found="no release_id",
+            remedy="Give -e release_id=…, or leave release_undone out.",
+        )
+    if requested and not undone:
         return _to_release(answers, requested)
     switches = {name: switch for name, answer in answers.items() if (switch := _newest_switch(answer))}
     deployments = {
@@ -264,6 +272,8 @@ def choose_rollback(answers: Answers, *, requested: str, limited: bool) -> Rollb
         for name, answer in answers.items()
         if (deployment := _newest_switch(answer, operation="deploy"))
     }
+    if not deployments and undone:
+        return Rollback(f"nothing was deployed yet, so {requested} was not: nothing to do")
     if not deployments:
         raise Refusal(
             "nothing_deployed",
@@ -274,7 +284,13 @@ def choose_rollback(answers: Answers, *, requested: str, limited: bool) -> Rollb
     newest = max(
         deployments.values(), key=lambda deployment: deployment.run_id
     )  # run ids sort by the controllers' time
-    concerned = deployments if limited else {n: d for n, d in deployments.items() if d.run_id == newest.run_id}
+    if undone and newest.release_id != requested:
+        return Rollback(
+            f"the newest run is {newest.run_id} ({newest.release_id}, {newest.timestamp}), which did not bring {requested}: nothing to do"
+        )
+    concerned = (
+        deployments if limited and not undone else {n: d for n, d in deployments.items() if d.run_id == newest.run_id}
+    )
     standing = {
         name: deployment for name, deployment in concerned.items() if switches[name] == deployment and deployment.stands
     }

@@ -209,6 +209,31 @@ def test_a_run_that_was_taken_back_is_named_and_nothing_happens(history, limited
     )
 
 
+def undo(answers, requested="v2", *, limited=False):
+    rollback = choose_rollback(answers, requested=requested, limited=limited, undone=True)
+    return dict(rollback.targets), rollback.message
+
+
+def test_a_release_is_taken_back_by_its_name_where_its_run_is_the_newest():
+    answers = {"a": host(V1, V2), "b": host(V1)}
+    assert undo(answers) == ({"a": "v1"}, "taking back run run-02 on a: v2 -> v1")
+    assert undo({"a": host(V1, V2)}, limited=True)[0] == {"a": "v1"}
+
+
+def test_what_came_by_another_run_is_not_taken_back():
+    said = "the newest run is run-02 (v2, 2026-11-21T00:00:02Z), which did not bring v3: nothing to do"
+    assert undo({"a": host(V1, V2)}, "v3") == ({}, said)
+    assert undo({"a": host(V1, V2), "b": host(V1)}, "v1", limited=True) == ({}, said.replace("v3", "v1"))
+    assert undo({"a": host()}) == ({}, "nothing was deployed yet, so v2 was not: nothing to do")
+    assert "was already taken back on a: nothing to do" in undo({"a": host(V1, V2_ILL)})[1]
+
+
+def test_what_is_taken_back_by_its_name_has_one():
+    with pytest.raises(Refusal) as caught:
+        undo({"a": host(V1, V2)}, "")
+    assert caught.value.reason == "release_id_missing"
+
+
 def test_a_run_that_did_not_end_is_settled():
     answers = {"a": host(V1, transaction=interrupted("run-02", "v2", before="v1")), "b": host(V1)}
     rollback = choose_rollback(answers, requested="", limited=False)
