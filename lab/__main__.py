@@ -8,7 +8,21 @@ import json
 import shlex
 import sys
 
-from . import collection, demo, hosts, instance, lifecycle, names, pager, postgres, preflight, prometheus, shell, ssh, vault
+from . import (
+    collection,
+    demo,
+    hosts,
+    instance,
+    lifecycle,
+    names,
+    pager,
+    postgres,
+    preflight,
+    prometheus,
+    shell,
+    ssh,
+    vault,
+)
 from .console import say, step
 from .errors import LabError
 from .names import Clone

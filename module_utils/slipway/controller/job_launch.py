@@ -338,4 +338,3 @@ def _is_slice(job: Mapping[str, Any]) -> bool:
 def _plain(line: str) -> str:
     """A line of a job's as text that commands neither a terminal nor a CI's runner: ``##[`` begins a command of GitHub's anywhere in a line."""
     return CONTROL.sub("", line).replace("##[", "# #[")
-
