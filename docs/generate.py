@@ -44,6 +44,7 @@ FAILURES = {
     "interrupted_by_reboot": "The host was restarted before the run had confirmed, and went back before its services started. The release is not bad.",
     "migration_failed": "A migration failed before the switch. Nothing was switched; the reversible ones before it were taken back, and what stays is named.",
     "migration_left": "The rollback was done and is kept, but a migration could not be taken back; docs/runbooks/irreversible-migration.md says what to do.",
+    "not_recorded": "Every host ended as asked, but this controller's memory could not note that; the report says why.",
     "not_as_asked": "At least one host did not end as asked; the report names it.",
     "not_confirmed": "Nobody confirmed the release in time, so the host went back by itself. The release is bad there: it may be what cut the host off.",
     "not_intact": "`playbooks/verify.yml` found something that is not as it was signed or witnessed, or a host did not answer; each finding says what to do.",

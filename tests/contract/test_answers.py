@@ -386,9 +386,14 @@ def planned(name, site, tmp_path):
         asked = {"smoke": [{"type": "tcp", "host": "127.0.0.1", "port": 1}], "smoke_patience": ONCE}
         return [ask(application="shop", description=description) for description in (asked, {})]
     if name == "slipway_gate":
-        memory = controller(site).begin("deploy")
+        memory, _unrecorded = controller(site).begin("deploy")
         held = ask(state_directory=state, run_id=memory["run_id"], seconds=0)
         return [held, ask(decision="promote", state_directory=state)]
+    if name == "slipway_delivery_info":
+        return [ask(state_directory=state), ask(state_directory=state, weeks=0)]
+    if name == "slipway_state_backup":
+        where = {"state_directory": state, "path": str(tmp_path / "state.backup")}
+        return [ask(state="written", **where), ask(state="written", **where)]
     if name == "slipway_rollout_verdict":
         planned = rollout.plan(rollout.Settings.parse({"waves": ["1"]}), rollout.Pace(1, 1, 1), {"prod-1": {}})
         return [ask(rollout=planned.as_dict(), results={})]
@@ -398,7 +403,7 @@ def planned(name, site, tmp_path):
         return [ask(answers={"prod-1": {}})]
     if name == "slipway_run_report":
         results = {"confirmation": {"prod-1": {"outcome": "confirmed", "active_release_id": "v1"}}}
-        run = controller(site).begin("deploy")
+        run, _unrecorded = controller(site).begin("deploy")
         where = {"catalogue": str(site.catalogue.root), "view_directory": str(tmp_path), "application": "shop"}
         return [ask(**where, state_directory=state, run=run, title="deploy", results=results, unreachable=["prod-2"])]
     if name == "slipway_release_view":

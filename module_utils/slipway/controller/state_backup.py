@@ -206,9 +206,8 @@ def _fill(database: StateDatabase, rows: Rows, *, counted: bool) -> None:
 def _count_on(session: Session) -> None:
     """Let PostgreSQL number new rows after those that came with numbers, as SQLite does by itself."""
     for name in COUNTED:
-        session.execute(
-            f"SELECT setval(pg_get_serial_sequence('{name}', 'number'), (SELECT coalesce(max(number), 0) + 1 FROM {name}), false)"  # noqa: S608
-        )
+        highest = session.execute(f"SELECT coalesce(max(number), 0) FROM {name}").fetchone()[0]  # noqa: S608 - names of TABLES
+        session.execute("SELECT setval(pg_get_serial_sequence(?, 'number'), ?, false)", (name, highest + 1))
 
 
 def described(contents: Contents, path: Path, *, is_restored: bool, check: bool) -> str:

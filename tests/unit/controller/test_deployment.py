@@ -42,7 +42,7 @@ def plan(site, controller, policy_path):
     def planned(
         answers=None, *, requested="", retry=False, waves=("1", "100%"), analysis=None, prometheus=None, **rollout
     ):
-        controller_now = Controller(**{**vars(controller), "now": site.host.clock.now()})
+        controller_now = replace(controller, now=site.host.clock.now())
         answers = {"prod-1": site.witnessed()} if answers is None else answers
         return deployment.plan_deployment(
             controller_now, site.catalogue, policy_path, answers, requested=requested, retry=retry,
