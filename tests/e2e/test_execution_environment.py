@@ -128,6 +128,8 @@ def test_ansible_navigator_deploys_in_it(image: str, operator: Operator, tmp_pat
         *(word for path in shown for word in ("--execution-environment-volume-mounts", f"{path}:{path}")),
         *("-l", HOST, "-e", f"@{shop.variables}", "-e", f"slipway_state_directory={operator.state}"),
     ]
+    # It asks for this directory where podman is used; a machine without message queues has none.
+    shell.run(["mkdir", "-p", "/dev/mqueue"], root=True)
     navigator = Path(sys.executable).with_name("ansible-navigator")
     done = subprocess.run(
         [str(navigator), *words], cwd=place.root, env=place.environment(), stdin=subprocess.DEVNULL,
