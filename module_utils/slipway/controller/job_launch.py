@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Final
 
 from ..base.clock import Clock
@@ -23,30 +24,35 @@ PAGE: Final = 200
 RECENT: Final = 50
 CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\xa0-\U0010ffff\t]")
 
-SUCCESSFUL, FAILED, USAGE, CANCELED, REFUSED, TIMED_OUT, UNREACHABLE, AMBIGUOUS, NOT_PROMPTED, NOT_MADE = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    9,
-)
+
+class Exit(IntEnum):
+    """Exit codes of a launch."""
+
+    SUCCESSFUL = 0
+    FAILED = 1
+    USAGE = 2
+    CANCELED = 3
+    REFUSED = 4
+    TIMED_OUT = 5
+    UNREACHABLE = 6
+    AMBIGUOUS = 7
+    NOT_PROMPTED = 8
+    NOT_MADE = 9
+    STOPPED = 143  # as a shell says of SIGTERM
+
+
 EXIT_CODES: Final = {
-    "awx_unreachable": UNREACHABLE,
-    "template_ambiguous": AMBIGUOUS,
-    "prompts_not_allowed": NOT_PROMPTED,
-    "deadline_over": TIMED_OUT,
-    "usage": USAGE,
+    "awx_unreachable": Exit.UNREACHABLE,
+    "template_ambiguous": Exit.AMBIGUOUS,
+    "prompts_not_allowed": Exit.NOT_PROMPTED,
+    "deadline_over": Exit.TIMED_OUT,
+    "usage": Exit.USAGE,
 }
 
 
 def exit_code(refusal: Refusal) -> int:
     """The exit code of a launch that was refused."""
-    return EXIT_CODES.get(refusal.reason, REFUSED)
+    return EXIT_CODES.get(refusal.reason, Exit.REFUSED)
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,7 @@ class Launcher:
         status = str(now["status"])
         why = _plain(str(now.get("job_explanation") or ""))
         self.say(f"{status}{f': {why}' if why else ''}: {self.api.link(job.kind, job.number)}")
-        return {"successful": SUCCESSFUL, "canceled": CANCELED}.get(status, FAILED)
+        return {"successful": Exit.SUCCESSFUL, "canceled": Exit.CANCELED}.get(status, Exit.FAILED)
 
     def _template(self, request: Request) -> tuple[str, Mapping[str, Any]]:
         kinds = [request.kind] if request.kind else list(TEMPLATES)
@@ -338,4 +344,3 @@ def _is_slice(job: Mapping[str, Any]) -> bool:
 def _plain(line: str) -> str:
     """A line of a job's as text that commands neither a terminal nor a CI's runner: ``##[`` begins a command of GitHub's anywhere in a line."""
     return CONTROL.sub("", line).replace("##[", "# #[")
-
