@@ -136,12 +136,13 @@ class Launcher:
             self.say(f"launched before with the key {request.key}: {self.api.link(job.kind, job.number)}")
             return job
         body = {"extra_vars": request.given, **({"limit": request.limit} if request.limit else {})}
-        for pause in self._pauses():
+        pauses = self._pauses()
+        while True:
             try:
                 answer = self.api.post(f"{path}launch/", body)
             except Unavailable as lost:
                 self.say(f"the launch was not answered ({lost}); looking for the key {request.key}")
-                self._pause(max(pause, lost.retry_seconds), lost)
+                self._pause(max(next(pauses), lost.retry_seconds), lost)
                 if job := self._looked_for(path, request.key):
                     return job
                 continue
@@ -151,7 +152,6 @@ class Launcher:
                 raise _prompts(sorted(ignored), "was launched without them and cancelled")
             self.say(f"launched {request.template}: {self.api.link(job.kind, job.number)}")
             return job
-        raise AssertionError("pauses do not end")
 
     def follow(self, job: Job) -> int:
         """Tell what the job does until it has ended; its exit code. Refusals: ``deadline_over``, ``awx_unreachable``, those of Api."""
@@ -281,12 +281,12 @@ class Launcher:
             self.say(f"{job.kind} {job.number} could not be cancelled: {error}")
 
     def _get(self, path: str, **query: str | int) -> dict[str, Any]:
-        for pause in self._pauses():
+        pauses = self._pauses()
+        while True:
             try:
                 return self.api.get(path, **query)
             except Unavailable as lost:
-                self._pause(max(pause, lost.retry_seconds), lost)
-        raise AssertionError("pauses do not end")
+                self._pause(max(next(pauses), lost.retry_seconds), lost)
 
     def _pauses(self) -> Iterator[float]:
         pause = PAUSE_SECONDS
