@@ -123,16 +123,21 @@ def test_on_a_tag_a_release_is_made_signed_published_and_deployed(tmp_path):
         "--template",
         "deploy",
     ]
+    seen, program = tmp_path / "environment", tmp_path / "bin/ansible-playbook"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nenv >> {seen}\nexec {BIN}/ansible-playbook "$@"\n')
+    program.chmod(0o755)
+    path = f"{program.parent}:{BIN}:{os.environ['PATH']}"
     with running(Template("deploy", statuses=("successful",))) as awx:
-        done = on_tag(awx, *words)
+        done = on_tag(awx, *words, PATH=path)
         assert done.returncode == 0, done.stdout + done.stderr
-        again = on_tag(awx, *words)
+        again = on_tag(awx, *words, "--store", "")
         assert (again.returncode, len(awx.jobs), "launched before with the key" in again.stdout) == (0, 1, True)
         lost = on_tag(awx, *words, "--source", str(tmp_path / "nothing"), GITHUB_RUN_ATTEMPT="2")
         assert (lost.returncode, len(awx.jobs)) == (9, 1)
     assert (state / "catalogue/hello/manifests/v1.2.3.dsse.json").is_file()
     assert list(store.rglob("v1.2.3*"))
-    assert TOKEN not in done.stdout + done.stderr
+    assert TOKEN not in done.stdout + done.stderr + seen.read_text()
 
 
 def test_the_exit_codes_are_those_that_are_documented():
