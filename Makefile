@@ -226,6 +226,8 @@ lint: dev ## ruff, yamllint, ansible-lint
 	ruff check .
 	ruff format --check .
 	yamllint --strict .
+	check-jsonschema --quiet --builtin-schema vendor.github-workflows examples/ci/github.yml
+	check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci examples/ci/gitlab.yml
 	ANSIBLE_INVENTORY=localhost, ansible-lint --offline --profile production
 
 types: dev ## mypy

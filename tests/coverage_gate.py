@@ -15,7 +15,7 @@ GATED = (
         for room, names in {
             "trust": "approval authorization consent promotion quorum rotation statement verify",
             "application": "configuration database ports preflight rollback_plan service settings unit",
-            "host": "backup bootstrap deadman evidence exchange handler history integrity journal judgement lease log pack readiness recovery release shared staging status store transaction trust_update two_instances unit_file",
+            "host": "backup bootstrap deadman evidence exchange handler history integrity journal judgement lease log pack readiness recovery release server_group shared staging status store transaction trust_update two_instances unit_file",
             "watch": (
                 "agent agent_memory alert alert_history channels check circuit commands delivery escalation events exporter facts hook metrics "
                 "probes release_metrics together window"
@@ -26,7 +26,7 @@ GATED = (
                 "store_commands store_key vault vault_access vault_roles volatile wrapped_secret_id"
             ),
             "controller": (
-                "alert_routing authority canary canary_run monitoring_files prometheus_query scraping watch_rules "
+                "alert_routing authority canary canary_run failover job_api job_launch monitoring_files prometheus_query regions scraping watch_rules "
                 "audit bundle checklist checkout deployment descriptor junit manifest_view migrations permission report runs sbom "
                 "notice policy_draft rollout wave_verdict gate secret_run selection source story trial trust_chain validation verification"
             ),

@@ -191,7 +191,7 @@ def test_a_region_is_moved_away_from_while_it_is_cut_off_and_a_balancer_in_it_is
             until(lambda: servers(shop)["prod-1"] == "DOWN", "the balancer finds prod-1 down")
             cut_off = failover(shop, code=2)
             after = some(running)
-            assert servers(shop) == EU_AWAY
+            assert servers(shop) == EU_AWAY, cut_off.output
             status = play(shop, "playbooks/status.yml")
         again = some(running)
         assert servers(shop, INSIDE)["prod-1"] == "UP"  # nobody could tell it

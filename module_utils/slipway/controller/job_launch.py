@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Final
 
 from ..base.clock import Clock
@@ -23,30 +24,35 @@ PAGE: Final = 200
 RECENT: Final = 50
 CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\xa0-\U0010ffff\t]")
 
-SUCCESSFUL, FAILED, USAGE, CANCELED, REFUSED, TIMED_OUT, UNREACHABLE, AMBIGUOUS, NOT_PROMPTED, NOT_MADE = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    9,
-)
+
+class Exit(IntEnum):
+    """Exit codes of a launch."""
+
+    SUCCESSFUL = 0
+    FAILED = 1
+    USAGE = 2
+    CANCELED = 3
+    REFUSED = 4
+    TIMED_OUT = 5
+    UNREACHABLE = 6
+    AMBIGUOUS = 7
+    NOT_PROMPTED = 8
+    NOT_MADE = 9
+    STOPPED = 143  # as a shell says of SIGTERM
+
+
 EXIT_CODES: Final = {
-    "awx_unreachable": UNREACHABLE,
-    "template_ambiguous": AMBIGUOUS,
-    "prompts_not_allowed": NOT_PROMPTED,
-    "deadline_over": TIMED_OUT,
-    "usage": USAGE,
+    "awx_unreachable": Exit.UNREACHABLE,
+    "template_ambiguous": Exit.AMBIGUOUS,
+    "prompts_not_allowed": Exit.NOT_PROMPTED,
+    "deadline_over": Exit.TIMED_OUT,
+    "usage": Exit.USAGE,
 }
 
 
 def exit_code(refusal: Refusal) -> int:
     """The exit code of a launch that was refused."""
-    return EXIT_CODES.get(refusal.reason, REFUSED)
+    return EXIT_CODES.get(refusal.reason, Exit.REFUSED)
 
 
 @dataclass(frozen=True)
@@ -130,12 +136,13 @@ class Launcher:
             self.say(f"launched before with the key {request.key}: {self.api.link(job.kind, job.number)}")
             return job
         body = {"extra_vars": request.given, **({"limit": request.limit} if request.limit else {})}
-        for pause in self._pauses():
+        pauses = self._pauses()
+        while True:
             try:
                 answer = self.api.post(f"{path}launch/", body)
             except Unavailable as lost:
                 self.say(f"the launch was not answered ({lost}); looking for the key {request.key}")
-                self._pause(max(pause, lost.retry_seconds), lost)
+                self._pause(max(next(pauses), lost.retry_seconds), lost)
                 if job := self._looked_for(path, request.key):
                     return job
                 continue
@@ -145,7 +152,6 @@ class Launcher:
                 raise _prompts(sorted(ignored), "was launched without them and cancelled")
             self.say(f"launched {request.template}: {self.api.link(job.kind, job.number)}")
             return job
-        raise AssertionError("pauses do not end")
 
     def follow(self, job: Job) -> int:
         """Tell what the job does until it has ended; its exit code. Refusals: ``deadline_over``, ``awx_unreachable``, those of Api."""
@@ -183,7 +189,7 @@ class Launcher:
         status = str(now["status"])
         why = _plain(str(now.get("job_explanation") or ""))
         self.say(f"{status}{f': {why}' if why else ''}: {self.api.link(job.kind, job.number)}")
-        return {"successful": SUCCESSFUL, "canceled": CANCELED}.get(status, FAILED)
+        return {"successful": Exit.SUCCESSFUL, "canceled": Exit.CANCELED}.get(status, Exit.FAILED)
 
     def _template(self, request: Request) -> tuple[str, Mapping[str, Any]]:
         kinds = [request.kind] if request.kind else list(TEMPLATES)
@@ -275,12 +281,12 @@ class Launcher:
             self.say(f"{job.kind} {job.number} could not be cancelled: {error}")
 
     def _get(self, path: str, **query: str | int) -> dict[str, Any]:
-        for pause in self._pauses():
+        pauses = self._pauses()
+        while True:
             try:
                 return self.api.get(path, **query)
             except Unavailable as lost:
-                self._pause(max(pause, lost.retry_seconds), lost)
-        raise AssertionError("pauses do not end")
+                self._pause(max(next(pauses), lost.retry_seconds), lost)
 
     def _pauses(self) -> Iterator[float]:
         pause = PAUSE_SECONDS

@@ -122,11 +122,10 @@ class _Hurry:
         self.now = 0.0
 
     def elapsed(self):
-        self.now += 11.0
         return self.now
 
     def sleep(self, seconds):
-        raise AssertionError(f"waited for {seconds} s")
+        self.now += 11.0
 
 
 def _hurried(host):
