@@ -431,10 +431,10 @@ evidence: venv ## Everything that proves a run, as one archive for auditors (RUN
 
 ## AWX (CONTROLLER_HOST and CONTROLLER_OAUTH_TOKEN in the environment; docs/howto/awx.md)
 awx-plan: awx-collection ## Show what `make awx` would change at AWX, and what is left over there
-	@$(PLAY) playbooks/awx.yml --check
+	@$(PLAY) -i localhost, playbooks/awx.yml --check
 
 awx: awx-collection ## Bring AWX to what awx/ says (LEFTOVERS=removed: also remove what was made from it and is not in it any more)
-	@$(PLAY) playbooks/awx.yml $(call vars,awx_left_over)
+	@$(PLAY) -i localhost, playbooks/awx.yml $(call vars,awx_left_over)
 
 awx-collection: $(VENV)/awx.stamp ## Fetch the collection awx.awx, whose modules do that
 	@:
