@@ -830,9 +830,10 @@ class StandIn:
         for kind, run in job["nodes"].values():
             self._advanced(kind, self.tables[kind][run])
         runs = {number: self.tables[kind][run] for number, (kind, run) in job["nodes"].items()}
-        if all(run["status"] in ("successful", "failed", "canceled") for run in runs.values()) and set(ends) == set(
-            runs
-        ):
+        is_quiet = ends == {
+            number: run["status"] for number, run in runs.items()
+        }  # nothing has moved, so nothing begins
+        if is_quiet and all(run["status"] in ("successful", "failed", "canceled") for run in runs.values()):
             unhandled = [
                 number
                 for number, run in runs.items()

@@ -123,13 +123,12 @@ def _goes_from_a_source_to_prod(awx):
     """What was made is started: by the button, with a yes, with a no, and with a failure."""
     started = {"release_source": "examples/hello", "release_id": "v1"}
     jobs, approvals = launch(awx, started, "approve", "approve")
-    assert jobs == [
-        "Make a release", "Deploy to staging", "Stage on prod", "Deploy to prod", "Verify the fleet", "Promote the rollout",
-    ]  # fmt: skip
+    assert jobs[:4] == ["Make a release", "Deploy to staging", "Stage on prod", "Deploy to prod"]
+    assert set(jobs[4:]) == {"Verify the fleet", "Promote the rollout"}  # side by side
     assert approvals == ["Deploy to prod?", "Promote the canary?"]
     assert launch(awx, started, "deny") == (["Make a release", "Deploy to staging"], ["Deploy to prod?"])
     jobs, _approvals = launch(awx, started, "approve", "deny", **{"Deploy to prod": "failed"})
-    assert jobs[2:] == ["Stage on prod", "Deploy to prod", "Undo on prod", "Abort the rollout"]
+    assert set(jobs[2:]) == {"Stage on prod", "Deploy to prod", "Undo on prod", "Abort the rollout"}
     jobs, approvals = launch(awx, started, **{"Deploy to staging": "failed"})
     assert (jobs, approvals) == (["Make a release", "Deploy to staging", "Undo on staging"], [])
     undo = [job for job in awx.tables["jobs"].values() if job["name"] == "Undo on staging"]
