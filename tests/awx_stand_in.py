@@ -846,10 +846,14 @@ class StandIn:
 
 
 @pytest.fixture
-def awx(request: pytest.FixtureRequest) -> Iterable[StandIn]:
-    """An AWX whose project has the playbooks of this repository."""
+def awx() -> Iterable[StandIn]:
+    """An AWX whose project has the playbooks of this repository. Plugins that run in this process find collections, as in Ansible's."""
     import repository
+    from ansible.plugins.loader import init_plugin_loader
+    from ansible.utils.collection_loader import AnsibleCollectionConfig
 
+    if AnsibleCollectionConfig.collection_finder is None:
+        init_plugin_loader()
     server = StandIn(repository.PLAYBOOKS)
     yield server
     server.close()

@@ -59,7 +59,12 @@ def test_no_file_names_the_tools_of_a_workplace():
 
 def test_locked_versions_name_no_index():
     locks = dict(repository.texts(".lock"))
-    assert set(locks) == {"requirements/awx.lock", "requirements/bench.lock", "requirements/controller.lock", "requirements/dev.lock"}
+    assert set(locks) == {
+        "requirements/awx.lock",
+        "requirements/bench.lock",
+        "requirements/controller.lock",
+        "requirements/dev.lock",
+    }
     assert [name for name, text in locks.items() if re.search(r"index-url|find-links|@ (file|https?):|://", text)] == []
 
 

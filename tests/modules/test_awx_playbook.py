@@ -271,7 +271,7 @@ def test_without_an_awx_that_takes_the_token_nothing_is_sent(play, awx):
 
 def test_a_collection_that_is_not_there_is_named(play, awx):
     code, output = play(data=SMALL, awx_collection="ansible.controller")
-    assert (code, "awx_collection_missing: expected the collection ansible.controller" in output, awx.asked) == (
+    assert (code, "awx_collection_missing: expected ansible.controller." in output, awx.asked) == (
         2,
         True,
         [],
