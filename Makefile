@@ -236,7 +236,7 @@ types: dev ## mypy
 unit: dev awx-collection ## pytest without hosts, with branch coverage
 	@for tool in openssl strace haproxy chromium; do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || $(PYTHON) -m lab install $$tool; done
 	@for verb in vault prometheus postgres; do $(VENV)/bin/python -m lab $$verb >/dev/null || exit 1; done
-	pytest -q -n auto --cov --cov-branch --cov-report= tests/unit tests/modules tests/contract tests/golden
+	pytest -q -n auto --cov --cov-branch --cov-report= tests/unit tests/modules tests/contract tests/golden $(if $(AWX_URL),tests/live)
 	coverage report
 	coverage json -q -o - | $(VENV)/bin/python tests/coverage_gate.py
 
@@ -451,10 +451,10 @@ evidence: venv ## Everything that proves a run, as one archive for auditors (RUN
 
 ## AWX (CONTROLLER_HOST and CONTROLLER_OAUTH_TOKEN in the environment; docs/howto/awx.md)
 awx-plan: awx-collection ## Show what `make awx` would change at AWX, and what is left over there
-	@$(PLAY) playbooks/awx.yml --check
+	@$(PLAY) -i localhost, playbooks/awx.yml --check
 
 awx: awx-collection ## Bring AWX to what awx/ says (LEFTOVERS=removed: also remove what was made from it and is not in it any more)
-	@$(PLAY) playbooks/awx.yml $(call vars,awx_left_over)
+	@$(PLAY) -i localhost, playbooks/awx.yml $(call vars,awx_left_over)
 
 awx-collection: $(VENV)/awx.stamp ## Fetch the collection awx.awx, whose modules do that
 	@:

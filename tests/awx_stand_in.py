@@ -830,9 +830,10 @@ class StandIn:
         for kind, run in job["nodes"].values():
             self._advanced(kind, self.tables[kind][run])
         runs = {number: self.tables[kind][run] for number, (kind, run) in job["nodes"].items()}
-        if all(run["status"] in ("successful", "failed", "canceled") for run in runs.values()) and set(ends) == set(
-            runs
-        ):
+        is_quiet = ends == {
+            number: run["status"] for number, run in runs.items()
+        }  # nothing has moved, so nothing begins
+        if is_quiet and all(run["status"] in ("successful", "failed", "canceled") for run in runs.values()):
             unhandled = [
                 number
                 for number, run in runs.items()
@@ -845,10 +846,14 @@ class StandIn:
 
 
 @pytest.fixture
-def awx(request: pytest.FixtureRequest) -> Iterable[StandIn]:
-    """An AWX whose project has the playbooks of this repository."""
+def awx() -> Iterable[StandIn]:
+    """An AWX whose project has the playbooks of this repository. Plugins that run in this process find collections, as in Ansible's."""
     import repository
+    from ansible.plugins.loader import init_plugin_loader
+    from ansible.utils.collection_loader import AnsibleCollectionConfig
 
+    if AnsibleCollectionConfig.collection_finder is None:
+        init_plugin_loader()
     server = StandIn(repository.PLAYBOOKS)
     yield server
     server.close()

@@ -55,12 +55,7 @@ class AwxAction(SecretAction):
         """The full name of the collection's module; Refusal ``awx_collection_missing``."""
         full = f"{plain(collection)}.{plain(name)}"
         if module_loader.find_plugin(full) is None:
-            raise Refusal(
-                "awx_collection_missing",
-                expected=f"the collection {plain(collection)}, which has {plain(name)}",
-                found="none of that name",
-                remedy="make awx-collection, or ansible-galaxy collection install awx.awx; awx_collection says which one is used.",
-            )
+            raise _missing(full)
         return full
 
     def rows(self, collection: str, endpoint: str, only: Mapping[str, Any]) -> list[Row]:
@@ -68,8 +63,7 @@ class AwxAction(SecretAction):
         address, name = self.address(), f"{plain(collection)}.controller_api"
         lookup = lookup_loader.get(name, loader=self._loader, templar=self._templar)
         if lookup is None:
-            self.module(collection, "organization")
-            raise LookupError(name)
+            raise _missing(name)
         filters = {key: plain(value) for key, value in only.items()}
         try:
             found: list[Row] = lookup.run(
@@ -78,3 +72,12 @@ class AwxAction(SecretAction):
         except AnsibleError as error:
             raise refused(endpoint, str(error), address) from None
         return found
+
+
+def _missing(name: str) -> Refusal:
+    return Refusal(
+        "awx_collection_missing",
+        expected=f"{name} in a collection that is installed",
+        found="none of that name",
+        remedy="make awx-collection, or ansible-galaxy collection install awx.awx; awx_collection says which one is used.",
+    )

@@ -17,7 +17,7 @@ from ansible.module_utils.slipway.trust import members
 
 FILES = sorted(path.relative_to(repository.DOMAIN).as_posix() for path in repository.DOMAIN.rglob("*.py"))
 ROOMS = ("base", "trust", "application", "host", "watch", "secrets", "controller")
-ANSIBLE = {"_action.py", "_masking.py", "_module.py", "_secrets.py"}
+ANSIBLE = {"_action.py", "_awx.py", "_masking.py", "_module.py", "_secrets.py"}
 DOORS = {*ANSIBLE, "_secret_action.py", "_state.py"}
 ON_HOSTS = [name for name in FILES if name.partition("/")[0] not in resident.CONTROLLER_ONLY]
 ON_CONTROLLERS_TOO = {"yaml", "jinja2", "jsonschema", "packaging", "paramiko", "psycopg", "referencing"}

@@ -27,7 +27,7 @@ SECRETS = {
 }
 # In YAML and INI: a value of a name that means a secret, unless it is a template, a path or nothing.
 SECRET_VALUE = re.compile(
-    r"^\s*-?\s*\w*(?:password|passwd|passphrase|secret|token|api_key|private_key)[ \t]*[:=][ \t]*(?![{\"'/.]*(?:\{\{|/|$))[\"']?[^\s\"']{4}",
+    r"^\s*-?\s*\w*(?:password|passwd|passphrase|secret|token|api_key|private_key)[ \t]*[:=][ \t]*(?![{\"'/.]*(?:\{\{|/|$)|(?:true|false)$)[\"']?[^\s\"']{4}",
     re.IGNORECASE | re.MULTILINE,
 )
 PIPED = re.compile(r"\b(curl|wget)\b[^\n|]*\|\s*(sudo\s+)?(ba|da|z)?sh\b")

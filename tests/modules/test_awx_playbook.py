@@ -123,13 +123,12 @@ def _goes_from_a_source_to_prod(awx):
     """What was made is started: by the button, with a yes, with a no, and with a failure."""
     started = {"release_source": "examples/hello", "release_id": "v1"}
     jobs, approvals = launch(awx, started, "approve", "approve")
-    assert jobs == [
-        "Make a release", "Deploy to staging", "Stage on prod", "Deploy to prod", "Verify the fleet", "Promote the rollout",
-    ]  # fmt: skip
+    assert jobs[:4] == ["Make a release", "Deploy to staging", "Stage on prod", "Deploy to prod"]
+    assert set(jobs[4:]) == {"Verify the fleet", "Promote the rollout"}  # side by side
     assert approvals == ["Deploy to prod?", "Promote the canary?"]
     assert launch(awx, started, "deny") == (["Make a release", "Deploy to staging"], ["Deploy to prod?"])
     jobs, _approvals = launch(awx, started, "approve", "deny", **{"Deploy to prod": "failed"})
-    assert jobs[2:] == ["Stage on prod", "Deploy to prod", "Undo on prod", "Abort the rollout"]
+    assert set(jobs[2:]) == {"Stage on prod", "Deploy to prod", "Undo on prod", "Abort the rollout"}
     jobs, approvals = launch(awx, started, **{"Deploy to staging": "failed"})
     assert (jobs, approvals) == (["Make a release", "Deploy to staging", "Undo on staging"], [])
     undo = [job for job in awx.tables["jobs"].values() if job["name"] == "Undo on staging"]
@@ -272,7 +271,7 @@ def test_without_an_awx_that_takes_the_token_nothing_is_sent(play, awx):
 
 def test_a_collection_that_is_not_there_is_named(play, awx):
     code, output = play(data=SMALL, awx_collection="ansible.controller")
-    assert (code, "awx_collection_missing: expected the collection ansible.controller" in output, awx.asked) == (
+    assert (code, "awx_collection_missing: expected ansible.controller." in output, awx.asked) == (
         2,
         True,
         [],

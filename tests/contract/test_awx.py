@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What awx/ says fits the modules that bring it to AWX, the argument specs that its surveys ask for, and what operators are promised."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+
+import pytest
+import repository
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.controller import awx_data, awx_plan
+from ansible.module_utils.slipway.controller.awx_kinds import KINDS
+from ansible.module_utils.slipway.controller.awx_surveys import variables_of
+from ansible.module_utils.slipway.controller.rollout import Settings
+
+RAW = awx_data.read(repository.ROOT / "awx")
+CHANNELS = [each["name"] for each in RAW["notification_templates"]]
+DATA = awx_data.judged(RAW, root=repository.ROOT, settings={}, notifications=CHANNELS, secrets={})
+STEPS = awx_plan.plan(DATA, awx_plan.Existing({})).steps
+TEMPLATES = {each.name: each for each in DATA.of("job_templates")}
+QUESTIONS = [
+    (name, question) for name, each in TEMPLATES.items() for question in each.options["survey_spec"].get("spec", [])
+]
+# What a survey begins with otherwise than the playbook would: {variable: why}.
+OWN_DEFAULTS = {
+    "release_pause_after": "prod holds after the canary, so that somebody looks",
+    "release_type": "a release is minor unless somebody says so",
+}
+
+
+class Specified(Exception):
+    """Raised in place of a module's connection: what it takes."""
+
+
+@cache
+def taken(module):
+    """What a module of the collection hands to Ansible: its argument spec, and what goes together."""
+    code = importlib.import_module(f"ansible_collections.awx.awx.plugins.modules.{module}")
+
+    def instead(argument_spec, **rules):
+        raise Specified(argument_spec, rules)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code, "ControllerAPIModule", instead)
+        with pytest.raises(Specified) as caught:
+            code.main()
+    return caught.value.args
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: f"{step.module} {step.name}")
+def test_every_option_is_one_that_the_module_takes(step):
+    argument_spec, rules = taken(step.module)
+    options = {**step.options, **({"update_secrets": False} if step.module == "credential" else {})}
+    result = ArgumentSpecValidator(argument_spec, **rules).validate(options)
+    assert result.error_messages == []
+    assert {name: result.validated_parameters[name] for name in options} == options, "Ansible made another type of it"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_every_option_that_data_may_have_is_one_of_the_module(kind):
+    argument_spec, _rules = taken(kind.module)
+    renamed = {"workflow_job_templates": "workflows"} if kind.name == "grants" else {}
+    assert {renamed.get(name, name) for name in {*kind.options, *kind.defaults}} <= set(argument_spec)
+    for name, type_ in kind.options.items():
+        choices = getattr(type_, "choices", None)
+        known = argument_spec[renamed.get(name, name)].get("choices")
+        assert not choices or not known or set(choices) <= set(known)
+
+
+def test_a_wrong_option_is_found():
+    argument_spec, rules = taken("team")
+    validated = ArgumentSpecValidator(argument_spec, **rules).validate(
+        {"name": "a", "organization": "b", "colour": "red"}
+    )
+    assert validated.error_messages
+
+
+def test_the_data_hold_with_no_channel_at_all():
+    made = awx_data.judged(RAW, root=repository.ROOT, settings={}, notifications=[], secrets={})
+    assert made.of("notification_templates") == []
+    assert {each.name for each in made.of("job_templates")} == set(TEMPLATES)
+
+
+@pytest.mark.parametrize(
+    "playbook",
+    ["deploy.yml", "rollback.yml", *(f"playbooks/{name}.yml" for name in (
+        "check", "observe", "promote", "publish", "recover", "release", "rotate_secrets", "stage", "status", "verify",
+    ))],
+)  # fmt: skip
+def test_what_operators_run_has_a_template(playbook):
+    assert playbook in {each.options["playbook"] for each in TEMPLATES.values()}
+
+
+@pytest.mark.parametrize(
+    ("template", "question"), QUESTIONS, ids=lambda value: value if isinstance(value, str) else value["variable"]
+)
+def test_a_question_offers_what_the_argument_specs_offer(template, question):
+    spec = variables_of(repository.ROOT, TEMPLATES[template].options["playbook"])[question["variable"]]
+    type_, choices = spec.get("type", "str"), question["choices"].splitlines()
+    if spec.get("choices"):
+        assert set(choices) == set(spec["choices"])
+    elif type_ == "bool":
+        assert set(choices) == {"true", "false"}
+    assert (type_ == "int") == (question["type"] == "integer")
+    if question["variable"] not in OWN_DEFAULTS:
+        ansible_default = spec.get("default", "")
+        said = question["default"]
+        assert said in ("", ansible_default, str(ansible_default).lower())
+
+
+def test_what_begins_otherwise_says_why():
+    asked = {question["variable"] for _template, question in QUESTIONS}
+    assert set(OWN_DEFAULTS) <= asked
+    assert all(OWN_DEFAULTS.values())
+
+
+NUMBERS = sorted(
+    {(each["variable"], each["min"], each["max"]) for _name, each in QUESTIONS if each["type"] == "integer"}
+)
+
+
+@pytest.mark.parametrize(("variable", "low", "high"), NUMBERS)
+def test_the_bounds_of_a_number_are_those_of_a_rollout(variable, low, high):
+    name = variable.removeprefix("release_")
+    for value in (low, high):
+        assert getattr(Settings.parse({"waves": ["1"], name: value}), name) == value
+    for value in (low - 1, high + 1):
+        with pytest.raises(Refusal) as caught:
+            Settings.parse({"waves": ["1"], name: value})
+        assert variable in caught.value.found
+
+
+def test_bounds_are_compared():
+    assert {variable for variable, _low, _high in NUMBERS} == {"release_pause_seconds", "release_soak_seconds"}
+
+
+def test_nothing_is_asked_that_a_template_has_settled():
+    settled = {(name, key) for name, each in TEMPLATES.items() for key in each.options["extra_vars"]}
+    assert [each for each in settled if each in {(name, question["variable"]) for name, question in QUESTIONS}] == []
+
+
+def test_extra_variables_are_those_that_playbooks_take():
+    text = "\n".join(content for _name, content in repository.texts(".yml"))
+    known = {name for each in TEMPLATES.values() for name in variables_of(repository.ROOT, each.options["playbook"])}
+    for each in TEMPLATES.values():
+        for name in each.options["extra_vars"]:
+            assert name in known or f"\n{name}:" in text, name
+
+
+def test_credentials_inject_what_slipway_reads():
+    injected = {
+        name
+        for each in DATA.of("credential_types")
+        for kind in ("env", "extra_vars")
+        for name in each.options["injectors"].get(kind, {})
+    }
+    assert injected == {
+        "SECRETS_KEY_PATH", "ansible_ssh_common_args", "release_builder_key", "release_trust_policy", "trust_policy_path", "vault_role_id_path",
+        "vault_secret_id_path",
+    }  # fmt: skip
+    code = "\n".join(
+        text for name, text in repository.texts(".py", ".yml", ".md") if not name.startswith(("awx/", "tests/"))
+    )
+    assert [name for name in injected if not name.startswith("ansible_") and name not in code] == []
+
+
+def test_only_the_making_of_releases_has_the_builders_key():
+    assert [
+        name
+        for name, each in TEMPLATES.items()
+        if any("builder" in credential for credential in each.options["credentials"])
+    ] == ["Make a release"]
+
+
+NODES = {each.options["identifier"]: each for each in DATA.of("workflow_job_template_nodes")}
+
+
+def reached(start, *links):
+    found, left = set(), [start]
+    while left:
+        each = left.pop()
+        for link in links or ("success_nodes", "failure_nodes", "always_nodes"):
+            left += [name for name in NODES[each].options[link] if name not in found]
+            found |= set(NODES[each].options[link])
+    return found
+
+
+def test_nothing_comes_to_prod_without_staging_and_a_yes():
+    first = set(NODES) - {name for each in NODES for name in reached(each)}
+    assert first == {"release"}
+    prod = {name for name, node in NODES.items() if "prod" in str(node.options.get("unified_job_template"))}
+    assert prod == {"prod-stage", "prod", "prod-back"}
+    assert not prod & (reached("release") - reached("approve-prod") - {"approve-prod"})
+    assert "approval_node" in NODES["approve-prod"].options
+    assert NODES["staging"].options["success_nodes"] == ["approve-prod"]
+
+
+def test_a_deployment_that_fails_is_taken_back_by_what_cannot_take_back_anything_else():
+    for deployed, back in (("staging", "staging-back"), ("prod", "prod-back")):
+        assert NODES[deployed].options["failure_nodes"] == [back]
+        template = TEMPLATES[NODES[back].options["unified_job_template"]]
+        assert (template.options["playbook"], template.options["extra_vars"]["release_undone"]) == (
+            "rollback.yml",
+            True,
+        )
+
+
+def test_the_canary_is_asked_about_while_the_rollout_is_held():
+    deployment = TEMPLATES["Deploy to prod"].options["survey_spec"]["spec"]
+    assert next(each["default"] for each in deployment if each["variable"] == "release_pause_after") == "canary"
+    assert set(NODES["prod-stage"].options["success_nodes"]) == {"prod", "approve-canary"}
+    asked = NODES["approve-canary"].options
+    decided = [
+        TEMPLATES[NODES[name].options["unified_job_template"]].options["extra_vars"]["promote_decision"]
+        for link in ("success_nodes", "failure_nodes")
+        for name in asked[link]
+    ]
+    assert decided == ["promote", "abort"]
+
+
+def test_only_staging_ahead_is_sliced():
+    assert {name for name, each in TEMPLATES.items() if each.options["job_slice_count"] > 1} == {"Stage on prod"}
+
+
+GRANTS = {
+    (each.options["team"], each.options["role"], name)
+    for each in DATA.of("grants")
+    for value in each.options.values()
+    if isinstance(value, list)
+    for name in value
+}
+
+
+def test_nobody_but_the_workflow_deploys_to_prod():
+    assert not [each for each in GRANTS if each[2] in ("Deploy to prod", "Undo on prod")]
+    assert {team for team, role, name in GRANTS if name == "Release to prod" and role == "execute"} == {
+        "Builders",
+        "Operators",
+    }
+    assert {team for team, role, name in GRANTS if role == "approval"} == {"Approvers"}
+    assert {role for team, role, name in GRANTS if team == "Auditors"} == {"auditor"}
+    assert ("Operators", "execute", "Roll back prod") in GRANTS
