@@ -27,6 +27,8 @@ from lab import hosts, image
 from lab.fleet import Fleet
 from lab.instance import Host
 
+# What a controller knows after a deployment.
+REMEMBERED = ("state.sqlite", "witness.pem")
 PROD = ("prod-1", "prod-2", "prod-3")
 # As after playbooks/bootstrap.yml, with nothing of the application left but its unit and its directories.
 NOTHING_DEPLOYED = """
@@ -136,6 +138,8 @@ class Stage:
         is_first = not (self.controller.state / "catalogue").exists()
         if is_first and kept.exists():
             shutil.copytree(kept / "catalogue", self.controller.state / "catalogue")
+            for name in REMEMBERED:
+                shutil.copy2(kept / name, self.controller.state / name)
             for host in self.fleet.names(limit):
                 self.tar(host, "-xpf", "-", data=(kept / host).read_bytes())
                 self.fleet.inside(host, "systemctl start hello.service")
@@ -144,6 +148,8 @@ class Stage:
         self.play("deploy.yml", "-l", limit, "-e", f"release_id=v{version}")
         if is_first:
             shutil.copytree(self.controller.state / "catalogue", kept / "catalogue")
+            for name in REMEMBERED:
+                shutil.copy2(self.controller.state / name, kept / name)
             for host in self.fleet.names(limit):
                 (kept / host).write_bytes(self.tar(host, "-cf", "-", *places))
 

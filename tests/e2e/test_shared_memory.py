@@ -44,6 +44,7 @@ def controllers(operator: Operator, postgres: Postgres, tmp_path: Path) -> list[
     passwords = tmp_path / "passwords"
     passwords.touch(0o600)
     passwords.write_text(f"127.0.0.1:{postgres.port}:*:slipway:{postgres.password}\n", encoding="ascii")
+    operator.catalogue.mkdir(exist_ok=True)
     url, found = postgres.url(postgres.new()), []
     for name in ("one", "other"):
         state = tmp_path / name

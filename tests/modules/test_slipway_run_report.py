@@ -106,3 +106,26 @@ def test_a_history_that_is_not_trusted_any_more_is_told(report):
     )
     assert "history of prod-2" not in answer["msg"]
     assert answer["as_asked"] is True
+
+
+def test_a_run_that_nobody_noted_says_so_and_still_ends_well(report):
+    answer = report(results={"confirmation": {"prod-1": KEPT}}, unrecorded="controller_memory_unusable: it is down.")
+    assert (answer["as_asked"], answer.get("failed")) == (True, None)
+    *_before, told, following = answer["msg"].splitlines()
+    assert told == "not noted in this controller's memory: controller_memory_unusable: it is down."
+    assert following.startswith("next: ")
+
+
+@pytest.mark.parametrize(("options", "fails"), [({}, True), ({"rollback": True}, False)])
+def test_a_memory_that_went_away_in_the_middle_fails_the_run_that_needs_it_and_how_hosts_are_is_told(
+    report, tmp_path, options, fails
+):
+    (tmp_path / "state.sqlite").write_bytes(b"no database, and more than the head of one would be" * 20)
+    answer = report(results={"confirmation": {"prod-1": KEPT}}, **options)
+    assert (answer["as_asked"], answer.get("failed", False), answer.get("reason")) == (
+        True,
+        fails,
+        "not_recorded" if fails else None,
+    )
+    assert "not noted in this controller's memory: controller_memory_unusable" in answer["msg"]
+    assert "prod-1  confirmed" in answer["msg"]

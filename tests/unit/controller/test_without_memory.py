@@ -48,9 +48,9 @@ def shop(site, postgres, tmp_path):
             site.state, "shop", "prod", "alice", site.host.clock.now(), Process.of(os.getpid()), place=place
         )
 
-    def plan(place=place):
+    def plan(place=place, **said):
         return deployment.plan_deployment(
-            controller(place), site.catalogue, policy, {"prod-1": site.witnessed()}, requested="", retry=False,
+            controller(place), site.catalogue, policy, {"prod-1": {**site.witnessed(), **said}}, requested="", retry=False,
             rollout={"waves": ("100%",)}, description=site.description, forks=5,
         )  # fmt: skip
 
@@ -87,6 +87,14 @@ def test_told_to_go_on_it_goes_on_and_says_why_nobody_notes_it(shop, how):
         assert planned["run"]["controller_id"] == NOBODY
     shop.site.stage("v2", run=planned["run"])
     assert shop.site.activate("v2", run=planned["run"])["outcome"] == "switched"
+
+
+def test_what_is_said_first_is_what_is_wrong_and_not_what_follows_from_it(shop):
+    """A checkpoint that cannot be kept makes a history unjudged, which is refused as well."""
+    shop.ill("read_only")
+    with pytest.raises(Refusal) as caught:
+        shop.plan(witness={"outcome": "unjudged", "detail": "controller_memory_read_only"})
+    assert caught.value.reason == "controller_memory_read_only"
 
 
 def test_a_newer_format_is_not_gone_on_without(shop):
