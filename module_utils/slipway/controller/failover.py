@@ -230,7 +230,9 @@ def _require_capacity(standing: Standing, rest: Sequence[str], floor: int) -> No
             "capacity_too_low",
             expected=f"at least {floor} of {len(rest)} hosts of other regions to be up at {standing.balancer.name} (release_failover_healthy_min)",
             found=f"{len(able)}{f'; not {chr(44).join(unable)}' if unable else ''}; nothing was changed anywhere",
-            remedy="Mend those, or ask for fewer with -e release_failover_healthy_min=.",
+            remedy="Mend those, or ask for fewer with -e release_failover_healthy_min=."
+            if rest
+            else "Give a limit (-l) that has the other regions too.",
         )
 
 

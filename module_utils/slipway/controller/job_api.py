@@ -64,7 +64,7 @@ class Api:
         if not is_safe or not parts.hostname or parts.username or parts.query or parts.path not in ("", "/"):
             raise Refusal(
                 "awx_address_invalid",
-                expected="CONTROLLER_HOST to be https://host or https://host:port, without a path, a name or a password",
+                expected="CONTROLLER_HOST to be an address of https, with a port if need be, but without a path, a name or a password",
                 found=shown(f"{parts.scheme}://{parts.hostname or ''}{parts.path}" if parts.scheme else "nothing"),
                 remedy="Correct it. Certificates are always verified; CONTROLLER_CA_FILE names authorities of your own.",
             )

@@ -89,6 +89,11 @@ def test_too_few_hosts_in_other_regions_are_refused(serving, held, minimum, expe
     assert "nothing was changed" in refused.found
 
 
+def test_a_limit_without_the_other_regions_is_told_from_a_lack_of_hosts():
+    assert refusal(asked(), regions=(EU,)).remedy == "Give a limit (-l) that has the other regions too."
+    assert refusal(asked(serving=["a"])).remedy.startswith("Mend those")
+
+
 def test_others_that_are_out_may_be_up_once_they_are_admitted():
     orders, _message = planned(asked(serving=["a", "b"], held=["c", "d"]), healthy_min="100%")
     assert orders[0].admitted == ("c", "d")
