@@ -541,7 +541,12 @@ class StandIn:
         return (202, {}) if endpoint == "inventories" else (204, None)
 
     def _remove(self, endpoint: str, number: int) -> None:
-        del self.tables[endpoint][number]
+        gone = self.tables[endpoint].pop(number)
+        if (
+            endpoint == "workflow_job_template_nodes"
+            and gone["unified_job_template"] in self.tables["workflow_approval_templates"]
+        ):
+            del self.tables["workflow_approval_templates"][gone["unified_job_template"]]
         for name in [name for name, role in self.tables["roles"].items() if role["of"] == [endpoint, number]]:
             del self.tables["roles"][name]
         for (_of, _id, relation), numbers in self.associated.items():
@@ -845,15 +850,21 @@ class StandIn:
             job["finished"], job["failed"] = "2026-01-01T00:00:00Z", bool(unhandled)
 
 
-@pytest.fixture
-def awx() -> Iterable[StandIn]:
-    """An AWX whose project has the playbooks of this repository. Plugins that run in this process find collections, as in Ansible's."""
-    import repository
+def find_collections() -> None:
+    """Let plugins and modules that are imported in this process be found as in Ansible's own."""
     from ansible.plugins.loader import init_plugin_loader
     from ansible.utils.collection_loader import AnsibleCollectionConfig
 
     if AnsibleCollectionConfig.collection_finder is None:
         init_plugin_loader()
+
+
+@pytest.fixture
+def awx() -> Iterable[StandIn]:
+    """An AWX whose project has the playbooks of this repository."""
+    import repository
+
+    find_collections()
     server = StandIn(repository.PLAYBOOKS)
     yield server
     server.close()

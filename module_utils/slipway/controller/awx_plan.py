@@ -192,13 +192,11 @@ def _identity(kind: str, row: Row, data: AwxData) -> dict[str, Any]:
     if kind == "workflow_job_template_nodes":
         return {**options, "identifier": row["identifier"], "workflow_job_template": row["summary_fields"]["workflow_job_template"]["name"], "organization": data.organization}  # fmt: skip
     options["name"] = row["name"]
-    if "organization" in BY_NAME[kind].scope and kind != "schedules":
+    if "organization" in BY_NAME[kind].scope:
         options["organization"] = data.organization
     for option in BY_NAME[kind].scope:
         if option != "organization":
             options[option] = row["summary_fields"][option]["name"]
-    if kind == "schedules":
-        options["organization"] = data.organization
     return options
 
 
@@ -221,9 +219,7 @@ def with_entered(
     for name in entered:
         if name in values:
             said[name] = values[name]
-        elif name in kept:
-            said[name] = kept[name]
-        elif is_notification:
+        elif is_notification and name not in kept:
             said[name] = ""
     wanted = {**kept, **said}
     missing = [name for name in entered if not wanted.get(name)]

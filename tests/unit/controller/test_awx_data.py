@@ -166,7 +166,7 @@ MISTAKES = [
     (("teams", 0, "colour"), "red", "teams: Operators: colour is no option, there are description, name"),
     ((*TEMPLATE, "playbook"), None, "job_templates: Deploy: playbook is missing"),
     ((*TEMPLATE, "playbook"), "playbooks/none.yml", "playbook: expected a file of this repository, found 'playbooks/none.yml'"),
-    ((*TEMPLATE, "playbook"), "../deploy.yml", "playbook: expected a file of this repository"),
+    ((*TEMPLATE, "playbook"), "playbooks/../deploy.yml", "playbook: expected a file of this repository"),
     ((*TEMPLATE, "playbook"), "/etc/passwd", "playbook: expected a file of this repository"),
     (("inventory_sources", 0, "source_path"), "inventories/none/hosts", "source_path: expected a file of this repository"),
     ((*TEMPLATE, "project"), "other", "project: expected one of repo, found 'other'"),
@@ -216,6 +216,7 @@ MISTAKES = [
     ((*QUESTIONS, "release_id", "type"), "password", "type: expected text, textarea, integer, multiplechoice or multiselect, found 'password'"),
     ((*QUESTIONS, "release_id", "required"), "yes", "required: expected true or false"),
     ((*QUESTIONS, "release_id", "colour"), "x", "colour is no key of a question"),
+    ((*QUESTIONS, "A-b"), {"question_name": "R", "type": "text", "max": 5}, "expected a variable like"),
     ((*QUESTIONS, "release_id", "choices"), ["x"], "expected choices with multiplechoice and multiselect, and only there"),
     ((*QUESTIONS, "secret_name"), {"question_name": "S", "type": "text", "max": 9}, None),
 ]  # fmt: skip

@@ -120,6 +120,25 @@ def test_nodes_of_ours_that_are_in_no_data_are_left_over(data, there):
     }
 
 
+def test_a_schedule_is_found_by_what_it_starts(data, there):
+    organization = there.row("organizations", "Shop")["id"]
+    workflow = there.insert("workflow_job_templates", name="Release", organization=organization)["id"]
+    there.insert(
+        "schedules",
+        name="old",
+        unified_job_template=workflow,
+        rrule="DTSTART:20260101T040000Z RRULE:FREQ=DAILY;INTERVAL=1",
+        description=MARK,
+    )
+    (schedule,) = [each for each in planned(data, there).left_over if each.kind == "schedules"]
+    assert schedule.options == {
+        "state": "absent",
+        "name": "old",
+        "unified_job_template": "Release",
+        "organization": "Shop",
+    }
+
+
 def test_one_of_the_same_name_in_another_place_is_another_one(data, there):
     inventory = there.row("inventories", "old")["id"]
     there.insert("inventory_sources", name="prod", inventory=inventory, source="scm", description=MARK)

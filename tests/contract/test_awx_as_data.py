@@ -14,6 +14,7 @@ from ansible.module_utils.slipway.controller import awx_data, awx_plan
 from ansible.module_utils.slipway.controller.awx_kinds import KINDS
 from ansible.module_utils.slipway.controller.awx_surveys import variables_of
 from ansible.module_utils.slipway.controller.rollout import Settings
+from awx_stand_in import find_collections
 
 RAW = awx_data.read(repository.ROOT / "awx")
 CHANNELS = [each["name"] for each in RAW["notification_templates"]]
@@ -37,6 +38,7 @@ class Specified(Exception):
 @cache
 def taken(module):
     """What a module of the collection hands to Ansible: its argument spec, and what goes together."""
+    find_collections()
     code = importlib.import_module(f"ansible_collections.awx.awx.plugins.modules.{module}")
 
     def instead(argument_spec, **rules):
