@@ -50,6 +50,7 @@ class Postgres:
     password: str
     process: subprocess.Popen[bytes] | None = None
     numbers: Iterator[int] = field(default_factory=itertools.count)
+    made: list[str] = field(default_factory=list)
 
     @property
     def owner(self) -> str | None:
@@ -106,24 +107,23 @@ class Postgres:
         raise TimeoutError((self.directory / "server.log").read_text())
 
     def stop(self) -> None:
-        """Stop it at once."""
+        """Stop it at once: it does not tidy up, and finds what it had committed when it starts again."""
         if self.process:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(signal.SIGQUIT)
             self.process.wait()
             self.process = None
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """Let it take connections and answer nothing, on none of them."""
-        processes = [self.process.pid, *_children(self.process.pid)]
-        for each in processes:
-            os.kill(each, signal.SIGSTOP)
+        self.process.send_signal(signal.SIGSTOP)
+        processes = _children(self.process.pid)
+        _signal(processes, signal.SIGSTOP)
         try:
             yield
         finally:
-            for each in processes:
-                os.kill(each, signal.SIGCONT)
+            _signal(processes, signal.SIGCONT)
+            self.process.send_signal(signal.SIGCONT)
 
     def admin(self, database: str = "postgres") -> psycopg.Connection:
         """A connection as who may do everything."""
@@ -134,11 +134,19 @@ class Postgres:
     def new(self) -> str:
         """Make an empty database; returns its name."""
         name = f"state_{next(self.numbers)}"
+        self.made.append(name)
         with self.admin() as connection:
             connection.execute(
                 sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(USER))
             )
         return name
+
+    def drop(self) -> None:
+        """Remove every database that `new` has made, with whoever is connected to it."""
+        with self.admin() as connection:
+            while self.made:
+                name = sql.Identifier(self.made.pop())
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
     def url(self, database: str, parameters: str = "") -> str:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}{parameters}"
@@ -153,6 +161,13 @@ class Postgres:
         with self.admin(database) as connection:
             cursor = connection.execute(statement, values)
             return cursor.fetchall() if cursor.description else []
+
+
+def _signal(processes: Sequence[int], number: int) -> None:
+    """Send a signal to those that are still there: a connection may have ended."""
+    for each in processes:
+        with suppress(ProcessLookupError):
+            os.kill(each, number)
 
 
 def _children(pid: int) -> list[int]:
@@ -177,7 +192,8 @@ def run(directory: Path) -> Postgres:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """Return the server of this process; not below pytest's directories, which another user cannot enter."""
-    directory = Path(tempfile.mkdtemp(prefix="slipway-pg-"))
+    memory = Path("/dev/shm")
+    directory = Path(tempfile.mkdtemp(prefix="slipway-pg-", dir=memory if os.access(memory, os.W_OK) else None))
     server = run(directory)
     yield server
     server.stop()
@@ -186,10 +202,11 @@ def postgres_server() -> Iterator[Postgres]:
 
 @pytest.fixture
 def postgres(postgres_server: Postgres) -> Iterator[Postgres]:
-    """Return the server, running; it runs again for the next test whatever this one did to it."""
+    """Return the server, running; it runs again for the next test whatever this one did to it, without its databases."""
     yield postgres_server
     if postgres_server.process is None:
         postgres_server.start()
+    postgres_server.drop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
