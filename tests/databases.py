@@ -106,10 +106,10 @@ class Postgres:
             time.sleep(0.05)
         raise TimeoutError((self.directory / "server.log").read_text())
 
-    def stop(self) -> None:
-        """Stop it at once: it does not tidy up, and finds what it had committed when it starts again."""
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """Stop it, with whoever is connected to it; for good with SIGQUIT, after which nobody can rely on what is in it."""
         if self.process:
-            self.process.send_signal(signal.SIGQUIT)
+            self.process.send_signal(number)
             self.process.wait()
             self.process = None
 
@@ -196,7 +196,7 @@ def postgres_server() -> Iterator[Postgres]:
     directory = Path(tempfile.mkdtemp(prefix="slipway-pg-", dir=memory if os.access(memory, os.W_OK) else None))
     server = run(directory)
     yield server
-    server.stop()
+    server.stop(signal.SIGQUIT)
     shutil.rmtree(directory)
 
 

@@ -36,10 +36,6 @@ class AccessTable(AccessLog):
             rows = session.execute("SELECT line FROM accesses ORDER BY seq").fetchall()
         return b"".join(str(row[0]).encode() + b"\n" for row in rows)
 
-    def opened(self, flags: int) -> int:
-        """Only its file has a descriptor: a line that could not go anywhere else."""
-        return AccessLog(self.path).opened(flags)
-
     def altered(self, where: str, found: str) -> Refusal:
         return Refusal(
             "access_log_altered",

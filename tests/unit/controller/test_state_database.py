@@ -117,6 +117,16 @@ def test_a_database_of_something_else_is_refused_and_left_alone(state_place):
     do(state_place, "SELECT * FROM customers", "CREATE TABLE runs (id INTEGER)")
 
 
+def test_a_migration_that_another_process_made_meanwhile_is_not_made_again(state_place, monkeypatch):
+    """Its version is read again once nobody else can change it."""
+    memory = ControllerState(state_place)
+    read, answers = StateDatabase._version, [SCHEMA_VERSION - 1]
+    monkeypatch.setattr(
+        StateDatabase, "_version", lambda self, session: answers.pop() if answers else read(self, session)
+    )
+    assert ControllerState(state_place).controller_id() == memory.controller_id()
+
+
 def test_a_migration_that_fails_leaves_the_version_before(state_place, monkeypatch):
     older(state_place, 3)
     monkeypatch.setattr(state_database, "statements", lambda before: [*statements(before), "CREATE TABLE broken ("])
