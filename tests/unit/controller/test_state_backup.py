@@ -149,8 +149,17 @@ def cut(path: Path) -> None:
 
 def scribble(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    data[4096:8192] = os.urandom(4096)
+    data[4096:8192] = b"\xa5" * 4096
     path.write_bytes(data)
+
+
+def contradict_itself(path: Path) -> None:
+    """Let a row be one that its table does not allow."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = replace(sql, 'line TEXT NOT NULL', 'line TEXT NOT NULL CHECK (line = 1)') WHERE name = 'accesses'"
+        )
 
 
 def alter_an_access(path: Path) -> None:
@@ -176,6 +185,7 @@ def newer(path: Path) -> None:
         (lambda path: path.write_bytes(b""), "state_backup_damaged"),
         (cut, "state_backup_damaged"),
         (scribble, "state_backup_damaged"),
+        (contradict_itself, "state_backup_damaged"),
         (two_controllers, "state_backup_damaged"),
         (alter_an_access, "access_log_altered"),
         (newer, "format_unknown"),
