@@ -14,8 +14,10 @@ from typing import Any, Final
 from ..base.errors import Refusal, shown
 
 MARKS: Final = ("{{", "{%", "{#")
-# Directories and files that Slipway itself names: the Makefile begins paths with them.
-PLACES: Final = frozenset({"slipway_state_directory", "slipway_release_directory", "trust_policy_path"})
+# What may begin a value: directories and files that Slipway itself names, as the Makefile does, and what a host is called.
+PLACES: Final = frozenset(
+    {"slipway_state_directory", "slipway_release_directory", "trust_policy_path", "ansible_host", "inventory_hostname"}
+)
 _PLACED = re.compile(r"\{\{ (\w+) \}\}")
 
 

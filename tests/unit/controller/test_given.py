@@ -69,6 +69,7 @@ def test_every_variable_that_is_one_is_named_once():
         "{{ slipway_state_directory }}/candidate",
         "{{ slipway_release_directory }}/audit_20261122_101010",
         "{{ trust_policy_path }}",
+        {"smoke": [{"type": "tcp", "host": "{{ ansible_host }}"}]},
     ],
 )
 def test_a_value_is_taken_as_it_is(value):
