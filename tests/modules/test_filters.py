@@ -40,3 +40,15 @@ def test_what_is_released_is_a_path_and_no_store():
     path = FILTERS["slipway_local_path"]
     assert path("../shop") == "../shop"
     assert [path(store) for store in ("", [], "https://store.example", ["https://store.example"])] == [""] * 4
+
+
+def test_hosts_are_shown_with_their_regions_and_who_keeps_them_out():
+    by_host = {"a": [{"host": "lb", "backend": "shop"}], "b": {}}
+    (balancer,) = FILTERS["slipway_balancers"](by_host)
+    assert (balancer["host"], balancer["hosts"]) == ("lb", ["a"])
+    regions = FILTERS["slipway_regions"]({"a": ["eu"], "b": {}}, {"eu": ["a"]})
+    standings = [{"__release_balancer": balancer, "held": ["a"], "serving": [], "not_up": []}]
+    answers = FILTERS["slipway_with_regions"]({"a": {"reason": "locked"}, "b": {}}, regions, standings)
+    assert answers["a"] == {"reason": "locked", "region": "eu", "kept_out_by": ["lb (shop)"]}
+    table = FILTERS["slipway_status_table"](answers, standings)
+    assert "region eu: locked on 1 host; failed over at lb (shop)" in table

@@ -80,6 +80,33 @@ def test_what_cannot_be_done_is_refused_before_a_run_begins(site, plan, options,
     assert doors.undocumented(PLUGIN, answer) == set()
 
 
+ASKED = {"host": "lb", "backend": "shop", "socket": "/s", "drain_seconds": 5, "hosts": ["prod-1"]}
+
+
+def test_regions_are_planned_with_those_that_are_failed_over(site, plan):
+    site.build("v1", {"bin/shop": b"one"})
+    standing = {"__release_balancer": ASKED, "held": ["prod-1"], "serving": [], "not_up": []}
+    answer = plan(region_order=["eu"], groups={"eu": ["prod-1"]}, standings=[standing], pause_after=["eu"])
+    (region,) = answer["rollout"]["regions"]
+    assert (region["region"], region["hosts"], region["is_failed_over"]) == ("eu", ["prod-1"], True)
+    assert answer["rollout"]["waves"][0]["pauses"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"region_order": ["eu", "us"], "groups": {"eu": ["prod-1"]}}, "regions_invalid"),
+        ({"region_order": ["eu"], "groups": {"eu": ["prod-2"]}}, "regions_invalid"),
+        ({"standings": [{"__release_balancer": ASKED, "unreachable": True}]}, "balancer_unreachable"),
+    ],
+)
+def test_regions_that_are_none_are_refused_before_a_run_begins(site, plan, options, reason):
+    site.build("v1", {"bin/shop": b"one"})
+    answer = plan(**options)
+    assert (answer["failed"], answer["reason"]) == (True, reason)
+    assert "run" not in answer
+
+
 # credentials: read once, before a run begins
 
 

@@ -93,6 +93,8 @@ def test_hooks_that_are_none_are_refused(given, found, tmp_path):
 
 def test_pending_migrations_are_run_by_the_first_host(catalogue):
     planned = of_deployment(catalogue, "v2", serving(prod_2="v1", prod_1="v1"))
+    manifest, answers = catalogue.manifest("shop", "v2"), serving(prod_2="v1", prod_1="v1")
+    assert moments.of_deployment(catalogue, manifest, answers, first="prod-2").migrating == "prod-2"
     assert planned.migrating == "prod-1"
     assert planned.lines == ("migration m2 on prod-1: true m2", "hook before_switch: a")
     assert (planned.seconds, planned.checks_before_confirm) == (5, False)
