@@ -49,6 +49,13 @@ def test_going_to_what_is_active_needs_no_run(deployed, plan):
     assert answer["message"] == "v2 is already active on prod-1: nothing to do."
 
 
+def test_a_release_that_is_named_to_be_undone_is_not_gone_to(deployed, plan):
+    assert plan(release_id="v2", undone=True)["targets"] == {"prod-1": "v1"}
+    answer = plan(release_id="v1", undone=True)
+    assert (answer["run"], answer["targets"]) == (None, {})
+    assert "which did not bring v1: nothing to do" in answer["message"]
+
+
 def test_within_a_limit_a_silent_host_is_named_and_left_alone(deployed, plan):
     answer = plan(limited=True, answers={"prod-1": deployed.witnessed(), "prod-2": {}})
     assert (answer["targets"], answer["silent"]) == ({"prod-1": "v1"}, ["prod-2"])
@@ -56,7 +63,11 @@ def test_within_a_limit_a_silent_host_is_named_and_left_alone(deployed, plan):
 
 @pytest.mark.parametrize(
     ("options", "reason"),
-    [({"release_id": "v9"}, "release_not_here"), ({"answers": {"prod-1": {}}}, "host_unreachable")],
+    [
+        ({"release_id": "v9"}, "release_not_here"),
+        ({"undone": True}, "release_id_missing"),
+        ({"answers": {"prod-1": {}}}, "host_unreachable"),
+    ],
 )
 def test_what_cannot_be_done_is_refused(deployed, plan, options, reason):
     answer = plan(**options)
