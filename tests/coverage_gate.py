@@ -27,7 +27,7 @@ GATED = (
             ),
             "controller": (
                 "alert_routing authority canary canary_run failover job_api job_launch monitoring_files prometheus_query regions scraping watch_rules "
-                "audit bundle checklist checkout deployment descriptor junit manifest_view migrations permission report runs sbom "
+                "audit bundle checklist checkout deployment descriptor given job junit manifest_view migrations permission report runs sbom "
                 "notice policy_draft rollout wave_verdict gate secret_run selection source story trial trust_chain validation verification"
             ),
         }.items()

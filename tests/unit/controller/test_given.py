@@ -80,3 +80,17 @@ def test_private_names_are_refused():
     with pytest.raises(Refusal) as refused:
         given.require_no_private_variables({"__release_plan": {}, "release_id": "v1"})
     assert (refused.value.reason, refused.value.found) == ("variable_private", "__release_plan")
+
+
+@pytest.mark.parametrize(
+    ("host", "limit"), [("localhost", None), ("localhost", ""), ("localhost", "localhost"), ("store-1", "store-1")]
+)
+def test_a_play_that_the_limit_has_runs(host, limit):
+    given.require_not_left_out(host, limit)
+
+
+@pytest.mark.parametrize("limit", ["prod", "localhost,prod", "!localhost", "@hosts"])
+def test_a_play_that_it_leaves_out_is_refused(limit):
+    with pytest.raises(Refusal) as refused:
+        given.require_not_left_out("localhost", limit)
+    assert (refused.value.reason, refused.value.found) == ("limit_unwanted", repr(limit))

@@ -2,7 +2,9 @@
 """A job of AWX says which one it is, and is refused before it asks a host anything when it came without what it needs."""
 
 import os
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -180,3 +182,23 @@ def test_the_keys_of_a_real_agent_are_counted(tmp_path, monkeypatch):
         agent.kill()
         agent.wait()
     assert job.keys_of_agent() == 0  # its socket is still there
+
+
+def test_an_agent_that_gives_no_list_has_no_keys(tmp_path, monkeypatch):
+    """It is locked, or no agent at all."""
+    path = tmp_path / "agent"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def fail():
+            caller, _ = listener.accept()
+            with caller:
+                caller.recv(4096)
+                caller.sendall(b"\0\0\0\1\5")  # SSH_AGENT_FAILURE
+
+        answering = threading.Thread(target=fail)
+        answering.start()
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        assert job.keys_of_agent() == 0
+        answering.join()
