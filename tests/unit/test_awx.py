@@ -22,7 +22,7 @@ def action(monkeypatch, tmp_path):
     [
         ("CONTROLLER_HOST", "https://awx.example", "https://awx.example"),
         ("CONTROLLER_HOST", "awx.example", "https://awx.example"),
-        ("TOWER_HOST", "https://user:canary@awx.example:8443/path?token=canary", "https://awx.example:8443"),
+        ("TOWER_HOST", "https://awx.example:8443/path?token=canary", "https://awx.example:8443"),
         ("CONTROLLER_HOST", "http://127.0.0.1:8052", "http://127.0.0.1:8052"),
     ],
 )
