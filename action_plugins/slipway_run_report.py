@@ -11,7 +11,7 @@ ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent 
 
 from ansible.module_utils.slipway._action import ControllerAction
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.controller import deployment, report, witness
+from ansible.module_utils.slipway.controller import deployment, regions, report, witness
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 
 
@@ -68,9 +68,10 @@ class ActionModule(ControllerAction):
         return "", False
 
     def _regions(self, task_vars):
-        """The region of each host that has one."""
+        """The region of each host that is in one."""
         hostvars = task_vars.get("hostvars", {})
-        return {str(host): str(region) for host in hostvars if (region := hostvars[host].get("slipway_region"))}
+        orders = {str(host): hostvars[host].get("release_region_order") for host in hostvars}
+        return regions.regions_of(orders, task_vars.get("groups", {}))
 
     def _settled(self, arguments, endings, task_vars):
         """How the rotations of this run stand now that it has ended on every host, and whether nothing is left to do: {words: bool}."""

@@ -95,6 +95,20 @@ def test_the_hosts_that_a_run_reached_are_remembered_with_what_they_recorded(rep
     )
 
 
+def test_the_hosts_of_a_run_are_remembered_with_their_regions(report, tmp_path):
+    inspection = {name: {"host": {"id": f"id-{name}"}} for name in ("eu-1", "us-1", "alone-1")}
+    order = {"release_region_order": ["eu", "us"]}
+    report(
+        results={"inspection": inspection, "confirmation": dict.fromkeys(inspection, KEPT)},
+        task_vars={
+            "hostvars": dict.fromkeys(inspection, order),
+            "groups": {"eu": ["eu-1"], "us": ["us-1"], "old": ["alone-1"]},
+        },
+    )
+    [run] = ControllerState(tmp_path).runs()
+    assert {host.name: host.region for host in run.hosts} == {"eu-1": "eu", "us-1": "us", "alone-1": ""}
+
+
 def test_a_history_that_is_not_trusted_any_more_is_told(report):
     lost = {**KEPT, "witness": {"outcome": "forked", "detail": "the first 2 records"}}
     answer = report(
