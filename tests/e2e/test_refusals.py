@@ -105,7 +105,7 @@ WRONG_COMMANDS = {
     "no limit, so all environments": (None, [], "environments_mixed"),
     "a limit that matches nothing": ("nowhere", [], "nowhere"),
     "an unknown release": ("prod-1", ["release_id=three"], "release_unknown", "two, one"),
-    "a release id that is a path": ("prod-1", ["release_id=../../etc"], "release_unknown"),
+    "a release id that is a path": ("prod-1", ["release_id=../../etc"], "release_id_invalid"),
     "an unknown application": ("prod-1", ["application=shopp"], "application_unknown", "e2e-refused"),
     "a host of another environment": ("prod-1", ["slipway_environment=staging"], "environment_mismatch", "prod-1"),
     "a count that is no number": ("prod-1", ["release_keep_count=abc"], "release_keep_count", "int"),
