@@ -11,7 +11,7 @@ import repository
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import awx_data, awx_plan
-from ansible.module_utils.slipway.controller.awx_kinds import KINDS
+from ansible.module_utils.slipway.controller.awx_kinds import KINDS, LINKS
 from ansible.module_utils.slipway.controller.awx_surveys import variables_of
 from ansible.module_utils.slipway.controller.rollout import Settings
 from awx_stand_in import find_collections
@@ -209,17 +209,28 @@ def test_a_deployment_that_fails_is_taken_back_by_what_cannot_take_back_anything
         )
 
 
-def test_the_canary_is_asked_about_while_the_rollout_is_held():
+def test_nobody_is_asked_while_a_job_runs_that_the_answer_is_about():
+    """AWX takes no question back: one that is open when its job has ended is asked about nothing."""
+    parents = {
+        name: [(parent, link) for parent, node in NODES.items() for link in LINKS if name in node.options[link]]
+        for name in NODES
+    }
+    asked = [name for name, node in NODES.items() if "approval_node" in node.options]
+    assert asked == ["approve-prod"]
+    for name in asked:
+        assert [link for _parent, link in parents[name]] == ["success_nodes"]
+        ((parent, link),) = parents[name]
+        assert NODES[parent].options[link] == [name], "something else begins beside it"
+        assert NODES[name].options["approval_node"]["timeout"] > 0
+
+
+def test_the_canary_is_decided_on_by_those_who_approve_and_by_no_node():
     deployment = TEMPLATES["Deploy to prod"].options["survey_spec"]["spec"]
     assert next(each["default"] for each in deployment if each["variable"] == "release_pause_after") == "canary"
-    assert set(NODES["prod-stage"].options["success_nodes"]) == {"prod", "approve-canary"}
-    asked = NODES["approve-canary"].options
-    decided = [
-        TEMPLATES[NODES[name].options["unified_job_template"]].options["extra_vars"]["promote_decision"]
-        for link in ("success_nodes", "failure_nodes")
-        for name in asked[link]
-    ]
-    assert decided == ["promote", "abort"]
+    decided = {name for name, each in TEMPLATES.items() if each.options["playbook"] == "playbooks/promote.yml"}
+    assert decided == {"Promote the rollout", "Abort the rollout"}
+    assert not decided & {node.options.get("unified_job_template") for node in NODES.values()}
+    assert {("Approvers", "execute", name) for name in decided} <= GRANTS
 
 
 def test_only_staging_ahead_is_sliced():
@@ -236,7 +247,7 @@ GRANTS = {
 
 
 def test_nobody_but_the_workflow_deploys_to_prod():
-    assert not [each for each in GRANTS if each[2] in ("Deploy to prod", "Undo on prod")]
+    assert {role for _team, role, name in GRANTS if name in ("Deploy to prod", "Undo on prod")} == {"read"}
     assert {team for team, role, name in GRANTS if name == "Release to prod" and role == "execute"} == {
         "Builders",
         "Operators",
@@ -244,3 +255,28 @@ def test_nobody_but_the_workflow_deploys_to_prod():
     assert {team for team, role, name in GRANTS if role == "approval"} == {"Approvers"}
     assert {role for team, role, name in GRANTS if team == "Auditors"} == {"auditor"}
     assert ("Operators", "execute", "Roll back prod") in GRANTS
+
+
+def _may_look_at(team, template):
+    """AWX shows a job to who may read its template; whoever may start it may. A role on a workflow gives nothing on its nodes."""
+    return bool({(team, "execute", template), (team, "read", template)} & GRANTS)
+
+
+def test_who_starts_answers_or_decides_may_look_at_the_jobs_that_it_is_about():
+    concerned = {
+        team for team, _role, name in GRANTS if name in ("Release to prod", "Promote the rollout", "Abort the rollout")
+    }
+    assert concerned == {"Builders", "Approvers", "Operators"}
+    nodes = {node.options["unified_job_template"] for node in NODES.values() if "unified_job_template" in node.options}
+    hidden = [(team, name) for team in sorted(concerned) for name in sorted(nodes) if not _may_look_at(team, name)]
+    assert hidden == []
+
+
+def test_those_who_look_at_the_deployment_may_look_at_what_was_decided_about_it():
+    deciding = ("Promote the rollout", "Abort the rollout")
+    assert [
+        (team, name)
+        for team in ("Builders", "Approvers", "Operators")
+        for name in deciding
+        if not _may_look_at(team, name)
+    ] == []
