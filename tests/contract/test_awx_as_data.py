@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import importlib
+import re
 from functools import cache
 
 import pytest
 import repository
+import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import awx_data, awx_plan
 from ansible.module_utils.slipway.controller.awx_kinds import KINDS, LINKS
 from ansible.module_utils.slipway.controller.awx_surveys import variables_of
 from ansible.module_utils.slipway.controller.rollout import Settings
+from ansible.module_utils.slipway.secrets.secret_settings import SecretSettings
 from awx_stand_in import find_collections
 
 RAW = awx_data.read(repository.ROOT / "awx")
@@ -174,6 +177,41 @@ def test_only_the_making_of_releases_has_the_builders_key():
         for name, each in TEMPLATES.items()
         if any("builder" in credential for credential in each.options["credentials"])
     ] == ["Make a release"]
+
+
+HOW_TO = (repository.ROOT / "docs/howto/awx.md").read_text(encoding="utf-8")
+
+
+def said_in_the_how_to(file):
+    """What its YAML block for ``file`` has."""
+    (block,) = re.findall(rf"```yaml\n# {re.escape(file)}: .*\n((?:.*\n)*?)```", HOW_TO)
+    return yaml.safe_load(block)
+
+
+def test_what_the_how_to_writes_into_a_file_goes_on_what_stands_there():
+    """Followed to the letter it is: these keys changed in the files of the repository, and the rest left."""
+    there = repository.load("group_vars/all/awx.yml")
+    said = said_in_the_how_to("group_vars/all/awx.yml")
+    assert set(said) <= set(there)
+    assert "leave the others" in HOW_TO
+    made = awx_data.judged(
+        RAW, root=repository.ROOT, settings=said["awx_settings"], notifications=said["awx_notifications"], secrets=said["awx_secrets"]
+    )  # fmt: skip
+    assert made.of("projects")[0].options["scm_url"] == said["awx_settings"]["projects"]["Slipway"]["scm_url"]
+
+
+def test_the_secrets_that_the_how_to_names_are_where_make_awx_reads_them():
+    """It runs on localhost, which has the variables of all hosts and of no environment."""
+    there = repository.load("group_vars/all/secrets.yml")
+    said = said_in_the_how_to("group_vars/all/secrets.yml")
+    assert set(said) <= set(there)
+    assert set(said["secrets_chain"]) <= set(said["secrets_providers"])
+    named = said_in_the_how_to("group_vars/all/awx.yml")["awx_secrets"]
+    secrets = {about["secret"] for objects in named.values() for fields in objects.values() for about in fields.values()}
+    assert secrets <= set(said["secrets_declared"])
+    settings = {name: value for name, value in said.items() if name != "secrets_providers"}
+    providers = {"vault": {**said["secrets_providers"]["vault"], "role_id_path": "/r", "secret_id_path": "/s"}}
+    assert [each.type for each in SecretSettings.parse({**settings, "secrets_providers": providers}).chain] == ["vault"]
 
 
 NODES = {each.options["identifier"]: each for each in DATA.of("workflow_job_template_nodes")}
