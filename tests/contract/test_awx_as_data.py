@@ -33,6 +33,8 @@ OWN_DEFAULTS = {
     "release_type": "a release is minor unless somebody says so",
 }
 
+SOME_WAVES = 3  # as in docs/howto/roll-out-in-waves.md
+
 
 class Specified(Exception):
     """Raised in place of a module's connection: what it takes."""
@@ -131,14 +133,31 @@ def test_the_bounds_of_a_number_are_those_of_a_rollout(variable, low, high):
     name = variable.removeprefix("release_")
     for value in (low, high):
         assert getattr(Settings.parse({"waves": ["1"], name: value}), name) == value
-    for value in (low - 1, high + 1):
-        with pytest.raises(Refusal) as caught:
-            Settings.parse({"waves": ["1"], name: value})
-        assert variable in caught.value.found
+    with pytest.raises(Refusal) as caught:
+        Settings.parse({"waves": ["1"], name: low - 1})
+    assert variable in caught.value.found
 
 
 def test_bounds_are_compared():
     assert {variable for variable, _low, _high in NUMBERS} == {"release_pause_seconds", "release_soak_seconds"}
+
+
+WORK_SECONDS = 3600  # what a rollout takes beside its holds and soaks
+
+
+def test_what_a_survey_lets_wait_ends_before_awx_ends_the_job():
+    """A job that AWX kills while it holds takes nothing back: its hosts do, later, by themselves."""
+    waves = repository.load("group_vars/all/release.yml")["release_waves"]
+    found = []
+    for name, each in TEMPLATES.items():
+        asked = {question["variable"]: question for question in each.options["survey_spec"].get("spec", [])}
+        if waits := {variable for variable in asked if variable in ("release_pause_seconds", "release_soak_seconds")}:
+            found.append(name)
+            assert waits == {"release_pause_seconds", "release_soak_seconds"}
+            held = asked["release_pause_seconds"]["max"] * len(asked["release_pause_after"]["choices"].splitlines())
+            soaked = asked["release_soak_seconds"]["max"] * (max(len(waves), SOME_WAVES) - 1)
+            assert held + soaked + WORK_SECONDS <= each.options["timeout"], name
+    assert found == ["Deploy to prod"]
 
 
 def test_nothing_is_asked_that_a_template_has_settled():
@@ -207,11 +226,66 @@ def test_the_secrets_that_the_how_to_names_are_where_make_awx_reads_them():
     assert set(said) <= set(there)
     assert set(said["secrets_chain"]) <= set(said["secrets_providers"])
     named = said_in_the_how_to("group_vars/all/awx.yml")["awx_secrets"]
-    secrets = {about["secret"] for objects in named.values() for fields in objects.values() for about in fields.values()}
+    secrets = {
+        about["secret"] for objects in named.values() for fields in objects.values() for about in fields.values()
+    }
     assert secrets <= set(said["secrets_declared"])
     settings = {name: value for name, value in said.items() if name != "secrets_providers"}
     providers = {"vault": {**said["secrets_providers"]["vault"], "role_id_path": "/r", "secret_id_path": "/s"}}
     assert [each.type for each in SecretSettings.parse({**settings, "secrets_providers": providers}).chain] == ["vault"]
+
+
+def test_every_credential_type_has_a_credential_that_a_site_can_name():
+    types = {each.name for each in DATA.of("credential_types")}
+    assert {each.options["credential_type"] for each in DATA.of("credentials")} == types | {"Machine"}
+    to_enter = "".join(line for line in HOW_TO.splitlines() if line.startswith("| Slipway "))
+    assert [each.name for each in DATA.of("credentials") if each.name not in to_enter] == []
+    store = ["Slipway machine", "Slipway trust", "Slipway secrets key"]
+    settings = {"job_templates": {"Deploy to prod": {"credentials": store}}}
+    made = awx_data.judged(RAW, root=repository.ROOT, settings=settings, notifications=[], secrets={})
+    (deployment,) = [each for each in made.of("job_templates") if each.name == "Deploy to prod"]
+    assert [each.partition("++")[0] for each in deployment.options["credentials"]] == store
+
+
+VOLUME = "/var/lib/slipway-controller"
+# What the controller writes below the checkout or its home unless it is told otherwise; a job's own are thrown away with it.
+KEPT = ("slipway_state_directory", "slipway_release_directory")
+
+
+def test_what_a_job_writes_outlives_it():
+    for name, each in TEMPLATES.items():
+        variables = each.options["extra_vars"]
+        places = {variables.get(kept) for kept in KEPT} | {
+            value for key, value in variables.items() if key.endswith(("_path", "_directory"))
+        }
+        assert all(place and f"{place}/".startswith(f"{VOLUME}/") for place in places), name
+    assert f'["{VOLUME}:{VOLUME}:z"]' in HOW_TO
+    assert TEMPLATES["Publish releases"].options["extra_vars"]["release_store_path"] == f"{VOLUME}/store"
+    assert "release_store_path" not in {question["variable"] for _name, question in QUESTIONS}
+
+
+def test_every_job_that_asks_the_memory_can_log_in_where_its_password_is():
+    """What the controller remembers may be in a database, whose password a provider has (slipway_state_password_secret)."""
+    without = {
+        name
+        for name, each in TEMPLATES.items()
+        if not any("deployer" in one or "rotator" in one for one in each.options["credentials"])
+    }
+    assert without == {"Make a release", "Publish releases"}
+
+
+def test_those_who_say_yes_are_kept_apart_from_those_who_start():
+    starting = {team for team, role, name in GRANTS if (role, name) == ("execute", "Release to prod")}
+    answering = {team for team, role, _name in GRANTS if role == "approval"}
+    assert (starting, answering) == ({"Builders", "Operators"}, {"Approvers"})
+    assert "Nobody of Approvers should be in Builders or Operators" in HOW_TO
+
+
+def test_the_how_to_counts_what_is_made_in_an_empty_awx():
+    used = awx_data.judged(RAW, root=repository.ROOT, settings={}, notifications=["Slack"], secrets={})
+    steps = awx_plan.plan(used, awx_plan.Existing({})).steps
+    updated = sum(step.kind == "grants" or step.is_part for step in steps)
+    assert f"{len(steps) - updated} created, {updated} updated, 0 removed" in HOW_TO
 
 
 NODES = {each.options["identifier"]: each for each in DATA.of("workflow_job_template_nodes")}
