@@ -28,28 +28,12 @@ class ActionModule(AwxAction):
             # What it names is not there yet: the module could only say that.
             _options, missing = self.whole(step, current, {})
             return self.said(step, True, is_new, is_removal, missing)
-        values = {} if self._task.check_mode else self.values(arguments, step, current, task_vars)
+        values = {} if self._task.check_mode else self.values(arguments["secrets_updated"], step, current, task_vars)
         options, missing = self.whole(step, current, values)
         done = self._execute_module(module_name=module, module_args=options, task_vars=task_vars)
         if done.get("failed"):
             raise awx_plan.refused(step["label"], str(done.get("msg")), address, values)
         return self.said(step, bool(done.get("changed")), is_new, is_removal, missing)
-
-    def current(self, collection, step):
-        """The object as AWX has it now, where that has fields that are in no data; None for a new one."""
-        if not step["holder"] or not step["endpoint"]:
-            return None
-        return self.rows(collection, step["endpoint"], {})[0]
-
-    def values(self, arguments, step, current, task_vars):
-        """The values of the fields that a secret is named for and that AWX does not have yet; of all of them when they are to be sent again."""
-        there = (current or {}).get(step["holder"]) or {}
-        named = {name: about for name, about in step["entered"].items() if about}
-        wanted = {name: about for name, about in named.items() if arguments["secrets_updated"] or not there.get(name)}
-        if not wanted:
-            return {}
-        keeper = self.keeper(task_vars)
-        return {name: keeper.read(about["secret"], about["field"] or None) for name, about in wanted.items()}
 
     @staticmethod
     def whole(step, current, values):

@@ -9,6 +9,7 @@ module: slipway_awx_plan
 short_description: Judge what an AWX is to have, and compare it with what it has
 description:
   - Reads O(directory), refuses every mistake in it before anything is sent, and reads what the AWX has of the same organization.
+  - Reads each named secret that AWX has no value of yet, so that one that cannot be read is refused before anything is sent. None is in the answer.
   - The connection is the collection's own, by CONTROLLER_HOST and CONTROLLER_OAUTH_TOKEN of the environment.
 version_added: 0.1.0
 author: The Slipway founders
@@ -42,6 +43,14 @@ options:
     description: "Names of secrets for fields that are in no data, as C({kind: {name: {field: {secret, field}}}}). Never values."
     type: dict
     default: {}
+  secrets_updated:
+    description: Also read the named secrets that AWX has a value of already.
+    type: bool
+    default: false
+  left_over:
+    description: What becomes of what is left over, C(kept) or C(removed).
+    type: str
+    default: kept
 """
 
 EXAMPLES = r"""
@@ -71,6 +80,10 @@ left_over:
   returned: success
   type: list
   elements: dict
+removes:
+  description: Whether what is left over is to be removed.
+  returned: success
+  type: bool
 left_over_table:
   description: The same for people. Empty for none.
   returned: success

@@ -73,6 +73,24 @@ class AwxAction(SecretAction):
             raise refused(endpoint, str(error), address) from None
         return found
 
+    def current(self, collection: str, step: Mapping[str, Any]) -> Row | None:
+        """The object of a step (awx_plan.Step) as AWX has it, where that has fields that are in no data; None for a new one."""
+        if not step["holder"] or not step["endpoint"]:
+            return None
+        return self.rows(collection, step["endpoint"], {})[0]
+
+    def values(
+        self, is_updated: bool, step: Mapping[str, Any], current: Row | None, task_vars: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """The values of a step's fields that a secret is named for and that AWX does not have yet; of all of them when they are to be sent again."""
+        there = (current or {}).get(step["holder"]) or {}
+        named = {name: about for name, about in step["entered"].items() if about}
+        wanted = {name: about for name, about in named.items() if is_updated or not there.get(name)}
+        if not wanted:
+            return {}
+        keeper = self.keeper(task_vars)
+        return {name: keeper.read(about["secret"], about["field"] or None) for name, about in wanted.items()}
+
 
 def _missing(name: str) -> Refusal:
     return Refusal(

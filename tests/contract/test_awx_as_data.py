@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import importlib
+import re
 from functools import cache
 
 import pytest
 import repository
+import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import awx_data, awx_plan
-from ansible.module_utils.slipway.controller.awx_kinds import KINDS
+from ansible.module_utils.slipway.controller.awx_kinds import KINDS, LINKS
 from ansible.module_utils.slipway.controller.awx_surveys import variables_of
 from ansible.module_utils.slipway.controller.rollout import Settings
+from ansible.module_utils.slipway.secrets.secret_settings import SecretSettings
 from awx_stand_in import find_collections
 
 RAW = awx_data.read(repository.ROOT / "awx")
@@ -29,6 +32,8 @@ OWN_DEFAULTS = {
     "release_pause_after": "prod holds after the canary, so that somebody looks",
     "release_type": "a release is minor unless somebody says so",
 }
+
+SOME_WAVES = 3  # as in docs/howto/roll-out-in-waves.md
 
 
 class Specified(Exception):
@@ -128,14 +133,31 @@ def test_the_bounds_of_a_number_are_those_of_a_rollout(variable, low, high):
     name = variable.removeprefix("release_")
     for value in (low, high):
         assert getattr(Settings.parse({"waves": ["1"], name: value}), name) == value
-    for value in (low - 1, high + 1):
-        with pytest.raises(Refusal) as caught:
-            Settings.parse({"waves": ["1"], name: value})
-        assert variable in caught.value.found
+    with pytest.raises(Refusal) as caught:
+        Settings.parse({"waves": ["1"], name: low - 1})
+    assert variable in caught.value.found
 
 
 def test_bounds_are_compared():
     assert {variable for variable, _low, _high in NUMBERS} == {"release_pause_seconds", "release_soak_seconds"}
+
+
+WORK_SECONDS = 3600  # what a rollout takes beside its holds and soaks
+
+
+def test_what_a_survey_lets_wait_ends_before_awx_ends_the_job():
+    """A job that AWX kills while it holds takes nothing back: its hosts do, later, by themselves."""
+    waves = repository.load("group_vars/all/release.yml")["release_waves"]
+    found = []
+    for name, each in TEMPLATES.items():
+        asked = {question["variable"]: question for question in each.options["survey_spec"].get("spec", [])}
+        if waits := {variable for variable in asked if variable in ("release_pause_seconds", "release_soak_seconds")}:
+            found.append(name)
+            assert waits == {"release_pause_seconds", "release_soak_seconds"}
+            held = asked["release_pause_seconds"]["max"] * len(asked["release_pause_after"]["choices"].splitlines())
+            soaked = asked["release_soak_seconds"]["max"] * (max(len(waves), SOME_WAVES) - 1)
+            assert held + soaked + WORK_SECONDS <= each.options["timeout"], name
+    assert found == ["Deploy to prod"]
 
 
 def test_nothing_is_asked_that_a_template_has_settled():
@@ -176,6 +198,96 @@ def test_only_the_making_of_releases_has_the_builders_key():
     ] == ["Make a release"]
 
 
+HOW_TO = (repository.ROOT / "docs/howto/awx.md").read_text(encoding="utf-8")
+
+
+def said_in_the_how_to(file):
+    """What its YAML block for ``file`` has."""
+    (block,) = re.findall(rf"```yaml\n# {re.escape(file)}: .*\n((?:.*\n)*?)```", HOW_TO)
+    return yaml.safe_load(block)
+
+
+def test_what_the_how_to_writes_into_a_file_goes_on_what_stands_there():
+    """Followed to the letter it is: these keys changed in the files of the repository, and the rest left."""
+    there = repository.load("group_vars/all/awx.yml")
+    said = said_in_the_how_to("group_vars/all/awx.yml")
+    assert set(said) <= set(there)
+    assert "leave the others" in HOW_TO
+    made = awx_data.judged(
+        RAW, root=repository.ROOT, settings=said["awx_settings"], notifications=said["awx_notifications"], secrets=said["awx_secrets"]
+    )  # fmt: skip
+    assert made.of("projects")[0].options["scm_url"] == said["awx_settings"]["projects"]["Slipway"]["scm_url"]
+
+
+def test_the_secrets_that_the_how_to_names_are_where_make_awx_reads_them():
+    """It runs on localhost, which has the variables of all hosts and of no environment."""
+    there = repository.load("group_vars/all/secrets.yml")
+    said = said_in_the_how_to("group_vars/all/secrets.yml")
+    assert set(said) <= set(there)
+    assert set(said["secrets_chain"]) <= set(said["secrets_providers"])
+    named = said_in_the_how_to("group_vars/all/awx.yml")["awx_secrets"]
+    secrets = {
+        about["secret"] for objects in named.values() for fields in objects.values() for about in fields.values()
+    }
+    assert secrets <= set(said["secrets_declared"])
+    settings = {name: value for name, value in said.items() if name != "secrets_providers"}
+    providers = {"vault": {**said["secrets_providers"]["vault"], "role_id_path": "/r", "secret_id_path": "/s"}}
+    assert [each.type for each in SecretSettings.parse({**settings, "secrets_providers": providers}).chain] == ["vault"]
+
+
+def test_every_credential_type_has_a_credential_that_a_site_can_name():
+    types = {each.name for each in DATA.of("credential_types")}
+    assert {each.options["credential_type"] for each in DATA.of("credentials")} == types | {"Machine"}
+    to_enter = "".join(line for line in HOW_TO.splitlines() if line.startswith("| Slipway "))
+    assert [each.name for each in DATA.of("credentials") if each.name not in to_enter] == []
+    store = ["Slipway machine", "Slipway trust", "Slipway secrets key"]
+    settings = {"job_templates": {"Deploy to prod": {"credentials": store}}}
+    made = awx_data.judged(RAW, root=repository.ROOT, settings=settings, notifications=[], secrets={})
+    (deployment,) = [each for each in made.of("job_templates") if each.name == "Deploy to prod"]
+    assert [each.partition("++")[0] for each in deployment.options["credentials"]] == store
+
+
+VOLUME = "/var/lib/slipway-controller"
+# What the controller writes below the checkout or its home unless it is told otherwise; a job's own are thrown away with it.
+KEPT = ("slipway_state_directory", "slipway_release_directory")
+
+
+def test_what_a_job_writes_outlives_it():
+    for name, each in TEMPLATES.items():
+        variables = each.options["extra_vars"]
+        places = {variables.get(kept) for kept in KEPT} | {
+            value for key, value in variables.items() if key.endswith(("_path", "_directory"))
+        }
+        assert all(place and f"{place}/".startswith(f"{VOLUME}/") for place in places), name
+    assert f'["{VOLUME}:{VOLUME}:z"]' in HOW_TO
+    assert TEMPLATES["Publish releases"].options["extra_vars"]["release_store_path"] == f"{VOLUME}/store"
+    assert "release_store_path" not in {question["variable"] for _name, question in QUESTIONS}
+
+
+def test_every_job_that_asks_the_memory_can_log_in_where_its_password_is():
+    """What the controller remembers may be in a database, whose password a provider has (slipway_state_password_secret)."""
+    without = {
+        name
+        for name, each in TEMPLATES.items()
+        if not any("deployer" in one or "rotator" in one for one in each.options["credentials"])
+    }
+    assert without == {"Make a release", "Publish releases"}
+
+
+def test_those_who_say_yes_are_kept_apart_from_those_who_start():
+    starting = {team for team, role, name in GRANTS if (role, name) == ("execute", "Release to prod")}
+    answering = {team for team, role, _name in GRANTS if role == "approval"}
+    assert (starting, answering) == ({"Builders", "Operators"}, {"Approvers"})
+    assert "Nobody of Approvers should be in Builders or Operators" in HOW_TO
+
+
+def test_the_how_to_counts_what_is_made_in_an_empty_awx():
+    used = awx_data.judged(RAW, root=repository.ROOT, settings={}, notifications=["Slack"], secrets={})
+    steps = awx_plan.plan(used, awx_plan.Existing({})).steps
+    updated = sum(step.kind == "grants" or step.is_part for step in steps)
+    assert f"{len(steps) - updated} created, {updated} updated, 0 removed" in HOW_TO
+
+
 NODES = {each.options["identifier"]: each for each in DATA.of("workflow_job_template_nodes")}
 
 
@@ -209,17 +321,28 @@ def test_a_deployment_that_fails_is_taken_back_by_what_cannot_take_back_anything
         )
 
 
-def test_the_canary_is_asked_about_while_the_rollout_is_held():
+def test_nobody_is_asked_while_a_job_runs_that_the_answer_is_about():
+    """AWX takes no question back: one that is open when its job has ended is asked about nothing."""
+    parents = {
+        name: [(parent, link) for parent, node in NODES.items() for link in LINKS if name in node.options[link]]
+        for name in NODES
+    }
+    asked = [name for name, node in NODES.items() if "approval_node" in node.options]
+    assert asked == ["approve-prod"]
+    for name in asked:
+        assert [link for _parent, link in parents[name]] == ["success_nodes"]
+        ((parent, link),) = parents[name]
+        assert NODES[parent].options[link] == [name], "something else begins beside it"
+        assert NODES[name].options["approval_node"]["timeout"] > 0
+
+
+def test_the_canary_is_decided_on_by_those_who_approve_and_by_no_node():
     deployment = TEMPLATES["Deploy to prod"].options["survey_spec"]["spec"]
     assert next(each["default"] for each in deployment if each["variable"] == "release_pause_after") == "canary"
-    assert set(NODES["prod-stage"].options["success_nodes"]) == {"prod", "approve-canary"}
-    asked = NODES["approve-canary"].options
-    decided = [
-        TEMPLATES[NODES[name].options["unified_job_template"]].options["extra_vars"]["promote_decision"]
-        for link in ("success_nodes", "failure_nodes")
-        for name in asked[link]
-    ]
-    assert decided == ["promote", "abort"]
+    decided = {name for name, each in TEMPLATES.items() if each.options["playbook"] == "playbooks/promote.yml"}
+    assert decided == {"Promote the rollout", "Abort the rollout"}
+    assert not decided & {node.options.get("unified_job_template") for node in NODES.values()}
+    assert {("Approvers", "execute", name) for name in decided} <= GRANTS
 
 
 def test_only_staging_ahead_is_sliced():
@@ -236,7 +359,7 @@ GRANTS = {
 
 
 def test_nobody_but_the_workflow_deploys_to_prod():
-    assert not [each for each in GRANTS if each[2] in ("Deploy to prod", "Undo on prod")]
+    assert {role for _team, role, name in GRANTS if name in ("Deploy to prod", "Undo on prod")} == {"read"}
     assert {team for team, role, name in GRANTS if name == "Release to prod" and role == "execute"} == {
         "Builders",
         "Operators",
@@ -244,3 +367,28 @@ def test_nobody_but_the_workflow_deploys_to_prod():
     assert {team for team, role, name in GRANTS if role == "approval"} == {"Approvers"}
     assert {role for team, role, name in GRANTS if team == "Auditors"} == {"auditor"}
     assert ("Operators", "execute", "Roll back prod") in GRANTS
+
+
+def _may_look_at(team, template):
+    """AWX shows a job to who may read its template; whoever may start it may. A role on a workflow gives nothing on its nodes."""
+    return bool({(team, "execute", template), (team, "read", template)} & GRANTS)
+
+
+def test_who_starts_answers_or_decides_may_look_at_the_jobs_that_it_is_about():
+    concerned = {
+        team for team, _role, name in GRANTS if name in ("Release to prod", "Promote the rollout", "Abort the rollout")
+    }
+    assert concerned == {"Builders", "Approvers", "Operators"}
+    nodes = {node.options["unified_job_template"] for node in NODES.values() if "unified_job_template" in node.options}
+    hidden = [(team, name) for team in sorted(concerned) for name in sorted(nodes) if not _may_look_at(team, name)]
+    assert hidden == []
+
+
+def test_those_who_look_at_the_deployment_may_look_at_what_was_decided_about_it():
+    deciding = ("Promote the rollout", "Abort the rollout")
+    assert [
+        (team, name)
+        for team in ("Builders", "Approvers", "Operators")
+        for name in deciding
+        if not _may_look_at(team, name)
+    ] == []

@@ -198,6 +198,14 @@ def test_a_job_without_a_key_names_the_credential_that_has_one(play, state):
     )
 
 
+def test_a_play_on_the_controller_needs_no_key_though_the_inventory_names_it(play, state, tmp_path):
+    (tmp_path / "state/catalogue").mkdir()
+    words = ["-i", "localhost,", "-e", json.dumps({**JOB, "release_store_path": str(tmp_path / "store")})]
+    done = play("playbooks/publish.yml", *words)
+    assert "job_credential_missing" not in done.output
+    assert "TASK [Add to the store what it lacks]" in done.output
+
+
 def test_a_job_without_a_trust_policy_names_the_credential_that_has_it(play, tmp_path):
     done = play("deploy.yml", "-l", "prod", "-e", json.dumps(JOB))
     done.refused("job_credential_missing: expected the signed trust policy", "credential of type Slipway trust")

@@ -46,6 +46,36 @@ def test_a_mistake_is_refused_before_awx_is_asked(connected):
     assert planned(directory="/nonexistent")["reason"] == "awx_data_missing"
 
 
+SECRET = {"credentials": {"Slipway machine": {"ssh_key_data": {"secret": "ssh/deploy"}}}}
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_named_secret_that_cannot_be_read_is_refused_before_anything_is_sent(connected, safehouse, check):
+    answer = planned(secrets=SECRET, task_vars=safehouse.variables, check=check)
+    assert (answer["failed"], answer["reason"]) == (True, "secret_store_missing")
+    assert connected.sent() == []
+
+
+def test_a_named_secret_that_awx_has_already_is_not_read(connected, safehouse):
+    organization = connected.insert("organizations", name="Slipway")["id"]
+    machine = connected.row("credential_types", "Machine")["id"]
+    connected.insert(
+        "credentials", name="Slipway machine", organization=organization, credential_type=machine, inputs={"ssh_key_data": "-----BEGIN PRIVATE KEY-----"}
+    )  # fmt: skip
+    assert planned(secrets=SECRET, task_vars=safehouse.variables)["organization"] == "Slipway"
+    answer = planned(secrets=SECRET, task_vars=safehouse.variables, secrets_updated=True)
+    assert answer["reason"] == "secret_store_missing"
+
+
+def test_what_becomes_of_what_is_left_over_is_known_before_awx_is_asked(connected):
+    answer = planned(left_over="remove")
+    assert (answer["reason"], answer["found"]) == ("awx_left_over_invalid", "'remove'")
+    assert answer["remedy"]
+    assert connected.asked == []
+    assert planned(left_over="removed")["removes"] is True
+    assert planned()["removes"] is False
+
+
 def test_an_awx_that_does_not_take_the_token_is_named(connected, monkeypatch):
     monkeypatch.setenv("CONTROLLER_OAUTH_TOKEN", "canary-token")
     answer = planned()

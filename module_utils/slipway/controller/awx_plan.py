@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-from ..base.errors import Refusal
+from ..base.errors import Refusal, shown
 from ..base.table import table
 from .awx_data import ENCRYPTED, AwxData, AwxObject, SecretName
 from .awx_kinds import BY_NAME, KINDS, LINKS
@@ -229,6 +229,18 @@ def with_entered(
     if holder == "inputs":
         made["update_secrets"] = any(name in values and kept.get(name) == ENCRYPTED for name in values)
     return made, missing
+
+
+def is_removed(left_over: str) -> bool:
+    """Whether what is left over is removed, of ``kept`` or ``removed``; Refusal ``awx_left_over_invalid``."""
+    if left_over not in ("kept", "removed"):
+        raise Refusal(
+            "awx_left_over_invalid",
+            expected="kept or removed as awx_left_over",
+            found=shown(left_over),
+            remedy="Leave it out to see what is left over, then say -e awx_left_over=removed. Nothing was sent.",
+        )
+    return left_over == "removed"
 
 
 def left_over_table(steps: Iterable[Step]) -> str:
