@@ -30,6 +30,7 @@ class ActionModule(ControllerAction):
         if self._task.check_mode:
             return {"changed": True, "decision": decision, "run_id": arguments["run_id"]}
         decided = gate.decide(memory, arguments["run_id"], decision, decided_by=deployer(task_vars), now=now)
+        gate.await_heard(memory, decided, clock=SystemClock())
         return {**self._described(decided), "changed": True}
 
     def _hold(self, memory, arguments, typed_by, now):

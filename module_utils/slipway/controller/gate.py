@@ -19,6 +19,7 @@ from ..base.errors import Refusal, shown
 from .memory import ControllerState, Gate
 
 POLL_SECONDS = 1.0
+HEARD_SECONDS = 30.0  # so long whoever decided waits for the run to read it
 LINE_LIMIT = 4096
 PROMOTE = "ansible-playbook playbooks/promote.yml"
 
@@ -102,6 +103,7 @@ def wait(
     while True:
         decided = memory.gate(gate.run_id, gate.wave)
         if decided is not None and decided.decision is not None:
+            memory.hear(gate.run_id, gate.wave, now=clock.now())
             return decided
         left = deadline - clock.elapsed()
         decision, by = ("expired", "nobody") if left <= 0 else (None, typed_by)
@@ -143,3 +145,21 @@ def decide(memory: ControllerState, run_id: str, decision: str, *, decided_by: s
             remedy="Look at the output of that run.",
         )
     return decided
+
+
+def await_heard(memory: ControllerState, decided: Gate, *, clock: Clock, seconds: float = HEARD_SECONDS) -> None:
+    """Wait until the run has read what was decided. Refusal ``run_not_there``: it does not, so that it is not there any more.
+
+    A job that is cancelled takes its process with it, and nobody outside of its container can see that.
+    """
+    deadline = clock.elapsed() + seconds
+    while (gate := memory.gate(decided.run_id, decided.wave)) is not None and gate.heard is None:
+        if clock.elapsed() >= deadline:
+            raise Refusal(
+                "run_not_there",
+                expected=f"run {decided.run_id} to read that it is {decided.decision}",
+                found=f"nothing of it in {seconds:g} s, so its process is gone: its job was cancelled, say, or its machine was lost",
+                remedy="Nothing went on. Its hosts go back by themselves when their leases end; look with ansible-playbook playbooks/status.yml, "
+                "then deploy again.",
+            )
+        clock.sleep(POLL_SECONDS)

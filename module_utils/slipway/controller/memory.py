@@ -57,7 +57,8 @@ class Acceptance:
 class Gate:
     """A run that is held after a wave, for a reason (``why``) and until a time; times are Unix seconds.
 
-    ``decision`` is promoted, aborted or expired, and None while somebody may still say how to go on.
+    ``decision`` is promoted, aborted or expired, and None while somebody may still say how to go on. ``heard`` is when the run itself
+    has read it, None while it has not.
     """
 
     run_id: str
@@ -68,6 +69,7 @@ class Gate:
     decision: str | None = None
     decided_by: str | None = None
     decided: int | None = None
+    heard: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ NOTHING: Final = Subject()
 # Recorded of a run where there was no state to be had; no controller has it as its id.
 NOBODY: Final = str(uuid.UUID(int=0))
 INSTALLATION_LIMIT: Final = 64
+GATE: Final = "run_id, wave, why, opened, closes, decision, decided_by, decided, heard"  # the columns of a Gate
 
 
 def installation_of(directory: Path) -> str:
@@ -208,29 +211,35 @@ class ControllerState:
         """Let a run be held; whoever decides on it is another process of this controller."""
         with self.database.reading() as connection:
             connection.execute(
-                "INSERT INTO gates VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL) ON CONFLICT (run_id, wave) DO UPDATE SET why = excluded.why, "
-                "opened = excluded.opened, closes = excluded.closes, decision = NULL, decided_by = NULL, decided = NULL",
+                "INSERT INTO gates (run_id, wave, why, opened, closes) VALUES (?, ?, ?, ?, ?) ON CONFLICT (run_id, wave) DO UPDATE SET "
+                "why = excluded.why, opened = excluded.opened, closes = excluded.closes, decision = NULL, decided_by = NULL, decided = NULL, "
+                "heard = NULL",
                 (gate.run_id, gate.wave, gate.why, gate.opened, gate.closes),
             )
 
     def gate(self, run_id: str, wave: int) -> Gate | None:
         """The gate of a run after a wave, None where it was never held there."""
         with self.database.reading() as connection:
-            row = connection.execute("SELECT * FROM gates WHERE run_id = ? AND wave = ?", (run_id, wave)).fetchone()
+            row = connection.execute(f"SELECT {GATE} FROM gates WHERE run_id = ? AND wave = ?", (run_id, wave)).fetchone()  # noqa: S608 - names of columns
         return Gate(*row) if row else None
 
     def held(self, now: int) -> list[Gate]:
-        """The gates that nobody has decided on, of runs that are still there to go on, oldest first.
+        """The gates that nobody has decided on, of runs that may still be there to go on, oldest first.
 
-        Whether another controller's run is, nobody here can know; its gate is none once its time is over.
+        Not those of a run that has ended or whose process is gone, and none once its time is over: of a run in another container, such as
+        a job of AWX that was cancelled, and of another controller's, nobody here can know more.
         """
         with self.database.reading() as connection:
             rows = connection.execute(
-                "SELECT gates.*, installation, boot_id, namespace, pid, pid_started FROM gates JOIN runs USING (run_id) "
-                "WHERE decision IS NULL ORDER BY opened, run_id, wave"
+                f"SELECT installation, boot_id, namespace, pid, pid_started, {GATE} FROM gates JOIN runs USING (run_id) "  # noqa: S608 - names of columns
+                "WHERE decision IS NULL AND closes > ? AND ended IS NULL ORDER BY opened, run_id, wave",
+                (now,),
             ).fetchall()
-        found = [(Gate(*row[:8]), row[8] == self.installation, Process(*row[9:])) for row in rows]
-        return [gate for gate, is_own, process in found if (process.is_alive() if is_own else gate.closes > now)]
+        return [
+            Gate(*gate)
+            for installation, boot_id, namespace, pid, started, *gate in rows
+            if installation != self.installation or Process(boot_id, namespace, pid, started).is_alive()
+        ]
 
     def decide(self, run_id: str, wave: int, *, decision: str, decided_by: str, now: int) -> Gate | None:
         """Decide on a gate, once: the gate as it is decided now, by whoever came first. None where there is none."""
@@ -240,6 +249,11 @@ class ControllerState:
                 (decision, decided_by, now, run_id, wave),
             )
         return self.gate(run_id, wave)
+
+    def hear(self, run_id: str, wave: int, *, now: int) -> None:
+        """Note that the run itself has read what was decided on its gate."""
+        with self.database.reading() as connection:
+            connection.execute("UPDATE gates SET heard = ? WHERE run_id = ? AND wave = ?", (now, run_id, wave))
 
     def newest_run(self, application: str) -> str | None:
         """The run of an application that this controller began last, None where there was none."""

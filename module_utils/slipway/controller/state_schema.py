@@ -64,6 +64,10 @@ ALTER TABLE run_hosts ADD COLUMN name TEXT NOT NULL DEFAULT '';
 ALTER TABLE run_hosts ADD COLUMN region TEXT NOT NULL DEFAULT '';
 CREATE TABLE accesses (seq INTEGER PRIMARY KEY, line TEXT NOT NULL);
 """,
+    # When the run itself has read what was decided: a decision that nobody reads lets nothing go on.
+    """
+ALTER TABLE gates ADD COLUMN heard INTEGER;
+""",
 )
 SCHEMA_VERSION: Final = len(SCHEMAS)
 # The tables of the newest version with their columns, in an order in which they can be filled.
@@ -77,7 +81,7 @@ TABLES: Final = {
     "run_hosts": ("run_id", "host_id", "outcome", "recorded", "noted", "name", "region"),
     "checkpoints": ("number", "host_id", "application", "era", "size", "root", "note", "kept"),
     "acceptances": ("number", "host_id", "application", "size", "outcome", "detail", "previous_key", "accepted_by", "accepted"),
-    "gates": ("run_id", "wave", "why", "opened", "closes", "decision", "decided_by", "decided"),
+    "gates": ("run_id", "wave", "why", "opened", "closes", "decision", "decided_by", "decided", "heard"),
     "accesses": ("seq", "line"),
 }  # fmt: skip
 # Those whose first column counts by itself.

@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.base.process import Process
-from ansible.module_utils.slipway.controller.gate import Nobody, Terminal, decide, instructions, wait
+from ansible.module_utils.slipway.controller.gate import Nobody, Terminal, await_heard, decide, instructions, wait
 from ansible.module_utils.slipway.controller.memory import ControllerState, Gate
 
 
@@ -150,6 +150,39 @@ def test_a_run_whose_process_is_gone_cannot_be_promoted(memory):
     with pytest.raises(Refusal) as refused:
         decide(memory, gone.run_id, "promoted", decided_by="bob", now=1010)
     assert refused.value.reason == "run_not_held"
+
+
+def test_a_decision_that_the_run_reads_is_heard(memory, held, clock):
+    memory.hold(held)
+    decided = decide(memory, "", "promoted", decided_by="bob", now=1010)
+    slept = clock.sleep
+
+    def sleep(seconds):
+        slept(seconds)
+        if len(clock.slept) == 3:
+            memory.hear(held.run_id, held.wave, now=1013)
+
+    clock.sleep = sleep
+    await_heard(memory, decided, clock=clock)
+    assert len(clock.slept) == 3
+
+
+def test_the_run_says_that_it_has_read_what_was_decided(memory, held, clock):
+    waited(memory, held, clock, Typist(clock, ["yes"]))
+    assert memory.gate(held.run_id, 1).heard == clock.now()
+
+
+def test_a_decision_that_nobody_reads_is_told_and_holds_up_nobody_after_it(memory, clock):
+    """The process is in a container that is gone, which nobody outside can see."""
+    elsewhere = replace(Process.of(os.getpid()), namespace="job-41 pid:[4026532000]")
+    gone = Gate(begun(memory, elsewhere), 1, "x", 1000, 1060)
+    memory.hold(gone)
+    decided = decide(memory, "", "promoted", decided_by="bob", now=1010)
+    with pytest.raises(Refusal) as refused:
+        await_heard(memory, decided, clock=clock, seconds=5)
+    assert refused.value.reason == "run_not_there"
+    assert gone.run_id in refused.value.expected
+    assert memory.held(1011) == []
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

@@ -221,6 +221,18 @@ def test_a_gate_of_a_dead_run_is_held_by_nobody(memory, other_process):
     assert memory.held(1001) == []
 
 
+def test_a_gate_whose_time_is_over_is_none_and_so_is_that_of_a_run_that_has_ended(memory):
+    """A process in a container that was cancelled is never known to be gone."""
+    elsewhere = replace(Process.of(os.getpid()), namespace="job-41 pid:[4026532000]")
+    cancelled, ended = begin(memory, elsewhere), begin(memory, elsewhere)
+    gate = Gate(cancelled, 1, "x", 1000, 1003)
+    memory.hold(gate)
+    memory.hold(Gate(ended, 1, "x", 1000, 4600))
+    memory.end_run(ended, outcome="as asked", now=1001)
+    assert memory.held(1002) == [gate]
+    assert memory.held(1003) == []
+
+
 def test_the_newest_run_and_the_hosts_of_an_application_are_remembered(memory):
     assert memory.newest_run("shop") is None
     first, other = begin(memory), begin(memory, application="other")
