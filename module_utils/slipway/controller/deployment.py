@@ -83,6 +83,7 @@ class Controller:
     lease_seconds: int = 900
     place: StatePlace | None = None
     is_check: bool = False
+    run_group: str = ""
 
     @cached_property
     def _opened(self) -> tuple[ControllerState | None, str]:
@@ -117,6 +118,23 @@ class Controller:
         return self.memory.dead_runs(self.application) if self.memory else []
 
     @property
+    def own_group(self) -> selection.RunGroup | None:
+        """The runs that belong together with this one, None where nothing joins any.
+
+        Refusal ``run_group_unknown`` where the memory that has them cannot be had.
+        """
+        if not self.run_group:
+            return None
+        if self.memory is None:
+            raise Refusal(
+                "run_group_unknown",
+                expected=f"to know which runs are of group {self.run_group}: one of them is to be taken back",
+                found=f"no memory of runs ({self._opened[1]})",
+                remedy="Mend that and run the same again, or take the newest run back, whosever it is: ansible-playbook rollback.yml",
+            )
+        return selection.RunGroup(self.run_group, frozenset(self.memory.runs_of_group(self.run_group)))
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What hosts are told of who asks."""
         return {
@@ -138,7 +156,7 @@ class Controller:
                     deployed_by=self.deployed_by,
                     now=self.now,
                     process=self.process,
-                    subject=replace(subject, is_check=self.is_check),
+                    subject=replace(subject, is_check=self.is_check, run_group=self.run_group),
                 )
         except Refusal as refusal:
             self._require_dispensable(refusal)
@@ -623,7 +641,13 @@ def plan_rollback(
         selection.require_reachable(
             silent.values(), next_command="Mend the connection, then run the same command again."
         )
-    rollback = selection.choose_rollback(reachable, requested=requested, limited=limited, undone=undone)
+    rollback = selection.choose_rollback(
+        reachable,
+        requested=requested,
+        limited=limited,
+        undone=undone,
+        group=controller.own_group if undone else None,
+    )
     permission.require_within_reach(catalogue, controller.application, reachable, rollback.targets)
     way_back = moments.of_rollback(
         catalogue, controller.application, reachable, rollback.targets, others=[*others, *silent], accepted=irreversible_accepted

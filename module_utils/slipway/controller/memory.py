@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import secrets
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..base.files import read_regular, temporary_name, write_durable
 from ..base.process import Process
@@ -74,13 +75,15 @@ class Gate:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a run is about: a release, its type and when it was made (Unix seconds), and the runs that it takes back."""
+    """What a run is about: a release, its type and when it was made (Unix seconds), the runs that it takes back, and the group of runs
+    that it belongs to, "" for none."""
 
     release_id: str = ""
     release_type: str = ""
     created: int | None = None
     takes_back: tuple[str, ...] = ()
     is_check: bool = False
+    run_group: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class RunRecord:
     created: int | None = None
     takes_back: tuple[str, ...] = ()
     hosts: tuple[HostOfRun, ...] = ()
+    run_group: str = ""
 
 
 NOTHING: Final = Subject()
@@ -119,6 +123,10 @@ NOTHING: Final = Subject()
 NOBODY: Final = str(uuid.UUID(int=0))
 INSTALLATION_LIMIT: Final = 64
 GATE: Final = "run_id, wave, why, opened, closes, decision, decided_by, decided, heard"  # the columns of a Gate
+RECORD: Final = (
+    "run_id, operation, application, environment, deployed_by, began, ended, outcome, release_id, release_type, release_created, "
+    "takes_back, run_group"
+)
 
 
 def installation_of(directory: Path) -> str:
@@ -179,11 +187,12 @@ class ControllerState:
         with self.database.reading() as connection:
             connection.execute(
                 "INSERT INTO runs (run_id, operation, application, environment, deployed_by, began, boot_id, namespace, pid, pid_started, "
-                "installation, release_id, release_type, release_created, takes_back, is_check) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "installation, release_id, release_type, release_created, takes_back, is_check, run_group) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     run_id, operation, application, environment, deployed_by, now, runner.boot_id, runner.namespace, runner.pid, runner.started,
                     self.installation, subject.release_id, subject.release_type, subject.created, " ".join(subject.takes_back), int(subject.is_check),
+                    subject.run_group,
                 ),
             )  # fmt: skip
         return run_id
@@ -220,7 +229,10 @@ class ControllerState:
     def gate(self, run_id: str, wave: int) -> Gate | None:
         """The gate of a run after a wave, None where it was never held there."""
         with self.database.reading() as connection:
-            row = connection.execute(f"SELECT {GATE} FROM gates WHERE run_id = ? AND wave = ?", (run_id, wave)).fetchone()  # noqa: S608 - names of columns
+            row = connection.execute(
+                f"SELECT {GATE} FROM gates WHERE run_id = ? AND wave = ?",  # noqa: S608 - names of columns
+                (run_id, wave),
+            ).fetchone()
         return Gate(*row) if row else None
 
     def held(self, now: int) -> list[Gate]:
@@ -254,6 +266,18 @@ class ControllerState:
         """Note that the run itself has read what was decided on its gate."""
         with self.database.reading() as connection:
             connection.execute("UPDATE gates SET heard = ? WHERE run_id = ? AND wave = ?", (now, run_id, wave))
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """What is remembered of a run, without its hosts; None for one that was not begun here."""
+        with self.database.reading() as connection:
+            row = connection.execute(f"SELECT {RECORD} FROM runs WHERE run_id = ?", (run_id,)).fetchone()  # noqa: S608 - names of columns
+        return _record(row) if row else None
+
+    def runs_of_group(self, run_group: str) -> set[str]:
+        """The ids of the runs of a group."""
+        with self.database.reading() as connection:
+            rows = connection.execute("SELECT run_id FROM runs WHERE run_group = ?", (run_group,)).fetchall()
+        return {str(row[0]) for row in rows}
 
     def newest_run(self, application: str) -> str | None:
         """The run of an application that this controller began last, None where there was none."""
@@ -296,8 +320,7 @@ class ControllerState:
         """The runs that were more than a check, oldest first, of an application and an environment where they are named."""
         with self.database.reading() as connection:
             rows = connection.execute(
-                "SELECT run_id, operation, application, environment, deployed_by, began, ended, outcome, release_id, release_type, "
-                "release_created, takes_back FROM runs WHERE is_check = 0 AND began >= ? AND ? IN ('', application) AND ? IN ('', environment) "
+                f"SELECT {RECORD} FROM runs WHERE is_check = 0 AND began >= ? AND ? IN ('', application) AND ? IN ('', environment) "  # noqa: S608 - names of columns
                 "ORDER BY began, number",
                 (since, application, environment),
             ).fetchall()
@@ -309,10 +332,7 @@ class ControllerState:
         hosts: dict[str, list[HostOfRun]] = {}
         for run_id, host_id, name, region, outcome, named in reached:
             hosts.setdefault(run_id, []).append(HostOfRun(name or named or host_id, outcome, region))
-        return [
-            replace(RunRecord(*about), takes_back=tuple(taken.split()), hosts=tuple(hosts.get(about[0], ())))
-            for *about, taken in rows
-        ]
+        return [replace(_record(row), hosts=tuple(hosts.get(row[0], ()))) for row in rows]
 
     def keeps_checkpoints(self) -> bool:
         """Whether any history was witnessed yet."""
@@ -405,6 +425,12 @@ class ControllerState:
                 (host_id, application),
             ).fetchone()
         return Acceptance(*row) if row else Acceptance()
+
+
+def _record(row: Sequence[Any]) -> RunRecord:
+    """A run of the columns of RECORD."""
+    *about, taken, run_group = row
+    return replace(RunRecord(*about), takes_back=tuple(taken.split()), run_group=run_group)
 
 
 def _era(connection: Session, host_id: str, application: str) -> int:

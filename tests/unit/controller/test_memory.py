@@ -19,6 +19,7 @@ from ansible.module_utils.slipway.controller.memory import (
     Gate,
     KeptCheckpoint,
     KnownHost,
+    Subject,
     new_run_id,
 )
 from ansible.module_utils.slipway.controller.state_schema import SCHEMA_VERSION, SCHEMAS
@@ -231,6 +232,18 @@ def test_a_gate_whose_time_is_over_is_none_and_so_is_that_of_a_run_that_has_ende
     memory.end_run(ended, outcome="as asked", now=1001)
     assert memory.held(1002) == [gate]
     assert memory.held(1003) == []
+
+
+def test_runs_are_joined_by_their_group(memory):
+    def begun(run_group):
+        return memory.begin_run(
+            operation="deploy", application="shop", environment="prod", deployed_by="a", now=1000, subject=Subject("v1", run_group=run_group)
+        )  # fmt: skip
+
+    slices, other = [begun("77"), begun("77")], begun("")
+    assert memory.runs_of_group("77") == set(slices)
+    assert (memory.run(slices[0]).run_group, memory.run(other).run_group, memory.run("run-none")) == ("77", "", None)
+    assert [each.run_group for each in memory.runs()] == ["77", "77", ""]
 
 
 def test_the_newest_run_and_the_hosts_of_an_application_are_remembered(memory):
