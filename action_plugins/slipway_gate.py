@@ -15,7 +15,7 @@ from ansible.module_utils.slipway._action import ControllerAction, deployer
 from ansible.module_utils.slipway.base.clock import SystemClock
 from ansible.module_utils.slipway.controller import gate
 from ansible.module_utils.slipway.controller.job import require_run_group
-from ansible.module_utils.slipway.controller.memory import ControllerState, Gate
+from ansible.module_utils.slipway.controller.memory import Gate, needed_memory
 
 
 class ActionModule(ControllerAction):
@@ -24,7 +24,8 @@ class ActionModule(ControllerAction):
     name = "slipway_gate"
 
     def answer(self, arguments, task_vars):
-        memory, now = ControllerState(self.place(arguments, task_vars)), int(time.time())
+        place, now = self.place(arguments, task_vars), int(time.time())
+        memory = needed_memory(place, "what is decided on a run")
         if not arguments["decision"]:
             return self._described(self._hold(memory, arguments, deployer(task_vars), now))
         meant = gate.Meant(

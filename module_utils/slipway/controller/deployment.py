@@ -104,13 +104,15 @@ class Controller:
         if self.place is None or self.place.is_required or refusal.reason not in UNUSABLE:
             raise refusal
 
-    def require_memory(self) -> None:
-        """Refuse, before anything else is judged, what could not be noted, unless somebody said to go on without it."""
+    def require_memory(self) -> str:
+        """Refuse, before anything else is judged, what could not be noted, unless somebody said to go on without it: then why there is none."""
         try:
             if self.memory:
                 self.memory.database.require_writable()
         except Refusal as refusal:
             self._require_dispensable(refusal)
+            return str(refusal)
+        return self._opened[1]
 
     @cached_property
     def dead_runs(self) -> list[str]:
@@ -333,7 +335,7 @@ def plan_deployment(
     Returns {run, unrecorded (why no memory has the run, "" where one has), release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings, rollout, hooks,
     migrating (the host that runs migrations, "" for none), checks_before_confirm, commands}. The hosts verify again, by their own policies.
     """
-    controller.require_memory()
+    without_memory = controller.require_memory()
     settings, application = Settings.parse(rollout), Application.parse(controller.application, description)
     regions = read_regions(rollout.get("region_order"), groups, answers, held)
     canary_run.require_comparable(analysis, prometheus)
@@ -368,6 +370,8 @@ def plan_deployment(
         forks=forks,
     )
     planned = rollouts.plan(work.settings(settings), pace, answers, regions)
+    if without_memory:
+        _require_no_pause(planned, without_memory)
     promotion = manifest.promotion
     subject = Subject(manifest.release_id, promotion.release_type, int(seconds_of(manifest.created)))
     run, unrecorded = controller.begin("deploy", subject)
@@ -388,6 +392,19 @@ def plan_deployment(
         "checks_before_confirm": work.checks_before_confirm,
         "commands": [*work.lines, *moments.told_files(files)],
     }
+
+
+def _require_no_pause(planned: rollouts.Rollout, without_memory: str) -> None:
+    """Refuse, before anything is switched, a rollout that could not be held: a yes is a row of the memory that is not there."""
+    held = [wave.label for wave in planned.waves if wave.pauses]
+    if held:
+        raise Refusal(
+            "pause_without_memory",
+            expected=f"this controller's memory, in which somebody says yes after {', '.join(held)}",
+            found=f"none ({without_memory})",
+            remedy="Mend that; slipway_state_required=false does without it only where nothing is held. "
+            "To deploy without a pause on purpose: -e '{\"release_pause_after\": []}'",
+        )
 
 
 def needs_of(

@@ -19,9 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from ..base.errors import Refusal
 from ..base.files import read_regular, temporary_name, write_durable
 from ..base.process import Process
-from .state_database import Session, StateDatabase
+from .state_database import UNUSABLE, Session, StateDatabase
 from .state_place import StatePlace, place_of
 
 
@@ -425,6 +426,21 @@ class ControllerState:
                 (host_id, application),
             ).fetchone()
         return Acceptance(*row) if row else Acceptance()
+
+
+def needed_memory(place: StatePlace, what: str) -> ControllerState:
+    """The memory that something cannot be done without, whatever an operator has said; ``what`` is that, for people."""
+    try:
+        return ControllerState(place)
+    except Refusal as refusal:
+        if place.is_required or refusal.reason not in UNUSABLE:
+            raise
+        raise Refusal(
+            refusal.reason,
+            expected=refusal.expected,
+            found=refusal.found,
+            remedy=f"Mend that: {what} is in it, so that slipway_state_required=false does not do without it here.",
+        ) from refusal
 
 
 def _record(row: Sequence[Any]) -> RunRecord:
