@@ -22,7 +22,7 @@ from ..base.files import fsync_directory, write_durable
 from ..secrets.access_log import AccessLog
 from .access_table import AccessTable
 from .memory import ControllerState
-from .state_database import Session, StateDatabase
+from .state_database import BATCH_ROWS, Session, StateDatabase
 from .state_place import FILE_NAME, StatePlace
 from .state_schema import COUNTED, SCHEMA_VERSION, TABLES
 
@@ -186,9 +186,21 @@ def _rows_of(place: StatePlace) -> Rows:
 def _rows_in(database: StateDatabase) -> Rows:
     with database.changing() as session:  # nobody writes meanwhile, so that tables fit each other
         return {
-            name: [tuple(row) for row in session.execute(f"SELECT {', '.join(columns)} FROM {name} ORDER BY 1, 2" if len(columns) > 1 else f"SELECT {columns[0]} FROM {name}").fetchall()]  # noqa: S608 - names of TABLES
+            name: _selected(session, f"SELECT {', '.join(columns)} FROM {name} ORDER BY 1{', 2' if len(columns) > 1 else ''}", by_parts=database.place.is_shared)  # noqa: S608 - names of TABLES
             for name, columns in TABLES.items()
         }  # fmt: skip
+
+
+def _selected(session: Session, select: str, *, by_parts: bool) -> list[tuple[Any, ...]]:
+    """All rows of a SELECT; ``by_parts`` where a server has a time for each answer, which all of them may not come in."""
+    if not by_parts:
+        return [tuple(row) for row in session.execute(select).fetchall()]
+    session.execute(f"DECLARE selected CURSOR FOR {select}")
+    found: list[tuple[Any, ...]] = []
+    while rows := session.execute(f"FETCH {BATCH_ROWS} FROM selected").fetchall():
+        found += rows
+    session.execute("CLOSE selected")
+    return found
 
 
 def _fill(database: StateDatabase, rows: Rows, *, counted: bool) -> None:
@@ -198,8 +210,7 @@ def _fill(database: StateDatabase, rows: Rows, *, counted: bool) -> None:
             session.execute(f"DELETE FROM {name}")  # noqa: S608 - names of TABLES
         for name, columns in TABLES.items():
             marks = ", ".join("?" * len(columns))
-            for row in rows[name]:
-                session.execute(f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({marks})", row)  # noqa: S608 - the same
+            session.executemany(f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({marks})", rows[name])  # noqa: S608 - the same
         if counted:
             _count_on(session)
 

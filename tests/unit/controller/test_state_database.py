@@ -344,6 +344,40 @@ def test_a_server_that_takes_connections_and_answers_nothing_holds_nobody_for_lo
     assert time.monotonic() - began < 8
 
 
+def test_a_server_that_hangs_right_after_login_holds_nobody_for_long(postgres, tmp_path, monkeypatch):
+    monkeypatch.setattr(state_database, "ANSWER_SECONDS", 1)
+    place = postgres.place(tmp_path, postgres.new())
+    with postgres.silent_after_login() as port:
+        began = time.monotonic()
+        refusal = refusal_of(replace(place, url=place.url.replace(str(postgres.port), str(port))))
+    assert (refusal.reason, refusal.found) == ("controller_memory_unusable", "no answer in 1 s")
+    assert time.monotonic() - began < 8
+
+
+def test_work_that_goes_on_may_take_longer_than_an_answer(postgres, tmp_path, monkeypatch):
+    """Rows by the batch, each in time; a batch that is not is cut as any other answer."""
+    name = postgres.new()
+    database = StateDatabase(postgres.place(tmp_path, name))
+    postgres.ask(name, "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NEW; END'")
+    postgres.ask(name, "CREATE TRIGGER slow BEFORE INSERT ON accesses FOR EACH ROW EXECUTE FUNCTION slow()")
+    monkeypatch.setattr(state_database, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(state_database, "BATCH_ROWS", 2)
+    rows = [(number, "line") for number in range(8)]
+
+    def insert():
+        with database.changing() as session:
+            session.executemany("INSERT INTO accesses VALUES (?, ?)", rows)
+
+    insert()
+    assert postgres.ask(name, "SELECT count(*) FROM accesses") == [(8,)]
+    postgres.ask(name, "TRUNCATE accesses")
+    monkeypatch.setattr(state_database, "BATCH_ROWS", 8)
+    with pytest.raises(Refusal) as caught:
+        insert()
+    assert caught.value.reason == "controller_memory_unusable"
+    assert postgres.ask(name, "SELECT count(*) FROM accesses") == [(0,)]
+
+
 def test_a_server_that_hangs_later_holds_nobody_for_long_and_the_next_connection_works(postgres, tmp_path, monkeypatch):
     monkeypatch.setattr(state_database, "ANSWER_SECONDS", 1)
     memory = ControllerState(postgres.place(tmp_path, postgres.new()))
