@@ -37,6 +37,9 @@ UNUSABLE: Final = ("controller_memory_unusable", "controller_memory_read_only")
 READ_ONLY: Final = "25006"
 VERSION_TABLE: Final = "slipway_schema"
 MEND: Final = "Mend that, or go on without it on purpose: -e slipway_state_required=false (docs/howto/shared-state.md)."
+MEND_LIBRARY: Final = (
+    "Install what requirements/controller.lock has (make venv), or build the execution environment anew (make ee)."
+)
 MEND_FILE: Final = "Mend the disk, or put the file back from a backup. Without it, moved away, every host is seen as if for the first time."
 
 
@@ -175,8 +178,10 @@ class StateDatabase:
 
     @contextmanager
     def _in_postgres(self, *, locked: bool) -> Iterator[Session]:
-        import psycopg
-
+        try:
+            import psycopg
+        except ImportError as error:
+            raise self._unusable(f"no library for it: {error}", MEND_LIBRARY) from None
         silent = threading.Event()
         try:
             connection = self._connection(silent)

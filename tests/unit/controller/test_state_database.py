@@ -6,6 +6,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
+import sys
 import time
 from dataclasses import replace
 
@@ -420,6 +421,14 @@ def test_a_file_needs_no_library_of_servers(tmp_path):
         f"ControllerState(pathlib.Path({str(tmp_path)!r})); sys.exit('psycopg' in sys.modules)"
     )
     assert os.spawnvp(os.P_WAIT, os.sys.executable, [os.sys.executable, "-c", code]) == 0
+
+
+def test_a_controller_without_the_library_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    refusal = refusal_of(StatePlace(tmp_path, "postgresql://u@h/d"))
+    assert refusal.reason == "controller_memory_unusable"
+    assert "psycopg" in refusal.found
+    assert "requirements/controller.lock" in refusal.remedy
 
 
 def test_whose_state_it_is_stays_out_of_sight(tmp_path):
