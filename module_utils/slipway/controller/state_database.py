@@ -38,7 +38,7 @@ READ_ONLY: Final = "25006"
 VERSION_TABLE: Final = "slipway_schema"
 MEND: Final = "Mend that, or go on without it on purpose: -e slipway_state_required=false (docs/howto/shared-state.md)."
 MEND_LIBRARY: Final = (
-    "Install what requirements/controller.lock has (make venv), or build the execution environment anew (make ee)."
+    "Install what requirements/controller.lock has (make venv), or build the execution environment anew (make execution-environment)."
 )
 MEND_FILE: Final = "Mend the disk, or put the file back from a backup. Without it, moved away, every host is seen as if for the first time."
 
@@ -84,16 +84,24 @@ def _of_psycopg(statement: str) -> bytes:
 
 @dataclass
 class StateDatabase:
-    """The database at a place, brought to this code's version when it is opened."""
+    """The database at a place, brought to this code's version when it is opened.
+
+    Where there is none yet, it is made; with ``is_there`` that is the refusal ``state_missing``, and nothing is made.
+    """
 
     place: StatePlace
+    is_there: bool = False
     _opened: tuple[int, psycopg.Connection[Any]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.place.is_shared:
+            if self.is_there and not self.place.path.is_file():
+                raise self._missing("no such file")
             self.place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.reading() as session:
             version = self._version(session)
+        if version == 0 and self.is_there:
+            raise self._missing("no table of it")
         if version < SCHEMA_VERSION:
             with self.changing() as session:
                 self._migrate(session, self._version(session))
@@ -220,6 +228,14 @@ class StateDatabase:
             return self.place.password()
         except Refusal as refusal:
             raise self._unusable(f"no password for it: {refusal}", MEND) from None
+
+    def _missing(self, found: str) -> Refusal:
+        return Refusal(
+            "state_missing",
+            expected=f"the state of a controller in {self.place}",
+            found=found,
+            remedy="Correct slipway_state_directory or slipway_state_url. Before the first run there is no state yet.",
+        )
 
     def _unusable(self, found: str, remedy: str) -> Refusal:
         return Refusal(
