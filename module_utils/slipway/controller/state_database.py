@@ -37,9 +37,7 @@ UNUSABLE: Final = ("controller_memory_unusable", "controller_memory_read_only")
 READ_ONLY: Final = "25006"
 VERSION_TABLE: Final = "slipway_schema"
 MEND: Final = "Mend that, or go on without it on purpose: -e slipway_state_required=false (docs/howto/shared-state.md)."
-MEND_LIBRARY: Final = (
-    "Install what requirements/controller.lock has (make venv), or build the execution environment anew (make execution-environment)."
-)
+MEND_LIBRARY: Final = "Install what requirements/controller.lock has (make venv), or build the execution environment anew (make execution-environment)."
 MEND_FILE: Final = "Mend the disk, or put the file back from a backup. Without it, moved away, every host is seen as if for the first time."
 
 

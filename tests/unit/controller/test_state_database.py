@@ -359,7 +359,10 @@ def test_work_that_goes_on_may_take_longer_than_an_answer(postgres, tmp_path, mo
     """Rows by the batch, each in time; a batch that is not is cut as any other answer."""
     name = postgres.new()
     database = StateDatabase(postgres.place(tmp_path, name))
-    postgres.ask(name, "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NEW; END'")
+    postgres.ask(
+        name,
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NEW; END'",
+    )
     postgres.ask(name, "CREATE TRIGGER slow BEFORE INSERT ON accesses FOR EACH ROW EXECUTE FUNCTION slow()")
     monkeypatch.setattr(state_database, "ANSWER_SECONDS", 1)
     monkeypatch.setattr(state_database, "BATCH_ROWS", 2)
