@@ -26,7 +26,7 @@ options:
     type: str
     default: ""
   environment:
-    description: Only this environment; empty for all. The same.
+    description: Only this environment; empty for all. One of which no run is remembered is refused.
     type: str
     default: ""
   weeks:
