@@ -24,6 +24,8 @@ class ActionModule(ControllerAction):
         since, until = delivery_measures.window(arguments["weeks"], int(time.time()))
         memory = ControllerState(self.place(arguments, task_vars))
         runs = memory.runs(application=arguments["application"], environment=arguments["environment"])
+        if not runs and (arguments["application"] or arguments["environment"]):
+            delivery_measures.refuse_unknown(arguments["application"], arguments["environment"], memory.runs())
         history = delivery_measures.measured(runs, since=since, until=until).as_dict()
         is_written = False
         if arguments["page"]:

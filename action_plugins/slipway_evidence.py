@@ -24,7 +24,7 @@ class ActionModule(ControllerAction):
     def answer(self, arguments, task_vars):
         application, run_id = arguments["application"], arguments["run_id"]
         places = {name: Path(arguments[name]) for name in ("catalogue", "trust_policy", "audits", "readme", "script")}
-        sources = run_evidence.sources_of(Path(arguments["state_directory"]), application, run_id, **places)
+        sources = run_evidence.sources_of(self.place(arguments, task_vars), application, run_id, **places)
         evidence = run_evidence.gather(run_id, application, arguments["answers"], sources)
         archive, path, check = evidence.archive(), Path(arguments["path"]), self._task.check_mode
         changed, names_path = run_evidence.write(path, archive, mode=0o644, check=check), None

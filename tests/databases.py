@@ -15,9 +15,10 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,7 @@ START_SECONDS = 60
 USER = "slipway"
 # Passwords over TCP; the socket is in a directory that only its owner and root can enter.
 ACCESS = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n"
+READY = b"Z\0\0\0\5I"  # ReadyForQuery, idle: the end of a login
 SETTINGS = (
     "fsync=off",
     "full_page_writes=off",
@@ -125,6 +127,24 @@ class Postgres:
             _signal(processes, signal.SIGCONT)
             self.process.send_signal(signal.SIGCONT)
 
+    @contextmanager
+    def silent_after_login(self) -> Iterator[int]:
+        """Let it take connections by another port, log everybody in, and answer nothing that is asked then; yields the port."""
+        with socket.create_server(("127.0.0.1", 0)) as door, ExitStack() as ended:
+            threading.Thread(target=self._relay, args=(door, ended), daemon=True).start()
+            try:
+                yield door.getsockname()[1]
+            finally:
+                door.shutdown(socket.SHUT_RDWR)
+
+    def _relay(self, door: socket.socket, ended: ExitStack) -> None:
+        with suppress(OSError):
+            while True:
+                client = ended.enter_context(door.accept()[0])
+                server = ended.enter_context(socket.create_connection(("127.0.0.1", self.port)))
+                for source, target, last in ((client, server, None), (server, client, READY)):
+                    threading.Thread(target=_carry, args=(source, target, last), daemon=True).start()
+
     def admin(self, database: str = "postgres") -> psycopg.Connection:
         """A connection as who may do everything."""
         return psycopg.connect(
@@ -161,6 +181,16 @@ class Postgres:
         with self.admin(database) as connection:
             cursor = connection.execute(statement, values)
             return cursor.fetchall() if cursor.description else []
+
+
+def _carry(source: socket.socket, target: socket.socket, last: bytes | None) -> None:
+    """Hand on what comes, to the end or until it ends with ``last``; what is asked after that, nobody reads."""
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+            if last and data.endswith(last):
+                return
+        target.shutdown(socket.SHUT_WR)
 
 
 def _signal(processes: Sequence[int], number: int) -> None:

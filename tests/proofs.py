@@ -21,6 +21,7 @@ from ansible.module_utils.slipway.controller import audit, validation
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.memory import KeptCheckpoint, KnownHost
 from ansible.module_utils.slipway.controller.run_evidence import Sources
+from ansible.module_utils.slipway.controller.state_place import StatePlace
 from ansible.module_utils.slipway.controller.witness import Witness
 from ansible.module_utils.slipway.trust import dsse, merkle
 from ansible.module_utils.slipway.trust.checkpoint import Checkpoint, origin_of, read
@@ -181,13 +182,13 @@ class Run:
         return Sources(**{**given, **changes})
 
 
-def options(run: Run, directory: Path) -> dict[str, Any]:
-    """What slipway_evidence is asked with, by a controller below ``directory`` that witnessed both hosts."""
+def options(run: Run, directory: Path, place: StatePlace | None = None) -> dict[str, Any]:
+    """What slipway_evidence is asked with, by a controller below ``directory`` that witnessed both hosts; its memory may be at another place."""
     trust, state = directory / "trust/trust-policy.dsse.json", directory / "state"
     trust.parent.mkdir()
     trust.write_bytes(run.policies[1])
     trust.with_name(f"1.{trust.name}").write_bytes(run.policies[0])
-    witness = Witness(state)
+    witness = Witness(place or state)
     memory, answers = witness.memory(), run.answers()
     for name, answer in answers.items():
         memory.pin(KnownHost(HOSTS[name], name, answer["key"]), now=1)

@@ -405,6 +405,7 @@ def planned(name, site, tmp_path):
     if name == "slipway_delivery_info":
         return [ask(state_directory=state), ask(state_directory=state, weeks=0)]
     if name == "slipway_state_backup":
+        controller(site).begin("deploy")
         where = {"state_directory": state, "path": str(tmp_path / "state.backup")}
         return [ask(state="written", **where), ask(state="written", **where)]
     if name == "slipway_rollout_verdict":

@@ -89,10 +89,11 @@ def test_two_controllers_with_one_database(
 
     told = report(controllers[1], tmp_path)
     ended = [(each["release_id"], each["failed"], [host["name"] for host in each["hosts"]]) for each in told["changes"]]
-    assert ended == [(version, False, ["prod-1"]) for version in ("v1", "v2", "v3")]
-    assert len(told["unended"]) == 1
+    cut_off = ("v3", True, [])  # which its next run has settled
+    assert sorted(ended) == sorted([cut_off, *((version, False, ["prod-1"]) for version in ("v1", "v2", "v3"))])
+    assert told["unended"] == []
     assert [each["changes"] for each in told["measures"] if (each["week"], each["release_type"]) == ("all", "all")] == [
-        3
+        4
     ]
 
     postgres.stop()

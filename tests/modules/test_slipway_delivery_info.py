@@ -44,7 +44,19 @@ def test_it_says_what_the_memory_has_without_a_host(deliveries):
 
 def test_an_application_and_an_environment_are_picked(deliveries):
     assert len(deliveries(environment="staging")["history"]["changes"]) == 1
-    assert deliveries(application="other")["history"]["measures"] == []
+    assert len(deliveries(application="shop")["history"]["changes"]) == 3
+
+
+@pytest.mark.parametrize(
+    "asked", [{"application": "shpo"}, {"environment": "prdo"}, {"application": "shop", "environment": "prdo"}]
+)
+def test_an_application_or_environment_that_nobody_knows_is_refused(deliveries, asked, tmp_path):
+    page = tmp_path / "page.html"
+    answer = deliveries(page=str(page), **asked)
+    assert (answer["failed"], answer["reason"]) == (True, "report_unknown")
+    assert answer["found"] == "runs of shop in prod, shop in staging"
+    assert doors.undocumented(PLUGIN, answer) == set()
+    assert not page.exists()
 
 
 def test_a_page_is_written_where_it_is_asked_for(deliveries, tmp_path):

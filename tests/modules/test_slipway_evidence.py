@@ -11,6 +11,7 @@ import doors
 import plugins
 import proofs
 import pytest
+from ansible.module_utils.slipway.controller.memory import KnownHost
 from ansible.module_utils.slipway.controller.witness import Witness
 from ansible.module_utils.slipway.trust.keys import PublicKey
 
@@ -48,6 +49,23 @@ def test_the_archive_is_written_once_and_verifies(export, run, tmp_path):
     assert tuple(first["anchors"].values()) == anchors
     done = proofs.verify(unpacked, proofs.tools(tmp_path / "bin"), *anchors)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_memory_in_a_database_is_asked_for_cosignatures_and_hosts(run, tmp_path, postgres, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", postgres.password)
+    place = postgres.place(tmp_path / "state", postgres.new())
+    given = proofs.options(run, tmp_path, place)
+    memory = Witness(place).memory()
+    monkeypatch.setattr("ansible.module_utils.slipway.controller.memory.new_run_id", lambda _now: proofs.RUN_ID)
+    memory.begin_run(operation="deploy", application="hello", environment="prod", deployed_by="ann", now=1)
+    memory.pin(KnownHost("id-3", "prod-3", "aa" * 32), now=1)
+    memory.note_host_of_run(proofs.RUN_ID, host_id="id-3", outcome="confirmed", recorded=True, now=2)
+    answer = plugins.run(NAME, task_vars={"slipway_state_url": place.url}, **given)
+    assert [each for each in answer["missing"] if "prod-3" in each] == answer["missing"] != []
+    assert answer["anchors"]["witness"] == PublicKey.of(Witness(place).key()).hex
+    unpacked = proofs.unpack(Path(answer["path"]), tmp_path / "unpacked")
+    notes = [path.read_text() for path in unpacked.rglob("*") if path.is_file() and "checkpoint" in path.name]
+    assert any(f"slipway/witness/{memory.controller_id()}" in note for note in notes)
 
 
 def test_check_mode_writes_nothing(export):

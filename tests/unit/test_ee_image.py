@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The execution environment is keyed by what goes into it, and may not grow."""
 
+import re
 import subprocess
 
 import pytest
@@ -26,6 +27,19 @@ def test_what_goes_in_is_there_and_is_what_the_definition_takes():
     assert [name for name in image.INPUTS if not (image.ROOT / name).is_file()] == []
     definition = (image.ROOT / "execution-environment.yml").read_text(encoding="utf-8")
     assert all(name in definition for name in ("requirements/execution-environment.lock", "ee/contents.py"))
+
+
+def locked(name):
+    """The packages of a lock with their versions, and where a version is for some platforms only, for which."""
+    text = (image.ROOT / "requirements" / f"{name}.lock").read_text(encoding="utf-8")
+    return set(re.findall(r"^([a-z0-9][^=\s]*==.+?) \\$", text, re.MULTILINE))
+
+
+def test_what_a_controller_needs_is_in_it_at_the_same_versions():
+    """Else what is imported late, such as a database's library, is missing only where it is needed."""
+    controller = locked("controller")
+    assert any(each.startswith("psycopg-binary==") for each in controller)
+    assert controller - locked("execution-environment") == set()
 
 
 def test_an_image_that_grew_is_refused(monkeypatch):

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How often, how fast and how well a fleet is delivered to: DORA's four measures, from the runs that a controller remembers.
 
-A *change* is a deployment that ended and switched at least one host; one that was refused, or found everything served already, is none.
-It *failed* when it did not end as asked, or when a rollback that ended as asked took it back later. It is *restored* when everything serves
-something good again: at its own end, where every host that it switched went back by itself, else at the end of the next run of the same
-application and environment that ended as asked. The *lead time* of a release is from when it was made to the end of the first deployment of it
-there that did not fail at once. Weeks are those of ISO 8601, in UTC, by the end of the deployment. docs/howto/report.md says the same for people.
+A *change* is a deployment that switched at least one host; one that was refused, or found everything served already, is none. One without an
+end (cancelled, killed) may have switched something, and is one once it is over: when a later run of the same application and environment
+has switched something, or after a day. It *failed* when it did not end as asked or has no end, or when a rollback that ended as asked took it back
+later. It is *restored* when every host that it left ill serves something good again: at its own end, where every host that it switched went back
+by itself, else once for each of them a later run there was confirmed on it. A run that was itself taken back later restores nothing, and
+nor does the same release where it was what had to be taken back. The *lead time* of a release is from when it was made to the end of the first
+deployment of it there that did not fail at once. Weeks are those of ISO 8601, in UTC, by the end of the deployment, or its beginning where it has
+no end. docs/howto/report.md says the same for people.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from ..base.clock import timestamp
 from ..base.errors import Refusal
@@ -26,19 +29,26 @@ AS_ASKED: Final = "as asked"
 # Outcomes of hosts on which nothing was switched. Of a lost one nobody knows, so that it may have been.
 NOT_SWITCHED: Final = ("untouched", "unchanged")
 WENT_BACK: Final = "reverted"
+CONFIRMED: Final = "confirmed"
+# Hardly a run is at work for that long; one that is all the same is judged anew once it has ended.
+OVER_AFTER: Final = 86400
 UNKNOWN_TYPE: Final = "unknown"
 ALL: Final = "all"
 
 
 @dataclass(frozen=True)
 class Change:
-    """A deployment that switched something. Times are Unix seconds; ``failed_at`` and ``restored_at`` are None where that never was."""
+    """A deployment that switched something, or was cut off and may have. Times are Unix seconds; each is None where that never was."""
 
     run: RunRecord
-    ended: int
     lead_seconds: int | None = None
     failed_at: int | None = None
     restored_at: int | None = None
+
+    @property
+    def counted_at(self) -> int:
+        """The time by which it belongs to a week."""
+        return self.run.began if self.run.ended is None else self.run.ended
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class History:
-    """The measures since a time, and what they are made of; ``unended`` are runs of which nobody knows how they ended."""
+    """The measures since a time, and what they are made of; ``unended`` are runs in no measure: they may be going on."""
 
     since: int
     until: int
@@ -95,7 +105,7 @@ def change_as_dict(change: Change) -> dict[str, Any]:
     run = change.run
     return {
         "run_id": run.run_id, "application": run.application, "environment": run.environment, "release_id": run.release_id or None,
-        "release_type": type_of(run), "deployed_by": run.deployed_by, "began": timestamp(run.began), "ended": timestamp(change.ended),
+        "release_type": type_of(run), "deployed_by": run.deployed_by, "began": timestamp(run.began), "ended": moment(run.ended),
         "run_group": run.run_group or None, "lead_time_seconds": change.lead_seconds, "failed": change.failed_at is not None, "restored": moment(change.restored_at),
         "hosts": [asdict(host) for host in run.hosts],
     }  # fmt: skip
@@ -117,6 +127,17 @@ def window(weeks: int, now: int) -> tuple[int, int]:
     return now - weeks * WEEK, now
 
 
+def refuse_unknown(application: str, environment: str, known: Iterable[RunRecord]) -> NoReturn:
+    """Refuse an application and an environment ("" for any) of which no run is among those that are known: ``report_unknown``."""
+    places = sorted({f"{run.application} in {run.environment}" for run in known})
+    raise Refusal(
+        "report_unknown",
+        expected=f"a run of {application or 'any application'} in {environment or 'any environment'}",
+        found=f"runs of {', '.join(places)}" if places else "no run of anything",
+        remedy="Correct APPLICATION= or ENVIRONMENT= (-e application=…, -e report_environment=…). Before its first deployment there is nothing to report.",
+    )
+
+
 def week_of(time: int) -> str:
     """2026-W47, for Unix seconds."""
     year, week, _day = datetime.fromtimestamp(time, UTC).isocalendar()
@@ -130,8 +151,9 @@ def measured(runs: Sequence[RunRecord], *, since: int, until: int) -> History:
         if run.began <= until:
             by_place.setdefault((run.application, run.environment), []).append(run)
     found = [each for place in sorted(by_place) for each in _changes_of(by_place[place], until)]
-    shown = [each for each in found if since <= each.ended <= until]
-    unended = [run for run in runs if run.ended is None and since <= run.began <= until]
+    shown = [each for each in found if since <= each.counted_at <= until]
+    counted = {each.run.run_id for each in found}
+    unended = [run for run in runs if run.ended is None and since <= run.began <= until and run.run_id not in counted]
     return History(since, until, tuple(_tables(shown, since, until)), tuple(shown), tuple(unended))
 
 
@@ -140,34 +162,54 @@ def _changes_of(runs: Sequence[RunRecord], until: int) -> list[Change]:
     ended = sorted(
         (run for run in runs if run.ended is not None and run.ended <= until and _switched(run)), key=lambda run: (run.ended or 0, run.began)
     )  # fmt: skip
-    good = [run for run in ended if run.outcome == AS_ASKED]
     taken_back = _taken_back(ended)
+    good = [run for run in ended if run.run_id not in taken_back]
     changes, known = [], set[str]()
     for run in ended:
-        end = run.ended or 0
         if run.operation != "deploy":
             continue
         lead = None
         if run.outcome == AS_ASKED and run.release_id and run.release_id not in known:
             known.add(run.release_id)
-            lead = max(0, end - run.created) if run.created is not None else None
-        failed_at = run.began if run.outcome != AS_ASKED else end if run.run_id in taken_back else None
-        restored_at = None
-        if failed_at is not None:
-            restored_at = (
-                end if _is_back(run) else next((each.ended for each in good if each.ended and each.ended > end), None)
-            )
-        changes.append(Change(run, end, lead, failed_at, restored_at))
-    return changes
+            lead = max(0, (run.ended or 0) - run.created) if run.created is not None else None
+        if run.outcome != AS_ASKED:
+            changes.append(Change(run, lead, run.began, _restored_at(run, good)))
+        elif run.run_id in taken_back:
+            others = [each for each in good if not run.release_id or each.release_id != run.release_id]
+            changes.append(Change(run, lead, run.ended, _restored_at(run, others)))
+        else:
+            changes.append(Change(run, lead))
+    cut_off = [run for run in runs if run.operation == "deploy" and _is_cut_off(run, ended, until)]
+    changes += [Change(run, failed_at=run.began, restored_at=_next_end(run, good)) for run in cut_off]
+    return sorted(changes, key=lambda change: (change.counted_at, change.run.began))
+
+
+def _is_cut_off(run: RunRecord, ended: Iterable[RunRecord], until: int) -> bool:
+    """Whether a run without an end is over: what it left open was settled by a later one, or nothing takes that long."""
+    return run.ended is None and (run.began + OVER_AFTER < until or any(each.began > run.began for each in ended))
+
+
+def _next_end(run: RunRecord, good: Iterable[RunRecord]) -> int | None:
+    """When the first later run ended as asked: of one that was cut off nobody noted the hosts."""
+    return next((each.ended for each in good if each.began > run.began and each.outcome == AS_ASKED), None)
+
+
+def _restored_at(run: RunRecord, good: Sequence[RunRecord]) -> int | None:
+    """When the last of the hosts that a run left ill was well again. Of one that ended as asked that is every host that it switched."""
+    end = run.ended or 0
+    left = {host.name for host in run.hosts if host.outcome not in NOT_SWITCHED}
+    if run.outcome != AS_ASKED:
+        left -= {host.name for host in run.hosts if host.outcome in (WENT_BACK, CONFIRMED)}
+    restored_at = end
+    for each in good:
+        well = {host.name for host in each.hosts if host.outcome == CONFIRMED} & left
+        if well and each.ended is not None and each.ended > end:
+            left, restored_at = left - well, each.ended
+    return None if left else restored_at
 
 
 def _switched(run: RunRecord) -> bool:
     return any(host.outcome not in NOT_SWITCHED for host in run.hosts)
-
-
-def _is_back(run: RunRecord) -> bool:
-    """Whether a deployment that failed has itself put everything back."""
-    return run.outcome != AS_ASKED and all(host.outcome in (*NOT_SWITCHED, WENT_BACK) for host in run.hosts)
 
 
 def _taken_back(ended: Iterable[RunRecord]) -> set[str]:
@@ -190,7 +232,7 @@ def _tables(changes: Sequence[Change], since: int, until: int) -> list[Measure]:
     """A measure for each place: of all weeks, of each type in all weeks, of each week, and of each type in each week."""
     groups: dict[tuple[str, str, str, str], list[Change]] = {}
     for change in changes:
-        run, week = change.run, week_of(change.ended)
+        run, week = change.run, week_of(change.counted_at)
         for key_week, key_type in ((ALL, ALL), (ALL, type_of(run)), (week, ALL), (week, type_of(run))):
             groups.setdefault((run.application, run.environment, key_week, key_type), []).append(change)
     weeks = max(1.0, (until - since) / WEEK)

@@ -57,7 +57,8 @@ def ending(change: Mapping[str, Any]) -> str:
     """How a change ended, in words."""
     if not change["failed"]:
         return "succeeded"
-    return f"failed, restored {change['restored']}" if change["restored"] else "failed, not restored"
+    failed = "failed" if change["ended"] else "cut off"
+    return f"{failed}, restored {change['restored']}" if change["restored"] else f"{failed}, not restored"
 
 
 def told(history: History) -> str:
@@ -68,12 +69,12 @@ def told(history: History) -> str:
     if newest:
         head = ("ended", "application", "environment", "release", "by", "how", "hosts")
         rows = [
-            (each["ended"], each["application"], each["environment"], each["release_id"] or "-", each["deployed_by"], ending(each), _hosts(each))
+            (each["ended"] or "-", each["application"], each["environment"], each["release_id"] or "-", each["deployed_by"], ending(each), _hosts(each))
             for each in newest
         ]  # fmt: skip
         lines += ["", table(head, rows)]
     if history["unended"]:
-        lines.append(f"\nwithout an end, and in no measure: {', '.join(history['unended'])}")
+        lines.append(f"\nwithout an end yet, and in no measure: {', '.join(history['unended'])}")
     return "\n".join(lines)
 
 
@@ -152,27 +153,27 @@ thead th { white-space: nowrap; }
 {% if changes %}
 <div class="wide" role="region" aria-labelledby="changes" tabindex="0">
 <table>
-<caption>Every deployment that switched a host, the newest first.</caption>
+<caption>Every deployment that switched a host or may have, the newest first.</caption>
 <thead><tr><th scope="col">ended</th><th scope="col">application</th><th scope="col">environment</th><th scope="col">release</th>
 <th scope="col">type</th><th scope="col">by</th><th scope="col">how</th><th scope="col">hosts</th></tr></thead>
 <tbody>
-{% for each in changes %}<tr><th scope="row"><time datetime="{{ each.ended }}">{{ each.ended }}</time></th><td>{{ each.application }}</td>\
+{% for each in changes %}<tr><th scope="row">{% if each.ended %}<time datetime="{{ each.ended }}">{{ each.ended }}</time>{% else %}-{% endif %}</th><td>{{ each.application }}</td>\
 <td>{{ each.environment }}</td><td>{{ each.release_id or '-' }}</td><td>{{ each.release_type }}</td><td>{{ each.deployed_by }}</td>\
 <td class="{{ 'bad' if each.failed else 'good' }}">{{ each.how }}</td><td>{{ each.told_hosts }}</td></tr>
 {% endfor %}</tbody>
 </table>
 </div>
 {% else %}<p>None.</p>
-{% endif %}{% if history.unended %}<p>Without an end, and in no measure: {{ history.unended | join(', ') }}.</p>
+{% endif %}{% if history.unended %}<p>Without an end yet, and in no measure: {{ history.unended | join(', ') }}.</p>
 {% endif %}</section>
 <section aria-labelledby="words">
 <h2 id="words">What the words mean</h2>
 <dl>
-<dt>Change</dt><dd>A deployment that ended and switched at least one host.</dd>
+<dt>Change</dt><dd>A deployment that switched at least one host, or was cut off and may have.</dd>
 <dt>Deployments a week</dt><dd>Changes that did not fail, for each week.</dd>
-<dt>Failure</dt><dd>The share of changes that did not end as asked, or that a rollback took back later. Success is the rest.</dd>
+<dt>Failure</dt><dd>The share of changes that did not end as asked, were cut off, or were taken back by a rollback later. Success is the rest.</dd>
 <dt>Lead time</dt><dd>The median time from when a release was made to the end of its first deployment that ended as asked.</dd>
-<dt>Time to restore</dt><dd>The median time from the beginning of a failure until everything served something good again.</dd>
+<dt>Time to restore</dt><dd>The median time from the beginning of a failure until every host that it left ill served something good again.</dd>
 </dl>
 </section>
 </main>

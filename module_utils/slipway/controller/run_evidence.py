@@ -39,6 +39,7 @@ from .audit import AUDIT, read_audit
 from .catalogue import Catalogue
 from .holders import Holders
 from .memory import Acceptance
+from .state_place import StatePlace
 from .trust_chain import TrustChain
 from .validation import LOG, VALIDATION
 from .witness import Witness
@@ -116,7 +117,7 @@ class Gathered:
 
 
 def sources_of(
-    state: Path,
+    state: Path | StatePlace,
     application: str,
     run_id: str,
     *,
@@ -126,7 +127,7 @@ def sources_of(
     readme: Path,
     script: Path,
 ) -> Sources:
-    """What this controller has, with its memory of hosts in ``state``."""
+    """What this controller has, with its memory of hosts at the place ``state`` or in that directory."""
     witness = Witness(state)
     memory = witness.memory()
     hosts = {host.id: host.name for host in memory.hosts()}

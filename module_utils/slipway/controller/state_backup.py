@@ -22,7 +22,7 @@ from ..base.files import fsync_directory, write_durable
 from ..secrets.access_log import AccessLog
 from .access_table import AccessTable
 from .memory import ControllerState
-from .state_database import Session, StateDatabase
+from .state_database import BATCH_ROWS, Session, StateDatabase
 from .state_place import FILE_NAME, StatePlace
 from .state_schema import COUNTED, SCHEMA_VERSION, TABLES
 
@@ -62,7 +62,7 @@ def access_log_of(place: StatePlace) -> AccessLog:
 def back_up(place: StatePlace, path: Path, *, check: bool = False) -> Contents:
     """Write all of a state, as it is at one moment, to a new file that only this user can read.
 
-    Refusals ``state_backup_exists`` and ``state_backup_unwritable``; and whatever the state itself is refused for.
+    Refusals ``state_backup_exists``, ``state_missing`` (nothing is made there) and ``state_backup_unwritable``; and whatever the state itself is refused for.
     """
     if path.exists():
         raise Refusal(
@@ -71,7 +71,7 @@ def back_up(place: StatePlace, path: Path, *, check: bool = False) -> Contents:
             found="one",
             remedy="Name another file: a backup is never written over.",
         )
-    rows = _rows_of(place)
+    rows = _rows_of(place, StateDatabase(place, is_there=True))
     if check:
         return Contents.of(rows)
     try:
@@ -141,7 +141,7 @@ def restore(place: StatePlace, path: Path, *, is_confirmed: bool, check: bool = 
     rows = read_backup(path)
     database = StateDatabase(place)
     log = access_log_of(place)
-    there = Contents.of(_rows_of(place))
+    there = Contents.of(_rows_of(place, database))
     is_used = bool(there.runs or there.hosts or there.checkpoints or there.accesses)
     if is_used and not is_confirmed:
         unended = ", ".join(run.run_id for run in ControllerState(place).runs() if run.ended is None)
@@ -161,7 +161,7 @@ def restore(place: StatePlace, path: Path, *, is_confirmed: bool, check: bool = 
     else:  # the log is a file of its own, as this controller writes it
         _fill(database, {**rows, "accesses": []}, counted=False)
         _write_log(log.path, [str(line) for _seq, line in rows["accesses"]])
-    return Contents.of(_rows_of(place))
+    return Contents.of(_rows_of(place, database))
 
 
 def _write_log(path: Path, lines: Sequence[str]) -> None:
@@ -174,9 +174,9 @@ def _write_log(path: Path, lines: Sequence[str]) -> None:
         write_durable(path, "".join(f"{line}\n" for line in lines).encode(), mode=0o600)
 
 
-def _rows_of(place: StatePlace) -> Rows:
+def _rows_of(place: StatePlace, database: StateDatabase) -> Rows:
     """All rows of a state with its access log, as they are at one moment."""
-    rows = _rows_in(StateDatabase(place))
+    rows = _rows_in(database)
     if not place.is_shared:
         whole, _torn = access_log_of(place).lines()
         rows["accesses"] = [(number, line.decode()) for number, line in enumerate(whole)]
@@ -186,9 +186,21 @@ def _rows_of(place: StatePlace) -> Rows:
 def _rows_in(database: StateDatabase) -> Rows:
     with database.changing() as session:  # nobody writes meanwhile, so that tables fit each other
         return {
-            name: [tuple(row) for row in session.execute(f"SELECT {', '.join(columns)} FROM {name} ORDER BY 1, 2" if len(columns) > 1 else f"SELECT {columns[0]} FROM {name}").fetchall()]  # noqa: S608 - names of TABLES
+            name: _selected(session, f"SELECT {', '.join(columns)} FROM {name} ORDER BY 1{', 2' if len(columns) > 1 else ''}", by_parts=database.place.is_shared)  # noqa: S608 - names of TABLES
             for name, columns in TABLES.items()
         }  # fmt: skip
+
+
+def _selected(session: Session, select: str, *, by_parts: bool) -> list[tuple[Any, ...]]:
+    """All rows of a SELECT; ``by_parts`` where a server has a time for each answer, which all of them may not come in."""
+    if not by_parts:
+        return [tuple(row) for row in session.execute(select).fetchall()]
+    session.execute(f"DECLARE selected CURSOR FOR {select}")
+    found: list[tuple[Any, ...]] = []
+    while rows := session.execute(f"FETCH {BATCH_ROWS} FROM selected").fetchall():
+        found += rows
+    session.execute("CLOSE selected")
+    return found
 
 
 def _fill(database: StateDatabase, rows: Rows, *, counted: bool) -> None:
@@ -198,8 +210,7 @@ def _fill(database: StateDatabase, rows: Rows, *, counted: bool) -> None:
             session.execute(f"DELETE FROM {name}")  # noqa: S608 - names of TABLES
         for name, columns in TABLES.items():
             marks = ", ".join("?" * len(columns))
-            for row in rows[name]:
-                session.execute(f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({marks})", row)  # noqa: S608 - the same
+            session.executemany(f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({marks})", rows[name])  # noqa: S608 - the same
         if counted:
             _count_on(session)
 

@@ -10,9 +10,10 @@ import os
 import socket
 import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     import psycopg
 
 BUSY_SECONDS: Final = 30
-# How long a transaction at a server may take, with its wait for another one's lock, before its connection is cut.
+# How long a server may take for one answer, with its wait for another one's lock, before the connection is cut.
 ANSWER_SECONDS: Final = 20
+# Rows for which one answer is waited for: what a slow server puts down, and a slow line carries, in much less than that time.
+BATCH_ROWS: Final = 500
 LOCK_SECONDS: Final = 15
 # The advisory lock of PostgreSQL that changes of the state take: a number of our own.
 LOCK_KEY: Final = 0x736C6970776179
@@ -34,6 +37,7 @@ UNUSABLE: Final = ("controller_memory_unusable", "controller_memory_read_only")
 READ_ONLY: Final = "25006"
 VERSION_TABLE: Final = "slipway_schema"
 MEND: Final = "Mend that, or go on without it on purpose: -e slipway_state_required=false (docs/howto/shared-state.md)."
+MEND_LIBRARY: Final = "Install what requirements/controller.lock has (make venv), or build the execution environment anew (make execution-environment)."
 MEND_FILE: Final = "Mend the disk, or put the file back from a backup. Without it, moved away, every host is seen as if for the first time."
 
 
@@ -50,28 +54,52 @@ class Session(Protocol):
     """An open transaction, or a connection on which each statement is one."""
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> Cursor: ...
+    def executemany(self, statement: str, values: Sequence[Sequence[Any]], /) -> object: ...
 
 
 @dataclass(frozen=True)
 class _PostgresSession:
     connection: psycopg.Connection[Any]
+    deadline: _Deadline
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> Cursor:
-        return self.connection.execute(statement.replace("?", "%s").encode(), values)
+        found = self.connection.execute(_of_psycopg(statement), values)
+        self.deadline.restart()
+        return found
+
+    def executemany(self, statement: str, values: Sequence[Sequence[Any]], /) -> object:
+        """The statement for each row of values. Work that goes on may take as long as it needs: the time is one for each batch."""
+        with self.connection.cursor() as cursor:
+            for start in range(0, len(values), BATCH_ROWS):
+                cursor.executemany(_of_psycopg(statement), values[start : start + BATCH_ROWS])
+                self.deadline.restart()
+        return None
+
+
+def _of_psycopg(statement: str) -> bytes:
+    return statement.replace("?", "%s").encode()
 
 
 @dataclass
 class StateDatabase:
-    """The database at a place, brought to this code's version when it is opened."""
+    """The database at a place, brought to this code's version when it is opened.
+
+    Where there is none yet, it is made; with ``is_there`` that is the refusal ``state_missing``, and nothing is made.
+    """
 
     place: StatePlace
+    is_there: bool = False
     _opened: tuple[int, psycopg.Connection[Any]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.place.is_shared:
+            if self.is_there and not self.place.path.is_file():
+                raise self._missing("no such file")
             self.place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.reading() as session:
             version = self._version(session)
+        if version == 0 and self.is_there:
+            raise self._missing("no table of it")
         if version < SCHEMA_VERSION:
             with self.changing() as session:
                 self._migrate(session, self._version(session))
@@ -156,22 +184,25 @@ class StateDatabase:
 
     @contextmanager
     def _in_postgres(self, *, locked: bool) -> Iterator[Session]:
-        import psycopg
-
+        try:
+            import psycopg
+        except ImportError as error:
+            raise self._unusable(f"no library for it: {error}", MEND_LIBRARY) from None
         silent = threading.Event()
         try:
-            connection = self._connection()
-            with _ended_after(connection, ANSWER_SECONDS, silent), connection.transaction():
+            connection = self._connection(silent)
+            with _answers_within(connection, ANSWER_SECONDS, silent) as deadline, connection.transaction():
+                session = _PostgresSession(connection, deadline)
                 if locked:
-                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
-                yield _PostgresSession(connection)
+                    session.execute("SELECT pg_advisory_xact_lock(?)", (LOCK_KEY,))
+                yield session
         except psycopg.Error as error:
             if error.sqlstate == READ_ONLY:
                 raise self._read_only(_first_line(error)) from None
             found = f"no answer in {ANSWER_SECONDS} s" if silent.is_set() else _first_line(error)
             raise self._unusable(found, MEND) from None
 
-    def _connection(self) -> psycopg.Connection[Any]:
+    def _connection(self, silent: threading.Event) -> psycopg.Connection[Any]:
         """The open connection of this process. One that was opened before a fork is its parent's."""
         import psycopg
 
@@ -183,9 +214,10 @@ class StateDatabase:
         connection = psycopg.connect(
             self.place.url, autocommit=True, connect_timeout=self.place.connect_seconds, keepalives_idle=30, prepare_threshold=None, **given,
         )  # fmt: skip
-        connection.execute(
-            f"SET lock_timeout = '{LOCK_SECONDS}s'; SET statement_timeout = '{ANSWER_SECONDS}s'".encode()
-        )
+        with _answers_within(connection, ANSWER_SECONDS, silent):
+            connection.execute(
+                f"SET lock_timeout = '{LOCK_SECONDS}s'; SET statement_timeout = '{ANSWER_SECONDS}s'".encode()
+            )
         self._opened = (os.getpid(), connection)
         return connection
 
@@ -194,6 +226,14 @@ class StateDatabase:
             return self.place.password()
         except Refusal as refusal:
             raise self._unusable(f"no password for it: {refusal}", MEND) from None
+
+    def _missing(self, found: str) -> Refusal:
+        return Refusal(
+            "state_missing",
+            expected=f"the state of a controller in {self.place}",
+            found=found,
+            remedy="Correct slipway_state_directory or slipway_state_url. Before the first run there is no state yet.",
+        )
 
     def _unusable(self, found: str, remedy: str) -> Refusal:
         return Refusal(
@@ -219,20 +259,48 @@ def _first_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+class _Deadline:
+    """When the next answer of a server has to be there. It is watched by another thread, which waits in `passed`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._over = threading.Event()
+        self.restart()
+
+    def restart(self) -> None:
+        """Give the next answer its time, after one that came."""
+        self._end = time.monotonic() + self._seconds
+
+    def lift(self) -> None:
+        """No answer is waited for any more."""
+        self._over.set()
+
+    def passed(self) -> bool:
+        """Wait until it has passed (True) or is lifted."""
+        while (left := self._end - time.monotonic()) > 0:
+            if self._over.wait(left):
+                return False
+        return not self._over.is_set()
+
+
 @contextmanager
-def _ended_after(connection: psycopg.Connection[Any], seconds: float, silent: threading.Event) -> Iterator[None]:
+def _answers_within(
+    connection: psycopg.Connection[Any], seconds: float, silent: threading.Event
+) -> Iterator[_Deadline]:
     """Cut a connection whose server does not answer, and say so in ``silent``: its own time limits mean nothing where it hangs."""
+    deadline = _Deadline(seconds)
     with socket.socket(fileno=os.dup(connection.fileno())) as line:
-        timer = threading.Timer(seconds, _cut, (line, silent))
-        timer.daemon = True
-        timer.start()
+        watch = threading.Thread(target=_watch, args=(deadline, line, silent), daemon=True)
+        watch.start()
         try:
-            yield
+            yield deadline
         finally:
-            timer.cancel()
-            timer.join()
+            deadline.lift()
+            watch.join()
 
 
-def _cut(line: socket.socket, silent: threading.Event) -> None:
-    silent.set()
-    line.shutdown(socket.SHUT_RDWR)
+def _watch(deadline: _Deadline, line: socket.socket, silent: threading.Event) -> None:
+    if deadline.passed():
+        silent.set()
+        with suppress(OSError):  # the server was faster
+            line.shutdown(socket.SHUT_RDWR)

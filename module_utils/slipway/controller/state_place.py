@@ -6,16 +6,17 @@ An address never has a password: libpq's own means (PGPASSFILE, PGSERVICEFILE, c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ..base.errors import Refusal, shown
+from ..base.errors import Refusal
 
 FILE_NAME: Final = "state.sqlite"
-SCHEMES: Final = ("postgresql", "postgres")
+SCHEMES: Final = ("postgresql://", "postgres://")  # in small letters, as libpq knows them
 CONNECT_SECONDS: Final = 5
 # What an address may say of itself beside host, port, user and database: libpq's own names. What would carry or log a password is not here.
 PARAMETERS: Final = frozenset(
@@ -25,6 +26,9 @@ PARAMETERS: Final = frozenset(
         "application_name",
     }
 )  # fmt: skip
+# Servers repeat these in what they say, and so do we: no : or @ or / in them, by which a password that slipped there would be set off.
+NAMES: Final = ("user", "database", "dbname")
+NAME: Final = re.compile(r"[\w.$ -]*")
 
 
 def no_password() -> str | None:
@@ -33,27 +37,33 @@ def no_password() -> str | None:
 
 
 def require_address(url: str) -> str:
-    """The address of a PostgreSQL database, "" for none. Refusal ``state_url_invalid``, which never repeats what may be a password."""
+    """The address of a PostgreSQL database, "" for none.
+
+    Refusal ``state_url_invalid``. It repeats nothing of the address: where one is mistyped, a password may stand in any part of it.
+    """
     if not url:
         return ""
     expected = "postgresql://[user@]host[:port]/database[?sslmode=…], without a password, or nothing for a file of this controller"
+    if not url.startswith(SCHEMES):
+        raise _invalid(expected, f"an address that does not begin with {' or '.join(SCHEMES)}")
     try:
         parts = urlsplit(url)
-        given = [
-            name for name, _value in parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        ]
-        has_password = parts.password is not None or any(name in ("password", "sslpassword") for name in given)
+        given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         _port = parts.port
     except ValueError:
         raise _invalid(expected, "an address that cannot be read") from None
-    if has_password:
-        raise _invalid(expected, "an address with a password in it (not shown)")
-    if parts.scheme not in SCHEMES:
-        raise _invalid(expected, f"an address that begins with {shown(parts.scheme or 'no scheme', 20)}")
-    if unknown := sorted(set(given) - PARAMETERS):
-        raise _invalid(f"{expected}; after the ? {', '.join(sorted(PARAMETERS))}", shown(", ".join(unknown)))
+    if parts.password is not None or any(name in ("password", "sslpassword") for name, _value in given):
+        raise _invalid(expected, "an address with a password in it")
+    if unknown := [str(place) for place, (name, _value) in enumerate(given, 1) if name not in PARAMETERS]:
+        raise _invalid(
+            f"{expected}; after the ? {', '.join(sorted(PARAMETERS))}",
+            f"something else as parameter {', '.join(unknown)} after the ?",
+        )
     if parts.fragment or not url.isprintable():
         raise _invalid(expected, "an address with a # or characters that cannot be printed")
+    names = [("user", parts.username or ""), ("database", parts.path[1:]), *given]
+    if wrong := [name for name, value in names if name in NAMES and not NAME.fullmatch(unquote(value))]:
+        raise _invalid(expected, f"more than a name where that of the {' and the '.join(wrong)} belongs")
     return url
 
 

@@ -12,6 +12,7 @@ from ansible.module_utils.slipway.controller.memory import HostOfRun, RunRecord
 HOUR = 3600
 MONDAY = seconds_of("2026-11-16T00:00:00Z")  # of 2026-W47
 SINCE, UNTIL = MONDAY - WEEK, MONDAY + WEEK
+SOON = MONDAY + 12 * HOUR
 BAD = "not as asked"
 
 
@@ -35,8 +36,11 @@ class Ledger:
         )
         return run_id
 
-    def measured(self):
-        return measured(self.runs, since=SINCE, until=UNTIL)
+    def measured(self, until=UNTIL):
+        return measured(self.runs, since=SINCE, until=until)
+
+    def change(self, run_id):
+        return next(each for each in self.measured().changes if each.run.run_id == run_id)
 
     def measure(self, week=ALL, release_type=ALL, environment="prod"):
         (found,) = (
@@ -57,16 +61,75 @@ def test_without_runs_there_is_nothing_to_measure(ledger):
 
 @pytest.mark.parametrize(
     "about",
-    [{"hosts": ("unchanged", "unchanged")}, {"hosts": ("untouched", "untouched"), "outcome": BAD}, {"hosts": ()}, {"outcome": None}],
+    [{"hosts": ("unchanged", "unchanged")}, {"hosts": ("untouched", "untouched"), "outcome": BAD}, {"hosts": ()}],
 )  # fmt: skip
-def test_a_run_that_switched_nothing_or_has_no_end_is_no_change(ledger, about):
+def test_a_run_that_switched_nothing_is_no_change(ledger, about):
     ledger.add(**about)
     assert ledger.measured().measures == ()
 
 
-def test_a_run_without_an_end_is_told(ledger):
-    run = ledger.add(outcome=None)
+def test_a_run_without_an_end_may_be_going_on_and_is_told(ledger):
+    ledger.add()
+    run = ledger.add(release="v2", outcome=None, hosts=())
+    ledger.add(release="v2", outcome=BAD, hosts=("untouched",))
+    found = ledger.measured(until=SOON)
+    assert [each.run_id for each in found.unended] == [run]
+    assert [each.run.run_id for each in found.changes] == ["run-1"]
+
+
+def test_a_deployment_that_was_cut_off_failed_once_a_later_run_has_settled_it_or_a_day_is_over(ledger):
+    ledger.add(began=MONDAY - HOUR)
+    run = ledger.add(release="v2", outcome=None, hosts=(), began=MONDAY)
+    found = ledger.measured()
+    assert (found.changes[-1].failed_at, found.changes[-1].restored_at, found.unended) == (MONDAY, None, ())
+    assert (ledger.measure().failures, ledger.measure(week="2026-W47").not_restored) == (1, 1)
+    assert [each.run_id for each in ledger.measured(until=MONDAY + 86400).unended] == [run]
+    ledger.add(release="v3", outcome=BAD, hosts=("reverted",), began=MONDAY + HOUR)
+    ledger.add(release="v3", began=MONDAY + 2 * HOUR)
+    found = ledger.measured(until=SOON)
+    assert [each.run.run_id for each in found.changes] == ["run-1", run, "run-3", "run-4"]
+    assert (found.changes[1].restored_at, found.unended) == (MONDAY + 2 * HOUR + 600, ())
+
+
+@pytest.mark.parametrize("operation", ["rollback", "recover"])
+def test_what_is_no_deployment_and_has_no_end_is_no_change(ledger, operation):
+    run = ledger.add(operation, outcome=None, hosts=())
+    assert ledger.measured().changes == ()
     assert [each.run_id for each in ledger.measured().unended] == [run]
+
+
+def test_a_failure_is_restored_on_the_hosts_that_it_left_ill_and_not_by_others(ledger):
+    run = ledger.add(outcome=BAD, hosts=("confirmed", "reverted", "stuck", "unreachable"))
+    ledger.add(release="v2", hosts=("confirmed", "confirmed"))
+    assert ledger.change(run).restored_at is None
+    ledger.add(release="v2", hosts=("unchanged", "unchanged", "confirmed", "unchanged"))
+    assert ledger.change(run).restored_at is None
+    ledger.add("rollback", release="v0", outcome=BAD, hosts=("stuck", "untouched", "untouched", "confirmed"))
+    assert ledger.change(run).restored_at == MONDAY + 3 * HOUR + 600
+
+
+def test_what_was_taken_back_itself_restores_nothing(ledger):
+    """A bad release on the first hosts, the same on the others, then both taken back: until then nobody was well."""
+    runs = [ledger.add(release="v2", hosts=hosts) for hosts in (("confirmed",), ("untouched", "confirmed"))]
+    again = ledger.add(release="v2", outcome=BAD, hosts=("stuck",))
+    runs.append(ledger.add(release="v2", hosts=("confirmed",)))
+    ledger.add("rollback", release="v1", takes_back=tuple(runs))
+    ended = MONDAY + 4 * HOUR + 600
+    assert [ledger.change(run).restored_at for run in (*runs, again)] == [ended] * 4
+
+
+def test_the_same_release_again_does_not_restore_what_had_to_be_taken_back(ledger):
+    bad = ledger.add(release="v2", hosts=("confirmed",))
+    ledger.add(release="v2", hosts=("confirmed",))
+    ledger.add("rollback", release="v1", hosts=("confirmed",), takes_back=(bad,))
+    assert ledger.change(bad).restored_at == MONDAY + 2 * HOUR + 600
+
+
+def test_the_same_release_restores_what_was_not_its_fault(ledger):
+    """It failed at once, and the second time it is well on that host: a network that was mended, say."""
+    run = ledger.add(outcome=BAD, hosts=("confirmed", "unreachable"))
+    ledger.add(hosts=("unchanged", "confirmed"))
+    assert ledger.change(run).restored_at == MONDAY + HOUR + 600
 
 
 def test_deployments_that_end_as_asked_are_successes_and_are_counted_for_each_week(ledger):
@@ -114,7 +177,7 @@ def test_a_rollback_that_names_no_run_takes_the_newest_back_that_stands(ledger):
     ledger.add(release="v3", outcome=BAD, hosts=("reverted",))
     for _ in range(2):
         ledger.add("rollback", release="v0")
-    failed = [each.run.run_id for each in ledger.measured().changes if each.failed_at == each.ended]
+    failed = [each.run.run_id for each in ledger.measured().changes if each.failed_at == each.run.ended]
     assert failed == [first, second]
 
 

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller.delivery_report import duration, page, percent, restored, told, write_page
-from test_delivery_measures import Ledger
+from test_delivery_measures import HOUR, MONDAY, UNTIL, Ledger
 
 BROWSER_SECONDS = 60
 SCRIPT = "<script>document.title='evil'</script>"
@@ -24,7 +24,8 @@ def history():
     ledger = Ledger()
     ledger.add()
     ledger.add(release="v2", release_type="hotfix", outcome="not as asked", hosts=("reverted", "stuck"))
-    ledger.add(outcome=None)
+    ledger.add(release="v3", outcome=None, began=MONDAY - HOUR)
+    ledger.add(outcome=None, began=UNTIL - HOUR)
     return ledger.measured().as_dict()
 
 
@@ -65,7 +66,8 @@ def test_words_name_measures_changes_and_runs_without_an_end(history):
     text = told(history)
     assert "failed, not restored" in text
     assert "prod-2 (stuck)" in text
-    assert "without an end, and in no measure: run-3" in text
+    assert "cut off, restored 2026-11-16T00:10:00Z" in text
+    assert "without an end yet, and in no measure: run-4" in text
     assert told(Ledger().measured().as_dict()).endswith("no deployment switched anything in that time")
 
 

@@ -9,6 +9,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from ansible.module_utils.slipway.base.clock import SystemClock
 from ansible.module_utils.slipway.base.errors import Refusal
@@ -105,9 +106,32 @@ def test_a_backup_is_its_owners_and_is_never_written_over(state_place, tmp_path)
 
 
 def test_a_directory_that_is_not_there_is_refused(state_place, tmp_path):
+    fill(state_place)
     with pytest.raises(Refusal) as caught:
         back_up(state_place, tmp_path / "none/backup")
     assert caught.value.reason == "state_backup_unwritable"
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_where_there_is_no_state_none_is_made_and_none_is_backed_up(state_place, tmp_path, check):
+    """A mistyped directory or database: what was meant would have no backup, and nobody would know."""
+    with pytest.raises(Refusal) as caught:
+        back_up(state_place, tmp_path / "backup", check=check)
+    assert caught.value.reason == "state_missing"
+    assert str(state_place) in caught.value.expected
+    assert [path.name for path in tmp_path.iterdir()] == []
+    if state_place.is_shared:
+        with psycopg.connect(state_place.url, password=state_place.password()) as connection:
+            assert connection.execute("SELECT * FROM pg_tables WHERE schemaname = 'public'").fetchall() == []
+
+
+def test_a_file_with_nothing_in_it_is_no_state(tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/state.sqlite").touch()
+    with pytest.raises(Refusal) as caught:
+        back_up(StatePlace(tmp_path / "state"), tmp_path / "backup")
+    assert caught.value.reason == "state_missing"
+    assert (tmp_path / "state/state.sqlite").read_bytes() == b""
 
 
 def test_check_mode_says_the_same_and_writes_nothing(state_place, tmp_path):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
+import sys
 import time
 from dataclasses import replace
 
@@ -352,6 +353,43 @@ def test_a_server_that_takes_connections_and_answers_nothing_holds_nobody_for_lo
     assert time.monotonic() - began < 8
 
 
+def test_a_server_that_hangs_right_after_login_holds_nobody_for_long(postgres, tmp_path, monkeypatch):
+    monkeypatch.setattr(state_database, "ANSWER_SECONDS", 1)
+    place = postgres.place(tmp_path, postgres.new())
+    with postgres.silent_after_login() as port:
+        began = time.monotonic()
+        refusal = refusal_of(replace(place, url=place.url.replace(str(postgres.port), str(port))))
+    assert (refusal.reason, refusal.found) == ("controller_memory_unusable", "no answer in 1 s")
+    assert time.monotonic() - began < 8
+
+
+def test_work_that_goes_on_may_take_longer_than_an_answer(postgres, tmp_path, monkeypatch):
+    """Rows by the batch, each in time; a batch that is not is cut as any other answer."""
+    name = postgres.new()
+    database = StateDatabase(postgres.place(tmp_path, name))
+    postgres.ask(
+        name,
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NEW; END'",
+    )
+    postgres.ask(name, "CREATE TRIGGER slow BEFORE INSERT ON accesses FOR EACH ROW EXECUTE FUNCTION slow()")
+    monkeypatch.setattr(state_database, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(state_database, "BATCH_ROWS", 2)
+    rows = [(number, "line") for number in range(8)]
+
+    def insert():
+        with database.changing() as session:
+            session.executemany("INSERT INTO accesses VALUES (?, ?)", rows)
+
+    insert()
+    assert postgres.ask(name, "SELECT count(*) FROM accesses") == [(8,)]
+    postgres.ask(name, "TRUNCATE accesses")
+    monkeypatch.setattr(state_database, "BATCH_ROWS", 8)
+    with pytest.raises(Refusal) as caught:
+        insert()
+    assert caught.value.reason == "controller_memory_unusable"
+    assert postgres.ask(name, "SELECT count(*) FROM accesses") == [(0,)]
+
+
 def test_a_server_that_hangs_later_holds_nobody_for_long_and_the_next_connection_works(postgres, tmp_path, monkeypatch):
     monkeypatch.setattr(state_database, "ANSWER_SECONDS", 1)
     memory = ControllerState(postgres.place(tmp_path, postgres.new()))
@@ -394,6 +432,14 @@ def test_a_file_needs_no_library_of_servers(tmp_path):
         f"ControllerState(pathlib.Path({str(tmp_path)!r})); sys.exit('psycopg' in sys.modules)"
     )
     assert os.spawnvp(os.P_WAIT, os.sys.executable, [os.sys.executable, "-c", code]) == 0
+
+
+def test_a_controller_without_the_library_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    refusal = refusal_of(StatePlace(tmp_path, "postgresql://u@h/d"))
+    assert refusal.reason == "controller_memory_unusable"
+    assert "psycopg" in refusal.found
+    assert "requirements/controller.lock" in refusal.remedy
 
 
 def test_whose_state_it_is_stays_out_of_sight(tmp_path):
