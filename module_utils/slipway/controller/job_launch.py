@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import count
 from typing import Any, Final
 
 from ..base.clock import Clock
@@ -154,7 +155,10 @@ class Launcher:
             return job
 
     def follow(self, job: Job) -> int:
-        """Tell what the job does until it has ended; its exit code. Refusals: ``deadline_over``, ``awx_unreachable``, those of Api."""
+        """Tell what the job does until it has ended; its exit code. Refusals: ``deadline_over``, ``awx_unreachable``, those of Api.
+
+        A workflow of which any job failed has failed here, whatever followed on its failure: AWX calls it successful when something did.
+        """
         status, seen, told = "", 0, dict[int, str]()
         while True:
             now = self._get(job.url)
@@ -188,6 +192,11 @@ class Launcher:
     def _ended(self, job: Job, now: Mapping[str, Any]) -> int:
         status = str(now["status"])
         why = _plain(str(now.get("job_explanation") or ""))
+        if status == "successful" and (failed := self._not_successful(job)):
+            self.say(
+                f"failed: {', '.join(failed)}; what follows on that was successful: {self.api.link(job.kind, job.number)}"
+            )
+            return Exit.FAILED
         self.say(f"{status}{f': {why}' if why else ''}: {self.api.link(job.kind, job.number)}")
         return {"successful": Exit.SUCCESSFUL, "canceled": Exit.CANCELED}.get(status, Exit.FAILED)
 
@@ -263,16 +272,36 @@ class Launcher:
 
     def _tell_nodes(self, job: Job, told: dict[int, str]) -> None:
         """What has become of the nodes of a workflow, each change once, and who is waited for."""
-        for node in self._get(f"{job.url}workflow_nodes/", order_by="id", page_size=PAGE)["results"]:
-            each = (node.get("summary_fields") or {}).get("job")
-            if not each or told.get(node["id"]) == each["status"]:
+        for number, each in self._nodes(job):
+            if told.get(number) == each["status"]:
                 continue
-            told[node["id"]] = each["status"]
+            told[number] = each["status"]
             name, status = _plain(str(each.get("name"))), each["status"]
             if each.get("type") == "workflow_approval" and status == "pending":
                 self.say(f"  {name}: waits for an approval: {self.api.link(job.kind, job.number)}")
             else:
                 self.say(f"  {name}: {status}")
+
+    def _nodes(self, job: Job) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """The nodes of a workflow that have begun: the number of each, and the summary of its job."""
+        for page in count(1):
+            answer = self._get(f"{job.url}workflow_nodes/", order_by="id", page=page, page_size=PAGE)
+            for node in answer["results"]:
+                if each := (node.get("summary_fields") or {}).get("job"):
+                    yield int(node["id"]), each
+            if not answer.get("next"):
+                return
+
+    def _not_successful(self, job: Job) -> list[str]:
+        """The jobs of a workflow, and of workflows in it, that ended otherwise, with how; nothing for a job."""
+        found = []
+        for _number, each in self._nodes(job) if job.kind == "workflow_job" else ():
+            if each["status"] != "successful":
+                found.append(f"{_plain(str(each.get('name')))} {each['status']}")
+            elif each.get("type") == "workflow_job":
+                number = int(each["id"])
+                found += self._not_successful(Job(number, "workflow_job", f"/api/v2/workflow_jobs/{number}/"))
+        return found
 
     def _cancel_quietly(self, job: Job) -> None:
         try:

@@ -107,6 +107,37 @@ def test_a_workflow_is_told_node_by_node_with_who_is_waited_for():
     ]
 
 
+DONE, FAILED, DENIED = ({"type": "job", "status": [status]} for status in ("successful", "failed", "canceled"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "code", "last"),
+    [
+        ([("deploy", DONE), ("verify", DONE)], 0, "successful: "),
+        ([("deploy", FAILED), ("undo", DONE)], 1, "failed: deploy failed; what follows on that was successful: "),
+        ([("deploy", DENIED), ("may it?", {**FAILED, "type": "workflow_approval"})], 1, "failed: deploy canceled, may it? failed; "),
+        ([("inner", {**DONE, "type": "workflow_job", "id": 101})], 1, "failed: deploy failed; "),
+    ],
+)  # fmt: skip
+def test_a_workflow_that_handled_a_failure_has_failed(nodes, code, last):
+    inner = Template("inner", kind="workflow", nodes=({"name": "deploy", **FAILED},), statuses=("successful",))
+    listed = tuple({"name": name, **each} for name, each in nodes)
+    with running(Template("deploy", kind="workflow", statuses=("successful",), nodes=listed), inner) as awx:
+        pipeline = Pipeline(awx)
+        job = pipeline.launcher.launch(Request("deploy", KEY))
+        pipeline.launcher.launch(Request("inner", KEY))
+        awx.jobs[1]["looks"] = 1  # its end was seen
+        assert pipeline.launcher.follow(job) == code
+    assert pipeline.said[-1].startswith(last)
+
+
+def test_more_nodes_than_a_page_are_judged_whole(monkeypatch):
+    monkeypatch.setattr(job_launch, "PAGE", 2)
+    nodes = tuple({"name": f"node-{number}", **(FAILED if number == 4 else DONE)} for number in range(5))
+    with running(Template("deploy", kind="workflow", statuses=("successful",), nodes=nodes)) as awx:
+        assert Pipeline(awx).run() == 1
+
+
 @pytest.mark.parametrize(
     ("templates", "changes", "reason", "code"),
     [
