@@ -173,6 +173,31 @@ def test_a_survey_that_has_all_that_is_given_takes_it():
         assert Pipeline(awx).run(variables={"release_id": "v1"}) == 0
 
 
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"variables": {"release_id": "v2"}}, "release_id is"),
+        ({"variables": {"release_id": "v1", "why": "x"}}, "why is"),
+        ({"variables": {"release_id": "v1"}, "limit": "prod-2"}, "the limit is"),
+    ],
+)
+def test_a_job_with_the_key_that_does_something_else_is_not_followed(changes, wrong):
+    with running(Template("deploy")) as awx:
+        assert Pipeline(awx).run(variables={"release_id": "v1"}, limit="prod-1") == 0
+        refused = refusal(Pipeline(awx).run, **changes)
+        assert (refused.reason, job_launch.exit_code(refused)) == ("launch_differs", job_launch.Exit.USAGE)
+        assert f"job 100 with it, in which {wrong}" in refused.found
+        assert len(awx.jobs) == 1
+
+
+def test_an_answer_that_awx_does_not_show_is_taken_for_the_same():
+    with running(Template("deploy")) as awx:
+        assert Pipeline(awx).run(variables={"answer": "a"}) == 0
+        awx.jobs[0]["extra_vars"] = json.dumps({KEY_VARIABLE: KEY, "answer": "$encrypted$"})
+        assert Pipeline(awx).run(variables={"answer": "a"}) == 0
+        assert len(awx.jobs) == 1
+
+
 def test_a_launch_that_ignores_something_after_all_is_cancelled():
     with running(Template("deploy", ignores={"limit": "prod"})) as awx:
         refused = refusal(Pipeline(awx).run, limit="prod")
@@ -280,6 +305,8 @@ def test_a_signal_leaves_the_job_unless_it_is_to_be_cancelled(cancels, canceled)
         ({"key": "{{ x }}-12345678"}, "'{{ x }}-12345678'"),
         ({"variables": {"release_id": "{{ lookup('env', 'HOME') }}"}}, "release_id"),
         ({"variables": {"a": "{% if x %}"}}, "a"),
+        ({"variables": {"a": "{# x #}"}}, "a"),
+        ({"limit": "{{ lookup('env', 'HOME') }}"}, "--limit"),
         ({"variables": {KEY_VARIABLE: "x"}}, KEY_VARIABLE),
     ],
 )
@@ -294,11 +321,11 @@ def test_only_jobs_that_were_launched_like_this_are_taken_for_it():
             {"id": 1, "type": "job", "url": "/api/v2/jobs/1/", "template": 7, "looks": 0, "extra_vars": text, "job_explanation": "", **more}
             for text, more in (
                 ("", {}), ("not json", {}), ("[]", {}), (json.dumps({KEY_VARIABLE: "another"}), {}),
-                (json.dumps({KEY_VARIABLE: KEY}), {"job_slice_count": 3}),
+                (json.dumps({KEY_VARIABLE: KEY}), {"job_slice_count": 3}), (json.dumps({KEY_VARIABLE: KEY}), {"launch_type": "workflow"}),
             )
         ]  # fmt: skip
         assert Pipeline(awx).run() == 0
-        assert len(awx.jobs) == 6
+        assert len(awx.jobs) == 7
 
 
 def test_more_output_than_a_page_is_told_whole():
