@@ -25,7 +25,7 @@ from lab.hosts import in_parallel
 
 HELLO = Path(__file__).parents[2] / "examples/hello"
 WATCHES, HOST, LOST = "staging-1", "prod-1", "prod-2"
-CHANNELS = Path(__file__).parents[2] / "group_vars/all/heartbeat.yml"
+MONITORING = Path(__file__).parents[2] / "group_vars/all/monitoring.yml"
 # What the service was given goes with it: a test that comes afterwards has another key.
 UNDEPLOY = """
 systemctl stop hello.service; find /srv/hello /var/lib/slipway/hello -mindepth 1 -delete
@@ -84,7 +84,7 @@ def keep(operator: Operator, environment: str, secrets: dict[str, dict[str, str]
 
 def observe(operator: Operator, sink: watchers.Listener, *words: str) -> Done:
     url = f"http://{sink.address}:{sink.port}"
-    channels = yaml.safe_load(CHANNELS.read_text(encoding="utf-8"))["heartbeat_channels"]
+    tls = yaml.safe_load(MONITORING.read_text(encoding="utf-8"))["slipway_monitoring_tls"]
     variables = {
         "alertmanager_webhook_enabled": True,
         "alertmanager_webhook_url": f"{url}/hook",
@@ -98,7 +98,13 @@ def observe(operator: Operator, sink: watchers.Listener, *words: str) -> Done:
             {"name": "room", "kind": "disk", "interval_seconds": 600, "severity": "WARNING"},
         ],
         "heartbeat_channels": {
-            **channels,
+            "alertmanager": {
+                "enabled": True,
+                "url": f"https://{address(operator, WATCHES)}:9093",
+                "ca_file": tls["authority"],
+                "certificate_file": tls["certificate"],
+                "key_file": tls["key"],
+            },
             "webhook": {"enabled": True, "url": f"{url}/direct", "cleartext_accepted": True},
         },
     }
