@@ -14,7 +14,8 @@ ansible.module_utils.__path__.append(str(Path(__file__).resolve().parent.parent 
 from ansible.module_utils.slipway._action import ControllerAction, deployer
 from ansible.module_utils.slipway.base.clock import SystemClock
 from ansible.module_utils.slipway.controller import gate
-from ansible.module_utils.slipway.controller.memory import ControllerState, Gate
+from ansible.module_utils.slipway.controller.job import require_run_group
+from ansible.module_utils.slipway.controller.memory import Gate, needed_memory
 
 
 class ActionModule(ControllerAction):
@@ -23,13 +24,22 @@ class ActionModule(ControllerAction):
     name = "slipway_gate"
 
     def answer(self, arguments, task_vars):
-        memory, now = ControllerState(self.place(arguments, task_vars)), int(time.time())
+        place, now = self.place(arguments, task_vars), int(time.time())
+        memory = needed_memory(place, "what is decided on a run")
         if not arguments["decision"]:
             return self._described(self._hold(memory, arguments, deployer(task_vars), now))
+        meant = gate.Meant(
+            run_id=arguments["run_id"],
+            application=arguments["application"],
+            release_id=arguments["release_id"],
+            environment=arguments["environment"],
+            run_group=require_run_group(arguments["run_group"]),
+        )
         decision = {"promote": "promoted", "abort": "aborted"}[arguments["decision"]]
         if self._task.check_mode:
-            return {"changed": True, "decision": decision, "run_id": arguments["run_id"]}
-        decided = gate.decide(memory, arguments["run_id"], decision, decided_by=deployer(task_vars), now=now)
+            return {"changed": True, "decision": decision, "run_id": gate.held_run(memory, meant, now=now).run_id}
+        decided = gate.decide(memory, meant, decision, decided_by=deployer(task_vars), now=now)
+        gate.await_heard(memory, decided, clock=SystemClock())
         return {**self._described(decided), "changed": True}
 
     def _hold(self, memory, arguments, typed_by, now):

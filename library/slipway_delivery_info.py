@@ -55,7 +55,7 @@ history:
   description: >-
     {since, until, measures [{application, environment, week, release_type, changes, failures, deployments_per_week, success_rate, change_failure_rate,
     lead_time_seconds, time_to_restore_seconds, not_restored}], changes [{run_id, application, environment, release_id, release_type, deployed_by, began,
-    ended, lead_time_seconds, failed, restored, hosts}], unended (run ids)}. A week or a release type of C(all) stands for all of them.
+    ended, run_group, lead_time_seconds, failed, restored, hosts}], unended (run ids)}. A week or a release type of C(all) stands for all of them.
   returned: success
   type: dict
 table:

@@ -32,6 +32,10 @@ options:
     description: Where the controller keeps its state.
     type: path
     required: true
+  run_group:
+    description: What joins this run with others that belong to it, such as the number of a workflow job of AWX; empty for nothing.
+    type: str
+    default: ""
   lease_seconds:
     description: How long a host stays reserved for the run when the run does not end.
     type: int

@@ -10,14 +10,14 @@ short_description: Hold a run until somebody says how to go on
 description:
   - Without O(decision) the run is held until it is promoted or aborted, by somebody at its terminal or by another process of the same
     controller, or until the time is over.
-  - With O(decision) this says so to a run that is held; for any other it is refused.
+  - With O(decision) this says so to a run that is held, and waits until that run has read it; for any other it is refused.
   - Runs on the controller and opens no connection. Use it with C(run_once).
 version_added: 0.1.0
 author: The Slipway founders
 attributes:
   check_mode:
     support: full
-    description: Decides nothing. A run in check mode is never held.
+    description: Decides nothing, and refuses what would be refused. A run in check mode is never held.
 options:
   decision:
     description: How the run that is held goes on, C(promote) to the next wave, or C(abort) and back everywhere. Without it, hold the run.
@@ -28,7 +28,23 @@ options:
     type: path
     required: true
   run_id:
-    description: The run; empty for the only one that is held.
+    description: The run; empty for the only one that is held and is of what the next options say.
+    type: str
+    default: ""
+  application:
+    description: What the run that is decided on deploys; empty for any application.
+    type: str
+    default: ""
+  release_id:
+    description: What the run that is decided on deploys; empty for any release.
+    type: str
+    default: ""
+  environment:
+    description: Where the run that is decided on deploys; empty for anywhere.
+    type: str
+    default: ""
+  run_group:
+    description: What joins the run that is decided on with this one, such as the number of a workflow job of AWX; empty for nothing. Not asked with O(run_id).
     type: str
     default: ""
   wave:

@@ -31,6 +31,10 @@ options:
     description: Where the controller keeps its state.
     type: path
     required: true
+  run_group:
+    description: What joins this run with others that belong to it, such as the number of a workflow job of AWX; empty for nothing.
+    type: str
+    default: ""
   lease_seconds:
     description: How long a host stays reserved for the run when the run does not end.
     type: int
@@ -52,7 +56,7 @@ options:
     type: bool
     default: false
   undone:
-    description: O(release_id) is the release to take back. Nothing is done unless the newest deployment run brought it.
+    description: O(release_id) is the release to take back. Nothing is done unless the newest deployment run brought it, and is of O(run_group) where that is said.
     type: bool
     default: false
   hooks:

@@ -34,6 +34,7 @@ from .base.process import Process
 from .controller import resident
 from .controller.deployment import Controller
 from .controller.given import require_no_private_variables, require_plain
+from .controller.job import require_run_group
 from .controller.state_place import StatePlace
 from .controller.witness import Memory, Witness, host_of
 from .host.options import MODULES
@@ -291,4 +292,5 @@ def controller_of(
         now=int(time.time()),
         process=Process.of(os.getppid()),
         lease_seconds=arguments["lease_seconds"],
+        run_group=require_run_group(arguments.get("run_group", "")),
     )

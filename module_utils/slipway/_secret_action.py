@@ -13,7 +13,7 @@ from ._state import state_place
 from .base.clock import SystemClock
 from .base.errors import Refusal
 from .base.process import Process
-from .controller.memory import ControllerState
+from .controller.memory import needed_memory
 from .secrets.access_log import AccessLog
 from .secrets.keeper import Keeper
 from .secrets.login import Logins
@@ -92,7 +92,7 @@ def rotations_of(
 ) -> Rotations:
     """The rotations of the host's environment for an application, by this run."""
     state = Path(template(variables["slipway_state_directory"]))
-    memory = ControllerState(state_place(variables, template, loader))
+    memory = needed_memory(state_place(variables, template, loader), "which run was the last one")
     return Rotations(
         keeper_of(variables, template, loader), state, application, Process.of(main_process()), memory.newest_run
     )  # fmt: skip

@@ -9,7 +9,7 @@ import time
 import doors
 import plugins
 import pytest
-from ansible.module_utils.slipway.controller.memory import ControllerState
+from ansible.module_utils.slipway.controller.memory import ControllerState, Gate
 
 PLUGIN = "slipway_gate"
 
@@ -60,6 +60,27 @@ def test_a_run_that_is_not_held_cannot_be_promoted(tmp_path, run_id):
     assert doors.undocumented(PLUGIN, answer) == set()
 
 
-def test_check_mode_decides_nothing(tmp_path, run_id):
-    answer = ask(tmp_path, decision="promote", run_id=run_id, check=True)
-    assert (answer["changed"], answer.get("failed")) == (True, None)
+def test_check_mode_decides_nothing_and_refuses_the_same(tmp_path, run_id):
+    refused = ask(tmp_path, decision="promote", run_id=run_id, check=True)
+    assert (refused["failed"], refused["reason"]) == (True, "run_not_held")
+    memory, now = ControllerState(tmp_path), int(time.time())
+    memory.hold(Gate(run_id, 1, "x", now, now + 60))
+    answer = ask(tmp_path, decision="promote", check=True)
+    assert (answer["changed"], answer["run_id"], answer.get("failed")) == (True, run_id, None)
+    assert memory.gate(run_id, 1).decision is None
+
+
+@pytest.mark.parametrize(
+    "said", [{"application": "billing"}, {"release_id": "v9"}, {"environment": "staging"}, {"run_group": 77}]
+)
+def test_a_run_of_something_else_is_not_promoted(tmp_path, run_id, said):
+    memory, now = ControllerState(tmp_path), int(time.time())
+    memory.hold(Gate(run_id, 1, "x", now, now + 60))
+    answer = ask(tmp_path, decision="promote", **said)
+    assert (answer["failed"], answer["reason"]) == (True, "run_not_held")
+    assert memory.gate(run_id, 1).decision is None
+
+
+def test_what_is_no_group_of_runs_is_refused(tmp_path):
+    answer = ask(tmp_path, decision="promote", run_group="1; id")
+    assert (answer["failed"], answer["reason"]) == (True, "run_group_invalid")

@@ -96,7 +96,7 @@ def change_as_dict(change: Change) -> dict[str, Any]:
     return {
         "run_id": run.run_id, "application": run.application, "environment": run.environment, "release_id": run.release_id or None,
         "release_type": type_of(run), "deployed_by": run.deployed_by, "began": timestamp(run.began), "ended": timestamp(change.ended),
-        "lead_time_seconds": change.lead_seconds, "failed": change.failed_at is not None, "restored": moment(change.restored_at),
+        "run_group": run.run_group or None, "lead_time_seconds": change.lead_seconds, "failed": change.failed_at is not None, "restored": moment(change.restored_at),
         "hosts": [asdict(host) for host in run.hosts],
     }  # fmt: skip
 

@@ -83,6 +83,7 @@ class Controller:
     lease_seconds: int = 900
     place: StatePlace | None = None
     is_check: bool = False
+    run_group: str = ""
 
     @cached_property
     def _opened(self) -> tuple[ControllerState | None, str]:
@@ -103,18 +104,37 @@ class Controller:
         if self.place is None or self.place.is_required or refusal.reason not in UNUSABLE:
             raise refusal
 
-    def require_memory(self) -> None:
-        """Refuse, before anything else is judged, what could not be noted, unless somebody said to go on without it."""
+    def require_memory(self) -> str:
+        """Refuse, before anything else is judged, what could not be noted, unless somebody said to go on without it: then why there is none."""
         try:
             if self.memory:
                 self.memory.database.require_writable()
         except Refusal as refusal:
             self._require_dispensable(refusal)
+            return str(refusal)
+        return self._opened[1]
 
     @cached_property
     def dead_runs(self) -> list[str]:
         """The runs of this application that this controller may take over from."""
         return self.memory.dead_runs(self.application) if self.memory else []
+
+    @property
+    def own_group(self) -> selection.RunGroup | None:
+        """The runs that belong together with this one, None where nothing joins any.
+
+        Refusal ``run_group_unknown`` where the memory that has them cannot be had.
+        """
+        if not self.run_group:
+            return None
+        if self.memory is None:
+            raise Refusal(
+                "run_group_unknown",
+                expected=f"to know which runs are of group {self.run_group}: one of them is to be taken back",
+                found=f"no memory of runs ({self._opened[1]})",
+                remedy="Mend that and run the same again, or take the newest run back, whosever it is: ansible-playbook rollback.yml",
+            )
+        return selection.RunGroup(self.run_group, frozenset(self.memory.runs_of_group(self.run_group)))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -138,7 +158,7 @@ class Controller:
                     deployed_by=self.deployed_by,
                     now=self.now,
                     process=self.process,
-                    subject=replace(subject, is_check=self.is_check),
+                    subject=replace(subject, is_check=self.is_check, run_group=self.run_group),
                 )
         except Refusal as refusal:
             self._require_dispensable(refusal)
@@ -315,7 +335,7 @@ def plan_deployment(
     Returns {run, unrecorded (why no memory has the run, "" where one has), release_id, manifest_digest, candidate, monitoring, approvals, message, passed_over, preflight_warnings, rollout, hooks,
     migrating (the host that runs migrations, "" for none), checks_before_confirm, commands}. The hosts verify again, by their own policies.
     """
-    controller.require_memory()
+    without_memory = controller.require_memory()
     settings, application = Settings.parse(rollout), Application.parse(controller.application, description)
     regions = read_regions(rollout.get("region_order"), groups, answers, held)
     canary_run.require_comparable(analysis, prometheus)
@@ -350,6 +370,8 @@ def plan_deployment(
         forks=forks,
     )
     planned = rollouts.plan(work.settings(settings), pace, answers, regions)
+    if without_memory:
+        _require_no_pause(planned, without_memory)
     promotion = manifest.promotion
     subject = Subject(manifest.release_id, promotion.release_type, int(seconds_of(manifest.created)))
     run, unrecorded = controller.begin("deploy", subject)
@@ -370,6 +392,19 @@ def plan_deployment(
         "checks_before_confirm": work.checks_before_confirm,
         "commands": [*work.lines, *moments.told_files(files)],
     }
+
+
+def _require_no_pause(planned: rollouts.Rollout, without_memory: str) -> None:
+    """Refuse, before anything is switched, a rollout that could not be held: a yes is a row of the memory that is not there."""
+    held = [wave.label for wave in planned.waves if wave.pauses]
+    if held:
+        raise Refusal(
+            "pause_without_memory",
+            expected=f"this controller's memory, in which somebody says yes after {', '.join(held)}",
+            found=f"none ({without_memory})",
+            remedy="Mend that; slipway_state_required=false does without it only where nothing is held. "
+            "To deploy without a pause on purpose: -e '{\"release_pause_after\": []}'",
+        )
 
 
 def needs_of(
@@ -623,7 +658,13 @@ def plan_rollback(
         selection.require_reachable(
             silent.values(), next_command="Mend the connection, then run the same command again."
         )
-    rollback = selection.choose_rollback(reachable, requested=requested, limited=limited, undone=undone)
+    rollback = selection.choose_rollback(
+        reachable,
+        requested=requested,
+        limited=limited,
+        undone=undone,
+        group=controller.own_group if undone else None,
+    )
     permission.require_within_reach(catalogue, controller.application, reachable, rollback.targets)
     way_back = moments.of_rollback(
         catalogue, controller.application, reachable, rollback.targets, others=[*others, *silent], accepted=irreversible_accepted

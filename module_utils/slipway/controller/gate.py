@@ -16,9 +16,10 @@ from typing import Protocol
 
 from ..base.clock import Clock, timestamp
 from ..base.errors import Refusal, shown
-from .memory import ControllerState, Gate
+from .memory import ControllerState, Gate, RunRecord
 
 POLL_SECONDS = 1.0
+HEARD_SECONDS = 30.0  # so long whoever decided waits for the run to read it
 LINE_LIMIT = 4096
 PROMOTE = "ansible-playbook playbooks/promote.yml"
 
@@ -102,6 +103,7 @@ def wait(
     while True:
         decided = memory.gate(gate.run_id, gate.wave)
         if decided is not None and decided.decision is not None:
+            memory.hear(gate.run_id, gate.wave, now=clock.now())
             return decided
         left = deadline - clock.elapsed()
         decision, by = ("expired", "nobody") if left <= 0 else (None, typed_by)
@@ -113,26 +115,62 @@ def wait(
             memory.decide(gate.run_id, gate.wave, decision=decision, decided_by=by, now=clock.now())
 
 
-def decide(memory: ControllerState, run_id: str, decision: str, *, decided_by: str, now: int) -> Gate:
-    """Promote or abort the run that is held; without a ``run_id`` the only one.
+@dataclass(frozen=True)
+class Meant:
+    """Which run a decision is for, "" where it does not matter: by its id, else by what it deploys where, and its group of runs."""
 
-    Refusals: ``run_not_held``, ``run_id_needed`` where several are held, ``gate_decided`` where somebody was faster.
-    """
-    held = memory.held(now)
-    found = ", ".join(f"{gate.run_id} (until {timestamp(gate.closes)})" for gate in held) or "no run that is held"
-    wanted = [gate for gate in held if run_id in ("", gate.run_id)]
+    run_id: str = ""
+    application: str = ""
+    release_id: str = ""
+    environment: str = ""
+    run_group: str = ""
+
+    def fits(self, run: RunRecord) -> bool:
+        """Whether it is that one. A group is no matter where the id was said: that is one that somebody has seen."""
+        pairs = [(self.run_id, run.run_id), (self.application, run.application), (self.release_id, run.release_id),
+                 (self.environment, run.environment), ("" if self.run_id else self.run_group, run.run_group)]  # fmt: skip
+        return all(wanted in ("", found) for wanted, found in pairs)
+
+    def __str__(self) -> str:
+        what = f"run {self.run_id}" if self.run_id else "a run"
+        of = " ".join(each for each in (self.application, self.release_id) if each)
+        group = "" if self.run_id else self.run_group
+        return f"{what}{f' of {of}' if of else ''}{f' in {self.environment}' if self.environment else ''}{f', of group {group}' if group else ''}"
+
+
+def held_run(memory: ControllerState, meant: Meant, *, now: int) -> Gate:
+    """The gate of the run that is meant, of those that are held. Refusals ``run_not_held``, and ``run_id_needed`` where several are."""
+    held = [(gate, run) for gate in memory.held(now) if (run := memory.run(gate.run_id))]
+    found = "; ".join(_described(gate, run) for gate, run in held) or "no run that is held"
+    wanted = [gate for gate, run in held if meant.fits(run)]
     if not wanted:
+        other = "Say which of these is meant (-e run_id=…), or correct what was said of it. " if held else ""
         raise Refusal(
             "run_not_held",
-            expected=f"run {run_id} to be held and its process to be there" if run_id else "a run that is held",
+            expected=f"{meant} that is held, and its process to be there",
             found=found,
-            remedy="Look at the output of that run, and at ansible-playbook playbooks/status.yml. Only the controller that runs it can decide.",
+            remedy=f"{other}Look at the output of that run: it may not be there yet, or have gone on. "
+            f"It is decided with the memory that it began with; this one is {memory.place}.",
         )
-    if len(wanted) > 1 and not run_id:
+    if len({gate.run_id for gate in wanted}) > 1:
         raise Refusal(
             "run_id_needed", expected="the run that is meant", found=found, remedy="Say which one: -e run_id=…"
         )
-    gate = wanted[-1]
+    return wanted[-1]
+
+
+def _described(gate: Gate, run: RunRecord) -> str:
+    """A run that is held, so that somebody knows which one it is."""
+    group = f", of group {run.run_group}" if run.run_group else ""
+    return f"{run.run_id} ({run.application} {run.release_id or '-'} in {run.environment}{group}, until {timestamp(gate.closes)})"
+
+
+def decide(memory: ControllerState, meant: Meant, decision: str, *, decided_by: str, now: int) -> Gate:
+    """Promote or abort the run that is meant, which has to be held.
+
+    Refusals: those of `held_run`, and ``gate_decided`` where somebody was faster.
+    """
+    gate = held_run(memory, meant, now=now)
     decided = memory.decide(gate.run_id, gate.wave, decision=decision, decided_by=decided_by, now=now)
     if decided is None or (decided.decision, decided.decided_by, decided.decided) != (decision, decided_by, now):
         became = f"{decided.decision} by {decided.decided_by}" if decided else "gone"
@@ -143,3 +181,21 @@ def decide(memory: ControllerState, run_id: str, decision: str, *, decided_by: s
             remedy="Look at the output of that run.",
         )
     return decided
+
+
+def await_heard(memory: ControllerState, decided: Gate, *, clock: Clock, seconds: float = HEARD_SECONDS) -> None:
+    """Wait until the run has read what was decided. Refusal ``run_not_there``: it does not, so that it is not there any more.
+
+    A job that is cancelled takes its process with it, and nobody outside of its container can see that.
+    """
+    deadline = clock.elapsed() + seconds
+    while (gate := memory.gate(decided.run_id, decided.wave)) is not None and gate.heard is None:
+        if clock.elapsed() >= deadline:
+            raise Refusal(
+                "run_not_there",
+                expected=f"run {decided.run_id} to read that it is {decided.decision}",
+                found=f"nothing of it in {seconds:g} s, so its process is gone: its job was cancelled, say, or its machine was lost",
+                remedy="Nothing went on. Its hosts go back by themselves when their leases end; look with ansible-playbook playbooks/status.yml, "
+                "then deploy again.",
+            )
+        clock.sleep(POLL_SECONDS)

@@ -26,6 +26,7 @@ IDENTIFIED_BY: Final = (
     "ansible_password",
 )
 OVER_SSH: Final = frozenset({"ssh", "smart", "paramiko", "paramiko_ssh"})
+_GROUP = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _REVISION = re.compile(r"[0-9a-f]{7,40}")
 
 
@@ -77,6 +78,18 @@ def require_revision(asked: str, root: Path, job: Job | None) -> None:
             remedy="Sync the project in AWX (or let it update on launch), or check that commit out; then launch again. "
             "Without slipway_project_revision it runs from what is there.",
         )
+
+
+def require_run_group(name: str) -> str:
+    """What joins runs that belong together, "" for nothing. Refusal ``run_group_invalid``."""
+    if name and not _GROUP.fullmatch(name):
+        raise Refusal(
+            "run_group_invalid",
+            expected="as slipway_run_group 1 to 64 letters, digits and . _ : -",
+            found=shown(name),
+            remedy="Correct it, or leave it out: in AWX it is the number of the workflow job.",
+        )
+    return name
 
 
 def require_trust(job: Job | None, policy: Path) -> None:

@@ -11,16 +11,18 @@ from __future__ import annotations
 import os
 import secrets
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from ..base.errors import Refusal
 from ..base.files import read_regular, temporary_name, write_durable
 from ..base.process import Process
-from .state_database import Session, StateDatabase
+from .state_database import UNUSABLE, Session, StateDatabase
 from .state_place import StatePlace, place_of
 
 
@@ -57,7 +59,8 @@ class Acceptance:
 class Gate:
     """A run that is held after a wave, for a reason (``why``) and until a time; times are Unix seconds.
 
-    ``decision`` is promoted, aborted or expired, and None while somebody may still say how to go on.
+    ``decision`` is promoted, aborted or expired, and None while somebody may still say how to go on. ``heard`` is when the run itself
+    has read it, None while it has not.
     """
 
     run_id: str
@@ -68,17 +71,20 @@ class Gate:
     decision: str | None = None
     decided_by: str | None = None
     decided: int | None = None
+    heard: int | None = None
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a run is about: a release, its type and when it was made (Unix seconds), and the runs that it takes back."""
+    """What a run is about: a release, its type and when it was made (Unix seconds), the runs that it takes back, and the group of runs
+    that it belongs to, "" for none."""
 
     release_id: str = ""
     release_type: str = ""
     created: int | None = None
     takes_back: tuple[str, ...] = ()
     is_check: bool = False
+    run_group: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,12 +116,18 @@ class RunRecord:
     created: int | None = None
     takes_back: tuple[str, ...] = ()
     hosts: tuple[HostOfRun, ...] = ()
+    run_group: str = ""
 
 
 NOTHING: Final = Subject()
 # Recorded of a run where there was no state to be had; no controller has it as its id.
 NOBODY: Final = str(uuid.UUID(int=0))
 INSTALLATION_LIMIT: Final = 64
+GATE: Final = "run_id, wave, why, opened, closes, decision, decided_by, decided, heard"  # the columns of a Gate
+RECORD: Final = (
+    "run_id, operation, application, environment, deployed_by, began, ended, outcome, release_id, release_type, release_created, "
+    "takes_back, run_group"
+)
 
 
 def installation_of(directory: Path) -> str:
@@ -176,11 +188,12 @@ class ControllerState:
         with self.database.reading() as connection:
             connection.execute(
                 "INSERT INTO runs (run_id, operation, application, environment, deployed_by, began, boot_id, namespace, pid, pid_started, "
-                "installation, release_id, release_type, release_created, takes_back, is_check) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "installation, release_id, release_type, release_created, takes_back, is_check, run_group) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     run_id, operation, application, environment, deployed_by, now, runner.boot_id, runner.namespace, runner.pid, runner.started,
                     self.installation, subject.release_id, subject.release_type, subject.created, " ".join(subject.takes_back), int(subject.is_check),
+                    subject.run_group,
                 ),
             )  # fmt: skip
         return run_id
@@ -208,29 +221,38 @@ class ControllerState:
         """Let a run be held; whoever decides on it is another process of this controller."""
         with self.database.reading() as connection:
             connection.execute(
-                "INSERT INTO gates VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL) ON CONFLICT (run_id, wave) DO UPDATE SET why = excluded.why, "
-                "opened = excluded.opened, closes = excluded.closes, decision = NULL, decided_by = NULL, decided = NULL",
+                "INSERT INTO gates (run_id, wave, why, opened, closes) VALUES (?, ?, ?, ?, ?) ON CONFLICT (run_id, wave) DO UPDATE SET "
+                "why = excluded.why, opened = excluded.opened, closes = excluded.closes, decision = NULL, decided_by = NULL, decided = NULL, "
+                "heard = NULL",
                 (gate.run_id, gate.wave, gate.why, gate.opened, gate.closes),
             )
 
     def gate(self, run_id: str, wave: int) -> Gate | None:
         """The gate of a run after a wave, None where it was never held there."""
         with self.database.reading() as connection:
-            row = connection.execute("SELECT * FROM gates WHERE run_id = ? AND wave = ?", (run_id, wave)).fetchone()
+            row = connection.execute(
+                f"SELECT {GATE} FROM gates WHERE run_id = ? AND wave = ?",  # noqa: S608 - names of columns
+                (run_id, wave),
+            ).fetchone()
         return Gate(*row) if row else None
 
     def held(self, now: int) -> list[Gate]:
-        """The gates that nobody has decided on, of runs that are still there to go on, oldest first.
+        """The gates that nobody has decided on, of runs that may still be there to go on, oldest first.
 
-        Whether another controller's run is, nobody here can know; its gate is none once its time is over.
+        Not those of a run that has ended or whose process is gone, and none once its time is over: of a run in another container, such as
+        a job of AWX that was cancelled, and of another controller's, nobody here can know more.
         """
         with self.database.reading() as connection:
             rows = connection.execute(
-                "SELECT gates.*, installation, boot_id, namespace, pid, pid_started FROM gates JOIN runs USING (run_id) "
-                "WHERE decision IS NULL ORDER BY opened, run_id, wave"
+                f"SELECT installation, boot_id, namespace, pid, pid_started, {GATE} FROM gates JOIN runs USING (run_id) "  # noqa: S608 - names of columns
+                "WHERE decision IS NULL AND closes > ? AND ended IS NULL ORDER BY opened, run_id, wave",
+                (now,),
             ).fetchall()
-        found = [(Gate(*row[:8]), row[8] == self.installation, Process(*row[9:])) for row in rows]
-        return [gate for gate, is_own, process in found if (process.is_alive() if is_own else gate.closes > now)]
+        return [
+            Gate(*gate)
+            for installation, boot_id, namespace, pid, started, *gate in rows
+            if installation != self.installation or Process(boot_id, namespace, pid, started).is_alive()
+        ]
 
     def decide(self, run_id: str, wave: int, *, decision: str, decided_by: str, now: int) -> Gate | None:
         """Decide on a gate, once: the gate as it is decided now, by whoever came first. None where there is none."""
@@ -240,6 +262,23 @@ class ControllerState:
                 (decision, decided_by, now, run_id, wave),
             )
         return self.gate(run_id, wave)
+
+    def hear(self, run_id: str, wave: int, *, now: int) -> None:
+        """Note that the run itself has read what was decided on its gate."""
+        with self.database.reading() as connection:
+            connection.execute("UPDATE gates SET heard = ? WHERE run_id = ? AND wave = ?", (now, run_id, wave))
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """What is remembered of a run, without its hosts; None for one that was not begun here."""
+        with self.database.reading() as connection:
+            row = connection.execute(f"SELECT {RECORD} FROM runs WHERE run_id = ?", (run_id,)).fetchone()  # noqa: S608 - names of columns
+        return _record(row) if row else None
+
+    def runs_of_group(self, run_group: str) -> set[str]:
+        """The ids of the runs of a group."""
+        with self.database.reading() as connection:
+            rows = connection.execute("SELECT run_id FROM runs WHERE run_group = ?", (run_group,)).fetchall()
+        return {str(row[0]) for row in rows}
 
     def newest_run(self, application: str) -> str | None:
         """The run of an application that this controller began last, None where there was none."""
@@ -282,8 +321,7 @@ class ControllerState:
         """The runs that were more than a check, oldest first, of an application and an environment where they are named."""
         with self.database.reading() as connection:
             rows = connection.execute(
-                "SELECT run_id, operation, application, environment, deployed_by, began, ended, outcome, release_id, release_type, "
-                "release_created, takes_back FROM runs WHERE is_check = 0 AND began >= ? AND ? IN ('', application) AND ? IN ('', environment) "
+                f"SELECT {RECORD} FROM runs WHERE is_check = 0 AND began >= ? AND ? IN ('', application) AND ? IN ('', environment) "  # noqa: S608 - names of columns
                 "ORDER BY began, number",
                 (since, application, environment),
             ).fetchall()
@@ -295,10 +333,7 @@ class ControllerState:
         hosts: dict[str, list[HostOfRun]] = {}
         for run_id, host_id, name, region, outcome, named in reached:
             hosts.setdefault(run_id, []).append(HostOfRun(name or named or host_id, outcome, region))
-        return [
-            replace(RunRecord(*about), takes_back=tuple(taken.split()), hosts=tuple(hosts.get(about[0], ())))
-            for *about, taken in rows
-        ]
+        return [replace(_record(row), hosts=tuple(hosts.get(row[0], ()))) for row in rows]
 
     def keeps_checkpoints(self) -> bool:
         """Whether any history was witnessed yet."""
@@ -391,6 +426,27 @@ class ControllerState:
                 (host_id, application),
             ).fetchone()
         return Acceptance(*row) if row else Acceptance()
+
+
+def needed_memory(place: StatePlace, what: str) -> ControllerState:
+    """The memory that something cannot be done without, whatever an operator has said; ``what`` is that, for people."""
+    try:
+        return ControllerState(place)
+    except Refusal as refusal:
+        if place.is_required or refusal.reason not in UNUSABLE:
+            raise
+        raise Refusal(
+            refusal.reason,
+            expected=refusal.expected,
+            found=refusal.found,
+            remedy=f"Mend that: {what} is in it, so that slipway_state_required=false does not do without it here.",
+        ) from refusal
+
+
+def _record(row: Sequence[Any]) -> RunRecord:
+    """A run of the columns of RECORD."""
+    *about, taken, run_group = row
+    return replace(RunRecord(*about), takes_back=tuple(taken.split()), run_group=run_group)
 
 
 def _era(connection: Session, host_id: str, application: str) -> int:

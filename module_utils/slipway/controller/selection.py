@@ -230,6 +230,14 @@ class Rollback:
 
 
 @dataclass(frozen=True)
+class RunGroup:
+    """The runs that belong together, such as all of a workflow in AWX, by what joins them."""
+
+    name: str
+    run_ids: frozenset[str]
+
+
+@dataclass(frozen=True)
 class _Switch:
     """The newest thing that changed what a host serves."""
 
@@ -245,14 +253,17 @@ class _Switch:
         return self.operation == "deploy" and self.status in ("success", "failed")
 
 
-def choose_rollback(answers: Answers, *, requested: str, limited: bool, undone: bool = False) -> Rollback:
+def choose_rollback(
+    answers: Answers, *, requested: str, limited: bool, undone: bool = False, group: RunGroup | None = None
+) -> Rollback:
     """What a rollback is to do on hosts that all answered.
 
     1. With a release: every host goes to it.
     2. Without, over the whole inventory (``limited`` false): the newest deployment run is taken back on the hosts that it
        touched and that still stand on it.
     3. Without, on given hosts: each one's newest deployment is taken back.
-    4. With ``undone`` as 2, and only when that run brought ``requested``: what somebody else deployed since is not taken back.
+    4. With ``undone`` as 2, and only when that run brought ``requested``, and is of ``group`` where there is one: what somebody else
+       deployed, before or since, is not taken back.
 
     A run that was taken back before, by itself, by recovery or by an operator, is named and nothing is done.
     Refusals: ``release_not_here``, ``release_bad``, ``nothing_deployed``, ``no_previous``, ``previous_differs``.
@@ -284,9 +295,10 @@ def choose_rollback(answers: Answers, *, requested: str, limited: bool, undone: 
     newest = max(
         deployments.values(), key=lambda deployment: deployment.run_id
     )  # run ids sort by the controllers' time
-    if undone and newest.release_id != requested:
+    other = _other_than(newest, requested, group) if undone else ""
+    if other:
         return Rollback(
-            f"the newest run is {newest.run_id} ({newest.release_id}, {newest.timestamp}), which did not bring {requested}: nothing to do"
+            f"the newest run is {newest.run_id} ({newest.release_id}, {newest.timestamp}), {other}: nothing to do"
         )
     concerned = (
         deployments if limited and not undone else {n: d for n, d in deployments.items() if d.run_id == newest.run_id}
@@ -313,6 +325,13 @@ def choose_rollback(answers: Answers, *, requested: str, limited: bool, undone: 
         targets,
         {name: deployment.run_id for name, deployment in standing.items()},
     )
+
+
+def _other_than(run: _Switch, release_id: str, group: RunGroup | None) -> str:
+    """Why a run is not the one that is to be undone, "" when it is."""
+    if run.release_id != release_id:
+        return f"which did not bring {release_id}"
+    return f"which is no run of group {group.name}" if group and run.run_id not in group.run_ids else ""
 
 
 def _open(answers: Answers, names: Iterable[str]) -> list[str]:

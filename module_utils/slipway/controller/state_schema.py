@@ -64,6 +64,12 @@ ALTER TABLE run_hosts ADD COLUMN name TEXT NOT NULL DEFAULT '';
 ALTER TABLE run_hosts ADD COLUMN region TEXT NOT NULL DEFAULT '';
 CREATE TABLE accesses (seq INTEGER PRIMARY KEY, line TEXT NOT NULL);
 """,
+    # What runs are joined by that belong together; and when a run itself has read what was decided: a decision that nobody reads lets
+    # nothing go on.
+    """
+ALTER TABLE runs ADD COLUMN run_group TEXT NOT NULL DEFAULT '';
+ALTER TABLE gates ADD COLUMN heard INTEGER;
+""",
 )
 SCHEMA_VERSION: Final = len(SCHEMAS)
 # The tables of the newest version with their columns, in an order in which they can be filled.
@@ -72,12 +78,12 @@ TABLES: Final = {
     "hosts": ("id", "name", "history_key", "first_seen", "named"),
     "runs": (
         "number", "run_id", "operation", "application", "environment", "deployed_by", "began", "ended", "outcome", "boot_id", "namespace",
-        "pid", "pid_started", "installation", "release_id", "release_type", "release_created", "takes_back", "is_check",
+        "pid", "pid_started", "installation", "release_id", "release_type", "release_created", "takes_back", "is_check", "run_group",
     ),
     "run_hosts": ("run_id", "host_id", "outcome", "recorded", "noted", "name", "region"),
     "checkpoints": ("number", "host_id", "application", "era", "size", "root", "note", "kept"),
     "acceptances": ("number", "host_id", "application", "size", "outcome", "detail", "previous_key", "accepted_by", "accepted"),
-    "gates": ("run_id", "wave", "why", "opened", "closes", "decision", "decided_by", "decided"),
+    "gates": ("run_id", "wave", "why", "opened", "closes", "decision", "decided_by", "decided", "heard"),
     "accesses": ("seq", "line"),
 }  # fmt: skip
 # Those whose first column counts by itself.

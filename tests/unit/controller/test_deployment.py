@@ -17,6 +17,7 @@ from ansible.module_utils.slipway.controller import deployment, resident
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.deployment import Controller, Shipment, make_pack, missing_objects
 from ansible.module_utils.slipway.controller.memory import ControllerState
+from ansible.module_utils.slipway.controller.state_place import StatePlace
 from ansible.module_utils.slipway.host.pack import Pack
 from ansible.module_utils.slipway.trust.manifest import ReleaseManifest
 from ansible.module_utils.slipway.trust.promotion import Promotion, SchemaRevisions
@@ -40,9 +41,17 @@ def plan(site, controller, policy_path):
     """Plan a deployment on prod-1, with the answer of the host as it is now."""
 
     def planned(
-        answers=None, *, requested="", retry=False, waves=("1", "100%"), analysis=None, prometheus=None, **rollout
+        answers=None,
+        *,
+        requested="",
+        retry=False,
+        waves=("1", "100%"),
+        analysis=None,
+        prometheus=None,
+        of=None,
+        **rollout,
     ):
-        controller_now = replace(controller, now=site.host.clock.now())
+        controller_now = replace(of or controller, now=site.host.clock.now())
         answers = {"prod-1": site.witnessed()} if answers is None else answers
         return deployment.plan_deployment(
             controller_now, site.catalogue, policy_path, answers, requested=requested, retry=retry,
@@ -520,6 +529,31 @@ def test_a_rollback_is_planned_from_what_the_hosts_say_and_carried_out(deployed,
     assert (again["run"], again["targets"]) == (None, {})
     assert "run run-2 (v2, " in again["message"]
     assert "already taken back on prod-1" in again["message"]
+
+
+def test_a_workflow_takes_back_only_what_one_of_its_own_runs_has_brought(site, plan, controller):
+    """The slices and nodes of a workflow are runs of their own; its number joins them."""
+    site.build("v1", V1)
+    site.deploy("v1", "run-1")
+    site.build("v2", V2)
+    own = replace(controller, run_group="77", now=site.host.clock.now())
+    run = plan(of=own)["run"]
+    site.deploy("v2", run["run_id"])
+    assert own.memory.run(run["run_id"]).run_group == "77"
+
+    def undo(asking):
+        catalogue = Catalogue(asking.state.parent / "catalogue")
+        answers = {"prod-1": site.witnessed()}
+        return deployment.plan_rollback(asking, catalogue, answers, requested="v2", limited=False, undone=True)
+
+    relaunched = undo(replace(own, run_group="78"))
+    assert (relaunched["run"], relaunched["targets"]) == (None, {})
+    assert "which is no run of group 78: nothing to do" in relaunched["message"]
+    assert undo(own)["targets"] == {"prod-1": "v1"}
+    blind = StatePlace(controller.state, url="postgresql://127.0.0.1:1/x", is_required=False)
+    unknown = refusal(undo, replace(own, place=blind))
+    assert (unknown.reason, "group 77" in unknown.expected) == ("run_group_unknown", True)
+    assert undo(replace(own, place=blind, run_group=""))["targets"] == {"prod-1": "v1"}
 
 
 def taken(site, holder="anna"):

@@ -6,14 +6,22 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from ansible.module_utils.slipway.base.clock import timestamp
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.base.process import Process
-from ansible.module_utils.slipway.controller.gate import Nobody, Terminal, decide, instructions, wait
-from ansible.module_utils.slipway.controller.memory import ControllerState, Gate
+from ansible.module_utils.slipway.controller.gate import (
+    Meant,
+    Nobody,
+    Terminal,
+    await_heard,
+    decide,
+    instructions,
+    wait,
+)
+from ansible.module_utils.slipway.controller.memory import ControllerState, Gate, Subject
 
 
 @pytest.fixture
@@ -72,7 +80,7 @@ def test_anything_else_that_is_typed_decides_nothing_and_says_what_would(memory,
 def test_another_process_decides(memory, held, clock):
     def bob():
         if clock.boot > 1001 and memory.held(1001):
-            decide(memory, held.run_id, "promoted", decided_by="bob", now=1010)
+            decide(memory, Meant(held.run_id), "promoted", decided_by="bob", now=1010)
 
     decided = waited(memory, held, clock, Typist(clock, before=bob))
     assert (decided.decision, decided.decided_by, decided.decided) == ("promoted", "bob", 1010)
@@ -88,7 +96,7 @@ def test_the_time_that_is_over_decides_too_whatever_the_wall_clock_does(memory, 
     assert (decided.decision, decided.decided_by) == ("expired", "nobody")
     assert clock.boot - began == pytest.approx(60, abs=1)
     with pytest.raises(Refusal) as refused:
-        decide(memory, held.run_id, "promoted", decided_by="late", now=2000)
+        decide(memory, Meant(held.run_id), "promoted", decided_by="late", now=2000)
     assert refused.value.reason == "run_not_held"
 
 
@@ -104,20 +112,20 @@ def test_one_who_is_overtaken_is_told(memory, held, monkeypatch):
     memory.decide(held.run_id, 1, decision="aborted", decided_by="anna", now=1001)
     monkeypatch.setattr(ControllerState, "held", lambda _self, _now: open_gates)
     with pytest.raises(Refusal) as refused:
-        decide(memory, "", "promoted", decided_by="bob", now=1002)
+        decide(memory, Meant(), "promoted", decided_by="bob", now=1002)
     assert (refused.value.reason, refused.value.found) == ("gate_decided", "aborted by anna")
 
 
 def test_a_gate_that_is_gone_is_told(memory, held, monkeypatch):
     monkeypatch.setattr(ControllerState, "held", lambda _self, _now: [held])
     with pytest.raises(Refusal) as refused:
-        decide(memory, "", "promoted", decided_by="bob", now=1002)
+        decide(memory, Meant(), "promoted", decided_by="bob", now=1002)
     assert (refused.value.reason, refused.value.found) == ("gate_decided", "gone")
 
 
 def test_without_an_id_the_only_run_that_is_held_is_meant(memory, held):
     memory.hold(held)
-    assert decide(memory, "", "aborted", decided_by="bob", now=1010).run_id == held.run_id
+    assert decide(memory, Meant(), "aborted", decided_by="bob", now=1010).run_id == held.run_id
 
 
 def test_of_several_that_are_held_one_must_be_named(memory, held):
@@ -125,10 +133,10 @@ def test_of_several_that_are_held_one_must_be_named(memory, held):
     memory.hold(held)
     memory.hold(other)
     with pytest.raises(Refusal) as refused:
-        decide(memory, "", "promoted", decided_by="bob", now=1010)
+        decide(memory, Meant(), "promoted", decided_by="bob", now=1010)
     assert refused.value.reason == "run_id_needed"
     assert held.run_id in refused.value.found
-    assert decide(memory, other.run_id, "promoted", decided_by="bob", now=1010).wave == 2
+    assert decide(memory, Meant(other.run_id), "promoted", decided_by="bob", now=1010).wave == 2
     assert [each.run_id for each in memory.held(1001)] == [held.run_id]
 
 
@@ -136,7 +144,7 @@ def test_of_several_that_are_held_one_must_be_named(memory, held):
 def test_what_is_not_held_cannot_be_promoted(memory, run_id):
     begun(memory)
     with pytest.raises(Refusal) as refused:
-        decide(memory, run_id, "promoted", decided_by="bob", now=1010)
+        decide(memory, Meant(run_id), "promoted", decided_by="bob", now=1010)
     assert (refused.value.reason, refused.value.found) == ("run_not_held", "no run that is held")
 
 
@@ -148,8 +156,91 @@ def test_a_run_whose_process_is_gone_cannot_be_promoted(memory):
     process.kill()
     process.wait()
     with pytest.raises(Refusal) as refused:
-        decide(memory, gone.run_id, "promoted", decided_by="bob", now=1010)
+        decide(memory, Meant(gone.run_id), "promoted", decided_by="bob", now=1010)
     assert refused.value.reason == "run_not_held"
+
+
+@pytest.fixture
+def billing(memory):
+    """A run of billing v3 to prod in the workflow 12, which is held; nothing else is."""
+    run_id = memory.begin_run(
+        operation="deploy", application="billing", environment="prod", deployed_by="alice", now=1000, subject=Subject("v3", run_group="12")
+    )  # fmt: skip
+    gate = Gate(run_id, 1, "x", 1000, 1060)
+    memory.hold(gate)
+    return gate
+
+
+OTHERS = {
+    "of shop": Meant(application="shop"),
+    "of v9": Meant(release_id="v9"),
+    "in staging": Meant(environment="staging"),
+    "of group 13": Meant(run_group="13"),
+    "of shop v3 in prod, of group 12": Meant("", "shop", "v3", "prod", "12"),
+}
+
+
+@pytest.mark.parametrize("said", OTHERS)
+def test_a_yes_is_for_the_run_that_was_asked_about_and_for_no_other(memory, billing, said):
+    with pytest.raises(Refusal) as refused:
+        decide(memory, OTHERS[said], "promoted", decided_by="carl", now=1010)
+    assert refused.value.reason == "run_not_held"
+    assert said in refused.value.expected
+    assert f"{billing.run_id} (billing v3 in prod, of group 12, until {timestamp(1060)})" == refused.value.found
+    assert f"this one is {memory.place}" in refused.value.remedy
+    assert memory.held(1010) == [billing]
+
+
+def test_nor_is_one_that_is_named_and_is_of_something_else(memory, billing):
+    with pytest.raises(Refusal) as refused:
+        decide(memory, Meant(billing.run_id, release_id="v9"), "promoted", decided_by="carl", now=1010)
+    assert refused.value.reason == "run_not_held"
+
+
+@pytest.mark.parametrize(
+    "meant", [Meant(application="billing"), Meant("", "billing", "v3", "prod", "12"), Meant(run_group="12")]
+)
+def test_of_several_that_are_held_what_is_said_of_one_tells_which(memory, held, billing, meant):
+    memory.hold(held)
+    assert decide(memory, meant, "promoted", decided_by="carl", now=1010).run_id == billing.run_id
+
+
+def test_one_that_is_named_may_be_of_another_workflow(memory, billing):
+    meant = Meant(billing.run_id, run_group="13")
+    assert decide(memory, meant, "promoted", decided_by="carl", now=1010).run_id == billing.run_id
+
+
+def test_a_decision_that_the_run_reads_is_heard(memory, held, clock):
+    memory.hold(held)
+    decided = decide(memory, Meant(), "promoted", decided_by="bob", now=1010)
+    slept = clock.sleep
+
+    def sleep(seconds):
+        slept(seconds)
+        if len(clock.slept) == 3:
+            memory.hear(held.run_id, held.wave, now=1013)
+
+    clock.sleep = sleep
+    await_heard(memory, decided, clock=clock)
+    assert len(clock.slept) == 3
+
+
+def test_the_run_says_that_it_has_read_what_was_decided(memory, held, clock):
+    waited(memory, held, clock, Typist(clock, ["yes"]))
+    assert memory.gate(held.run_id, 1).heard == clock.now()
+
+
+def test_a_decision_that_nobody_reads_is_told_and_holds_up_nobody_after_it(memory, clock):
+    """The process is in a container that is gone, which nobody outside can see."""
+    elsewhere = replace(Process.of(os.getpid()), namespace="job-41 pid:[4026532000]")
+    gone = Gate(begun(memory, elsewhere), 1, "x", 1000, 1060)
+    memory.hold(gone)
+    decided = decide(memory, Meant(), "promoted", decided_by="bob", now=1010)
+    with pytest.raises(Refusal) as refused:
+        await_heard(memory, decided, clock=clock, seconds=5)
+    assert refused.value.reason == "run_not_there"
+    assert gone.run_id in refused.value.expected
+    assert memory.held(1011) == []
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

@@ -94,6 +94,16 @@ def test_what_is_no_commit_is_refused(tmp_path, asked):
     assert refused(job.require_revision, asked, tmp_path, None).reason == "project_revision_invalid"
 
 
+@pytest.mark.parametrize("name", ["", "77", "release-v9.1:prod_2", "x" * 64])
+def test_what_joins_runs_is_one_word(name):
+    assert job.require_run_group(name) == name
+
+
+@pytest.mark.parametrize("name", ["7 7", "{{ x }}", "77\n", "a/b", "x" * 65, "ä"])
+def test_what_is_none_is_refused(name):
+    assert refused(job.require_run_group, name).reason == "run_group_invalid"
+
+
 # what it came with
 
 

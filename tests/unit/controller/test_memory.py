@@ -19,6 +19,7 @@ from ansible.module_utils.slipway.controller.memory import (
     Gate,
     KeptCheckpoint,
     KnownHost,
+    Subject,
     new_run_id,
 )
 from ansible.module_utils.slipway.controller.state_schema import SCHEMA_VERSION, SCHEMAS
@@ -219,6 +220,30 @@ def test_a_gate_of_a_dead_run_is_held_by_nobody(memory, other_process):
     other_process.kill()
     other_process.wait()
     assert memory.held(1001) == []
+
+
+def test_a_gate_whose_time_is_over_is_none_and_so_is_that_of_a_run_that_has_ended(memory):
+    """A process in a container that was cancelled is never known to be gone."""
+    elsewhere = replace(Process.of(os.getpid()), namespace="job-41 pid:[4026532000]")
+    cancelled, ended = begin(memory, elsewhere), begin(memory, elsewhere)
+    gate = Gate(cancelled, 1, "x", 1000, 1003)
+    memory.hold(gate)
+    memory.hold(Gate(ended, 1, "x", 1000, 4600))
+    memory.end_run(ended, outcome="as asked", now=1001)
+    assert memory.held(1002) == [gate]
+    assert memory.held(1003) == []
+
+
+def test_runs_are_joined_by_their_group(memory):
+    def begun(run_group):
+        return memory.begin_run(
+            operation="deploy", application="shop", environment="prod", deployed_by="a", now=1000, subject=Subject("v1", run_group=run_group)
+        )  # fmt: skip
+
+    slices, other = [begun("77"), begun("77")], begun("")
+    assert memory.runs_of_group("77") == set(slices)
+    assert (memory.run(slices[0]).run_group, memory.run(other).run_group, memory.run("run-none")) == ("77", "", None)
+    assert [each.run_group for each in memory.runs()] == ["77", "77", ""]
 
 
 def test_the_newest_run_and_the_hosts_of_an_application_are_remembered(memory):

@@ -7,6 +7,7 @@ import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller.selection import (
     Candidate,
+    RunGroup,
     choose_release,
     choose_rollback,
     require_reachable,
@@ -209,8 +210,8 @@ def test_a_run_that_was_taken_back_is_named_and_nothing_happens(history, limited
     )
 
 
-def undo(answers, requested="v2", *, limited=False):
-    rollback = choose_rollback(answers, requested=requested, limited=limited, undone=True)
+def undo(answers, requested="v2", *, limited=False, group=None):
+    rollback = choose_rollback(answers, requested=requested, limited=limited, undone=True, group=group)
     return dict(rollback.targets), rollback.message
 
 
@@ -226,6 +227,15 @@ def test_what_came_by_another_run_is_not_taken_back():
     assert undo({"a": host(V1, V2), "b": host(V1)}, "v1", limited=True) == ({}, said.replace("v3", "v1"))
     assert undo({"a": host()}) == ({}, "nothing was deployed yet, so v2 was not: nothing to do")
     assert "was already taken back on a: nothing to do" in undo({"a": host(V1, V2_ILL)})[1]
+
+
+def test_only_a_run_of_the_group_is_taken_back():
+    """A workflow that is launched again with a release that is there for weeks has not brought it."""
+    answers = {"a": host(V1, V2), "b": host(V1)}
+    assert undo(answers, group=RunGroup("77", frozenset({"run-02", "run-09"})))[0] == {"a": "v1"}
+    said = "the newest run is run-02 (v2, 2026-11-21T00:00:02Z), which is no run of group 77: nothing to do"
+    assert undo(answers, group=RunGroup("77", frozenset({"run-09"}))) == ({}, said)
+    assert undo({"a": host(V1, V2)}, group=RunGroup("77", frozenset()), limited=True) == ({}, said)
 
 
 def test_what_is_taken_back_by_its_name_has_one():

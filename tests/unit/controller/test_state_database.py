@@ -50,13 +50,21 @@ def older(place, version):
     commands += ["CREATE TABLE slipway_schema (version BIGINT NOT NULL)"] if shared else []
     commands.append(f"INSERT INTO slipway_schema VALUES ({version})" if shared else f"PRAGMA user_version = {version}")
     commands.append("INSERT INTO controller VALUES ('the-id')")
+    columns = "run_id, operation, application, environment, deployed_by, began, ended, outcome, boot_id, namespace, pid, pid_started"
+    since_4, values = (
+        (", installation, release_id, release_type, takes_back, is_check", ", '', '', '', '', 0")
+        if version >= 4
+        else ("", "")
+    )
     commands += [
-        f"INSERT INTO runs VALUES ('{run}', 'deploy', 'shop', 'prod', 'a', {began}, 9, 'as asked', 'b', 'n', 1, 's')"
+        f"INSERT INTO runs ({columns}{since_4}) VALUES ('{run}', 'deploy', 'shop', 'prod', 'a', {began}, 9, 'as asked', 'b', 'n', 1, 's'{values})"
         for run, began in (("run-2", 2), ("run-1", 1))
     ]
     if version >= 2:
         commands.append("INSERT INTO hosts VALUES ('id-1', 'prod-1', 'aa', 1, 1)")
-        commands.append("INSERT INTO run_hosts VALUES ('run-1', 'id-1', 'confirmed', 1, 5)")
+        commands.append(
+            "INSERT INTO run_hosts (run_id, host_id, outcome, recorded, noted) VALUES ('run-1', 'id-1', 'confirmed', 1, 5)"
+        )
     do(place, *commands)
 
 

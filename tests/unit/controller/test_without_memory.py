@@ -13,7 +13,7 @@ from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.base.process import Process
 from ansible.module_utils.slipway.controller import deployment
 from ansible.module_utils.slipway.controller.deployment import Controller
-from ansible.module_utils.slipway.controller.memory import NOBODY, ControllerState
+from ansible.module_utils.slipway.controller.memory import NOBODY, ControllerState, needed_memory
 from ansible.module_utils.slipway.controller.state_place import StatePlace
 from ansible.module_utils.slipway.controller.witness import Witness
 from test_state_backup import fill
@@ -48,10 +48,10 @@ def shop(site, postgres, tmp_path):
             site.state, "shop", "prod", "alice", site.host.clock.now(), Process.of(os.getpid()), place=place
         )
 
-    def plan(place=place, **said):
+    def plan(place=place, rollout=None, **said):
         return deployment.plan_deployment(
             controller(place), site.catalogue, policy, {"prod-1": {**site.witnessed(), **said}}, requested="", retry=False,
-            rollout={"waves": ("100%",)}, description=site.description, forks=5,
+            rollout={"waves": ("100%",), **(rollout or {})}, description=site.description, forks=5,
         )  # fmt: skip
 
     def back(place=place):
@@ -74,6 +74,25 @@ def test_a_deployment_is_refused_before_anything_is_begun(shop, how):
     }
     assert caught.value.reason == expected[how]
     assert ("slipway_state_required=false" in caught.value.remedy) == (how != "newer")
+
+
+@pytest.mark.parametrize("how", ["down", "read_only"])
+def test_told_to_go_on_a_rollout_that_would_be_held_is_refused_before_anything_is_switched(shop, how):
+    """Nobody could say yes, so that it would go back after its canary."""
+    shop.ill(how)
+    with pytest.raises(Refusal) as caught:
+        shop.plan(replace(shop.place, is_required=False), rollout={"pause_after": ["canary"]})
+    assert caught.value.reason == "pause_without_memory"
+    assert "release_pause_after" in caught.value.remedy
+
+
+@pytest.mark.parametrize("is_required", [True, False])
+def test_what_needs_the_memory_does_not_advise_to_do_without_where_that_was_said(shop, is_required):
+    shop.ill("down")
+    with pytest.raises(Refusal) as caught:
+        needed_memory(replace(shop.place, is_required=is_required), "what is decided")
+    assert caught.value.reason == "controller_memory_unusable"
+    assert ("on purpose: -e slipway_state_required=false" in caught.value.remedy) is is_required
 
 
 @pytest.mark.parametrize("how", ["down", "read_only"])
