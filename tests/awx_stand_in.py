@@ -253,6 +253,51 @@ class StandIn:
         with self.lock:
             return self._insert(endpoint, self._validated(endpoint, values, None))
 
+    def load(self, data: Any) -> None:
+        """Have the templates and workflows of data that were judged (`controller/awx_data.py`), with what they need, as `playbooks/awx.yml` brings them."""
+        numbers: dict[tuple[str, str], int] = {}
+        for endpoint in (
+            "organizations",
+            "execution_environments",
+            "projects",
+            "inventories",
+            "job_templates",
+            "workflow_job_templates",
+            "workflow_job_template_nodes",
+        ):
+            for each in data.of(endpoint):
+                options = {name: value for name, value in each.options.items() if value not in (None, "")}
+                if approval := options.pop("approval_node", None):
+                    made = self.insert("workflow_approval_templates", **approval)
+                    numbers["unified_job_templates", options.setdefault("unified_job_template", approval["name"])] = (
+                        made["id"]
+                    )
+                values = {}
+                for name, (kind, _default) in RESOURCES[endpoint].fields.items():
+                    if name in options and not (endpoint == "job_templates" and name == "organization"):
+                        value = options[name]
+                        values[name] = (
+                            numbers.get((kind, value.partition("++")[0]), value)
+                            if isinstance(value, str)
+                            else json.dumps(value)
+                            if kind == JSON
+                            else value
+                        )
+                row = self.insert(endpoint, **values)
+                for kind in (endpoint, "unified_job_templates"):
+                    numbers[kind, each.name] = row["id"]
+                if options.get("survey_spec"):
+                    self.surveys[row["id"]] = options["survey_spec"]
+        nodes = {
+            (row["workflow_job_template"], row["identifier"]): number
+            for number, row in self.tables["workflow_job_template_nodes"].items()
+        }
+        for each in data.of("workflow_job_template_nodes"):
+            workflow = numbers["workflow_job_templates", each.options["workflow_job_template"]]
+            for link in LINKS:
+                key = ("workflow_job_template_nodes", nodes[workflow, each.options["identifier"]], link)
+                self.associated[key] = [nodes[workflow, name] for name in each.options.get(link, [])]
+
     # The protocol
 
     def answer(self, method: str, target: str, authorization: str, body: bytes) -> tuple[int, Any]:
@@ -330,6 +375,17 @@ class StandIn:
             return 200, self._page([self._shown("roles", role) for role in roles], query, path)
         if relation == "survey_spec" and endpoint in RAN:
             return self._survey(method, row, data)
+        if relation == "launch" and endpoint in RAN and method == "GET":
+            return 200, self._launchable(row)
+        if relation in ("jobs", "workflow_jobs", "slice_workflow_jobs") and endpoint in RAN and method == "GET":
+            ran = [each for each in self.tables.get(relation, {}).values() if each["template"] == row["id"]]
+            newest = sorted(ran, key=lambda each: -each["id"] if query.get("order_by") == "-id" else each["id"])
+            return 200, self._page([self._shown(relation, each) for each in newest], query, path)
+        if relation == "job_events" and endpoint == "jobs":
+            events = [] if int(query.get("counter__gt", 0)) else [{"counter": 1, "stdout": f"PLAY [{row['name']}]"}]
+            return 200, self._page(events, query, path)
+        if relation == "workflow_nodes" and endpoint == "workflow_jobs":
+            return 200, self._page(self._nodes(row), query, path)
         if relation == "launch" and endpoint in RAN and method == "POST":
             return self._launched(endpoint, row, data)
         if relation == "create_approval_template" and method == "POST":
@@ -657,7 +713,8 @@ class StandIn:
     def _matches(self, endpoint: str, shown: Mapping[str, Any], name: str, value: str) -> bool:
         field_name, _, below = name.partition("__")
         if below:
-            kind = RESOURCES[endpoint].fields[field_name][0]
+            # A job template has its organization from its project.
+            kind = RESOURCES[endpoint].fields.get(field_name, (f"{field_name}s", None))[0]
             target = next((each for each in self._rows(kind) if each["id"] == shown[field_name]), None)
             return target is not None and str(self._shown(self._endpoint(target), target).get(below)) == value
         if name not in shown and name not in ("name", "organization", "type"):
@@ -760,28 +817,62 @@ class StandIn:
             raise Answer(400, {"variables_needed_to_start": errors})
         return {each["variable"]: each["default"] for each in questions if each["default"] != ""} | dict(given)
 
+    def _launchable(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What a launch is told beforehand: what is prompted for, and what has to be answered."""
+        questions = self.surveys.get(row["id"], {}).get("spec", []) if row["survey_enabled"] else []
+        needed = [each["variable"] for each in questions if each["required"]]
+        asked = {name: value for name, value in row.items() if name.startswith("ask_")}
+        return {
+            **asked, "survey_enabled": row["survey_enabled"], "variables_needed_to_start": needed, "passwords_needed_to_start": [],
+            "can_start_without_user_input": not needed and not any(asked.values()),
+        }  # fmt: skip
+
+    def _nodes(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The nodes of a workflow that runs; one that has not begun has no job."""
+        shown = []
+        for number, node in self.tables["workflow_job_template_nodes"].items():
+            if node["workflow_job_template"] == job["template"]:
+                kind, run = job["nodes"].get(number, ("", 0))
+                row = self.tables[kind][run] if kind else {}
+                about = {
+                    "id": run,
+                    "name": row.get("name"),
+                    "status": row.get("status"),
+                    "type": kind.removesuffix("s"),
+                }
+                shown.append(
+                    {"id": number, "identifier": node["identifier"], "summary_fields": {"job": about} if kind else {}}
+                )
+        return shown
+
     def _launched(self, endpoint: str, row: dict[str, Any], data: Mapping[str, Any]) -> tuple[int, Any]:
         given = data.get("extra_vars") or {}
         given = json.loads(given) if isinstance(given, str) else given
         asked = {each["variable"] for each in self.surveys.get(row["id"], {}).get("spec", [])}
         taken = {name: value for name, value in given.items() if name in asked or row["ask_variables_on_launch"]}
-        ignored = {name: value for name, value in given.items() if name not in taken}
+        left = {name: value for name, value in given.items() if name not in taken}
+        ignored: dict[str, Any] = {"extra_vars": left} if left else {}
+        if data.get("limit") and not row["ask_limit_on_launch"]:
+            ignored["limit"] = data["limit"]
         job = self._started(endpoint, row, self._answered(row, taken))
+        job["limit"] = data.get("limit", "") if row["ask_limit_on_launch"] else row["limit"] or ""
         name = RAN[endpoint][1]
         return 201, {
             name: job["id"],
-            "ignored_fields": {"extra_vars": ignored} if ignored else {},
+            "ignored_fields": ignored,
             **self._shown(RAN[endpoint][0], job),
         }
 
     def _started(self, endpoint: str, row: dict[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
         return self._insert(
             RAN[endpoint][0],
-            {"name": row["name"], "template": row["id"], "status": "pending", "failed": False, "finished": None, "extra_vars": json.dumps(dict(variables)), "nodes": {}},
+            {"name": row["name"], "template": row["id"], "status": "pending", "failed": False, "finished": None, "extra_vars": json.dumps(dict(variables)), "nodes": {}, "launch_type": "manual"},
         )  # fmt: skip
 
     def _advanced(self, endpoint: str, row: dict[str, Any]) -> dict[str, Any]:
-        """A job goes one step on each time that somebody looks at it."""
+        """A job goes one step on each time that somebody looks at it; an approval that ``outcomes`` names is given or denied then."""
+        if endpoint == "workflow_approvals" and row["status"] == "pending":
+            row["status"] = self.outcomes.get(row["name"], "pending")
         if endpoint == "jobs" and not row["finished"]:
             row["status"] = {"pending": "running", "running": self.outcomes.get(row["name"], "successful")}[
                 row["status"]
@@ -831,6 +922,7 @@ class StandIn:
                     made = self._started(
                         endpoint, template, {**self._answered(template, json.loads(job["extra_vars"]))}
                     )
+                    made["launch_type"] = "workflow"
                     job["nodes"][number] = (RAN[endpoint][0], made["id"])
         for kind, run in job["nodes"].values():
             self._advanced(kind, self.tables[kind][run])

@@ -146,7 +146,11 @@ class StandIn:
                 }
                 for place, each in enumerate(template.nodes)
             ]
-            return self._page([*nodes, {"id": 99, "summary_fields": {}}])
+            page, size = int(query["page"]), int(query["page_size"])
+            status, content, headers = self._page(
+                [*nodes, {"id": 99, "summary_fields": {}}][(page - 1) * size : page * size]
+            )
+            return status, {**content, "next": "…" if len(nodes) + 1 > page * size else None}, headers
         job["status"] = template.statuses[min(job["looks"], len(template.statuses) - 1)]
         job["looks"] += 1
         return 200, job, {}

@@ -344,7 +344,7 @@ def test_the_canary_is_decided_on_by_those_who_approve_and_by_no_node():
     for name in decided:
         options = TEMPLATES[name].options
         asked = {each["variable"]: each["required"] for each in options["survey_spec"]["spec"]}
-        assert asked == {"run_id": False, "application": False, "release_id": False}
+        assert asked == dict.fromkeys(("application", "release_id", "run_id", "slipway_launch_key"), False)
         assert options["extra_vars"]["release_environment"] == "prod"
     assert not decided & {node.options.get("unified_job_template") for node in NODES.values()}
     assert {("Approvers", "execute", name) for name in decided} <= GRANTS

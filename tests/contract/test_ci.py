@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 import repository
 import yaml
+from ansible.module_utils.slipway.controller import awx_data
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.controller.job_launch import KEY_VARIABLE
 from jobs_stand_in import TOKEN, Template, running
 
 SCRIPT = repository.ROOT / "ci/on-tag"
@@ -71,7 +74,17 @@ def test_a_template_is_launched_with_the_tag_and_followed(tmp_path):
         (["--template", "deploy"], {"GITHUB_RUN_ID": ""}, 2, "expected a key"),
         (["--template", "deploy", "--variable", "x"], {}, 2, "--variable NAME=VALUE"),
         (["--template", "deploy", "--tag", "v1/{{ x }}"], {}, 2, "--tag to name a release"),
-        (["--template", "deploy", "--store", "{{ x }}"], {}, 2, "as they are"),
+        (["--template", "deploy", "--source", ".", "--store", "{{ x }}"], {}, 2, "braces in --store"),
+        (["--template", "deploy", "--source", ".", "--state-directory", "{{ x }}"], {}, 2, "braces in --state-directory"),
+        (["--template", "deploy", "--limit", "{{ x }}"], {}, 2, "found --limit"),
+        ([], {}, 2, "nothing to do"),
+        (["--template", ""], {}, 2, "argument --template: expected a text"),
+        (["--template", "deploy", "--source", "", "--store", "/srv"], {}, 2, "argument --source: expected a text"),
+        (["--template", "deploy", "--store", "/srv"], {}, 2, "expected --source with --store"),
+        (["--template", "deploy", "--source", ".", "--store-host", "x"], {}, 2, "expected --store with --store-host"),
+        (["--source", ".", "--limit", "prod"], {}, 2, "expected --template with --limit"),
+        (["--template", "deploy", "--variable", "release_id=v9"], {}, 2, "release_id by --tag alone"),
+        (["--template", "deploy", "--variable", "a=1", "--variable", "a=2"], {}, 2, "each --variable once"),
         (["--template", "deploy", "--deadline-seconds", "1"], {"CONTROLLER_HOST": "https://127.0.0.1:1"}, 6, "awx_unreachable"),
         (["--mistake"], {}, 2, "unrecognized arguments"),
     ],
@@ -82,6 +95,123 @@ def test_the_exit_code_says_what_went_wrong(words, changes, code, said):
         assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
         assert len(awx.jobs) == (code == 1)
     assert TOKEN not in done.stdout + done.stderr
+
+
+RAW = awx_data.read(repository.ROOT / "awx")
+DATA = awx_data.judged(RAW, root=repository.ROOT, settings={}, notifications=[], secrets={})
+ASKED = {
+    each.name: {question["variable"]: question for question in each.options["survey_spec"].get("spec", [])}
+    for kind in ("job_templates", "workflow_job_templates")
+    for each in DATA.of(kind)
+}
+LAUNCHED = sorted(name for name, asked in ASKED.items() if "release_id" in asked)
+WORKFLOW = "Release to prod"
+YES = {"Deploy to prod?": "successful", "Promote the canary?": "successful"}
+# The script, which looks at a job more often than every five seconds.
+HASTY = f"""import runpy, sys
+main = runpy.run_path({str(SCRIPT)!r})["main"]
+sys.modules["slipway.controller.job_launch"].POLL_SECONDS = 0.01
+sys.exit(main())"""
+
+
+def launched_at(awx, *words):
+    """The script, at an AWX that has what awx/ has."""
+    command = [sys.executable, "-c", HASTY, "--tag", "v1.2.3", *words]
+    env = environment(awx, CONTROLLER_OAUTH_TOKEN=awx.token)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def needed(name):
+    answers = {variable for variable, question in ASKED[name].items() if question["required"]} - {"release_id"}
+    return [word for variable in sorted(answers) for word in ("--variable", f"{variable}=some/where")]
+
+
+def test_whatever_asks_for_a_release_can_be_launched_by_a_pipeline():
+    assert {WORKFLOW, "Make a release", "Deploy to staging", "Roll back prod"} <= set(LAUNCHED)
+    assert [name for name in LAUNCHED if KEY_VARIABLE not in ASKED[name]] == []
+    assert [name for name in LAUNCHED if ASKED[name][KEY_VARIABLE]["required"]] == []
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_every_template_of_awx_is_launched_once_with_the_tag_and_followed(awx, name):
+    awx.load(DATA)
+    awx.outcomes = YES
+    done = launched_at(awx, "--template", name, "--organization", "Slipway", *needed(name))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    kind = "workflow_jobs" if name == WORKFLOW else "jobs"
+    (job,) = [each for each in awx.tables[kind].values() if each["name"] == name]
+    given = json.loads(job["extra_vars"])
+    assert (given["release_id"], given[KEY_VARIABLE]) == ("v1.2.3", "github-12345-1-v1.2.3")
+
+
+@pytest.mark.parametrize("name", [WORKFLOW, "Deploy to staging"])
+def test_what_was_launched_at_awx_with_the_same_key_is_followed(awx, name):
+    awx.load(DATA)
+    awx.outcomes = YES
+    assert launched_at(awx, "--template", name, *needed(name)).returncode == 0
+    before = len(awx.tables["jobs"])
+    again = launched_at(awx, "--template", name, *needed(name))
+    assert (again.returncode, len(awx.tables["jobs"])) == (0, before)
+    assert again.stdout.startswith("launched before with the key github-12345-1-v1.2.3: ")
+
+
+def test_a_template_that_a_workflow_ran_with_the_same_key_is_launched_all_the_same(awx):
+    awx.load(DATA)
+    awx.outcomes = YES
+    assert launched_at(awx, "--template", WORKFLOW, *needed(WORKFLOW)).returncode == 0
+    before = len(awx.tables["jobs"])
+    assert launched_at(awx, "--template", "Deploy to staging").returncode == 0
+    assert len(awx.tables["jobs"]) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        ({"Deploy to staging": "failed"}, "failed: Deploy to staging failed; what follows on that was successful: "),
+        ({**YES, "Deploy to prod": "failed", "Promote the canary?": "failed"}, "Promote the canary? failed"),
+        ({**YES, "Deploy to prod": "failed"}, "Deploy to prod failed"),
+    ],
+)
+def test_a_deployment_that_was_taken_back_by_the_workflow_of_awx_has_failed(awx, outcomes, said):
+    awx.load(DATA)
+    awx.outcomes = outcomes
+    done = launched_at(awx, "--template", WORKFLOW, "--kind", "workflow", *needed(WORKFLOW))
+    (job,) = awx.tables["workflow_jobs"].values()
+    assert (done.returncode, job["status"]) == (1, "successful"), done.stdout
+    assert said in done.stdout.splitlines()[-1]
+
+
+CALLS = {
+    f"{name}, {number}": shlex.split(call.replace("\\\n", " "))
+    for name in ("docs/howto/ci-cd.md", "examples/ci/github.yml", "examples/ci/gitlab.yml")
+    for number, call in enumerate(
+        re.findall(r"ci/on-tag ((?:--(?!help).*(?:\n +(?=--)|\\\n\s*)?)+)", (repository.ROOT / name).read_text(encoding="utf-8")), 1
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", CALLS)
+def test_a_call_that_is_documented_launches_what_awx_has(awx, place):
+    """Without what makes the release, which another test does."""
+    awx.load(DATA)
+    awx.outcomes = YES
+    words, made = (
+        CALLS[place],
+        {"--tag", "--source", "--builder-key", "--state-directory", "--inventory", "--store", "--store-host"},
+    )
+    kept = [
+        word
+        for option, value in zip(words[::2], words[1::2], strict=True)
+        if option not in made
+        for word in (option, value)
+    ]
+    assert "--template" in kept
+    done = launched_at(awx, *kept)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_every_page_and_example_documents_a_call():
+    assert len(CALLS) >= 4
 
 
 @pytest.mark.parametrize(("when", "canceled"), [("leave", []), ("cancel", [100])])
@@ -131,12 +261,12 @@ def test_on_a_tag_a_release_is_made_signed_published_and_deployed(tmp_path):
     with running(Template("deploy", statuses=("successful",))) as awx:
         done = on_tag(awx, *words, PATH=path)
         assert done.returncode == 0, done.stdout + done.stderr
-        again = on_tag(awx, *words, "--store", "")
+        again = on_tag(awx, "--template", "deploy")
         assert (again.returncode, len(awx.jobs), "launched before with the key" in again.stdout) == (0, 1, True)
         lost = on_tag(awx, *words, "--source", str(tmp_path / "nothing"), GITHUB_RUN_ATTEMPT="2")
         assert (lost.returncode, len(awx.jobs)) == (9, 1)
     assert (state / "catalogue/hello/manifests/v1.2.3.dsse.json").is_file()
-    assert list(store.rglob("v1.2.3*"))
+    assert Catalogue(store).release_ids("hello") == ["v1.2.3"]  # so a store can be the catalogue that AWX's jobs have
     assert TOKEN not in done.stdout + done.stderr + seen.read_text()
 
 
@@ -158,7 +288,7 @@ def test_an_example_keeps_to_the_schema_of_its_ci(name):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_calls_the_script_with_options_that_it_has(name):
     text = (repository.ROOT / "examples/ci" / name).read_text(encoding="utf-8")
-    (call,) = re.findall(r"slipway/ci/on-tag ((?:--.*(?:\\\n)?\s*)+)", text)
+    (call,) = re.findall(r"slipway/ci/on-tag ((?:--(?!help).*(?:\\\n)?\s*)+)", text)
     options = {word for word in shlex.split(call.replace("\\\n", " ")) if word.startswith("--")}
     told = subprocess.run([sys.executable, SCRIPT, "--help"], capture_output=True, text=True, check=True).stdout
     assert {"--tag", "--template", "--source"} <= options

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeGuard
 
 from ..base.errors import shown
 from ..trust.members import parse_yaml
+from .job_launch import KEY_VARIABLE
 
 TEXT, TEXTAREA, INTEGER, ONE_OF, SOME_OF = "text", "textarea", "integer", "multiplechoice", "multiselect"
 KEYS: Final = frozenset(
@@ -26,8 +27,8 @@ VARIABLE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 MAX_TEXT: Final = 1024
 LINE: Final = re.compile(r"[^\x00-\x1f\x7f{}]{1,255}\Z")
 SWITCHES: Final = frozenset({"true", "false"})
-# What every playbook that deals with an application takes (group_vars/all/slipway.yml).
-PRODUCT: Final[Mapping[str, Mapping[str, Any]]] = {"application": {"type": "str"}}
+# What every playbook that deals with an application takes (group_vars/all/slipway.yml), and what none looks at: whoever launched it does.
+PRODUCT: Final[Mapping[str, Mapping[str, Any]]] = {"application": {"type": "str"}, KEY_VARIABLE: {"type": "str"}}
 ROLE_KEYWORDS: Final = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 NESTED: Final = ("tasks", "pre_tasks", "post_tasks", "block", "rescue", "always")
 TEMPLATED: Final = re.compile(r"\{\{.*?\}\}", re.DOTALL)

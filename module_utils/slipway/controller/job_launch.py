@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import count
 from typing import Any, Final
 
 from ..base.clock import Clock
@@ -22,6 +23,8 @@ POLL_SECONDS, PAUSE_SECONDS, MOST_PAUSE_SECONDS = 5.0, 2.0, 60.0
 LOOKS: Final = 3  # for a job whose launch was not answered, before it is launched again
 PAGE: Final = 200
 RECENT: Final = 50
+TEMPLATED: Final = re.compile(r"\{[{%#]")
+ENCRYPTED: Final = "$encrypted$"  # what AWX shows of an answer that is secret
 CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\xa0-\U0010ffff\t]")
 
 
@@ -46,6 +49,7 @@ EXIT_CODES: Final = {
     "template_ambiguous": Exit.AMBIGUOUS,
     "prompts_not_allowed": Exit.NOT_PROMPTED,
     "deadline_over": Exit.TIMED_OUT,
+    "launch_differs": Exit.USAGE,
     "usage": Exit.USAGE,
 }
 
@@ -78,13 +82,15 @@ class Request:
                 found=quoted(self.key) if self.key else "none",
                 remedy="Give --key; GitHub and GitLab have what makes one in the environment.",
             )
-        templated = [name for name, value in self.variables.items() if "{{" in value or "{%" in value]
+        templated = [
+            name for name, value in {**self.variables, "--limit": self.limit}.items() if TEMPLATED.search(value)
+        ]
         if templated or KEY_VARIABLE in self.variables:
             raise Refusal(
                 "usage",
-                expected=f"variables that Ansible takes as they are, and none called {KEY_VARIABLE}",
+                expected=f"a limit and variables that Ansible takes as they are, and none called {KEY_VARIABLE}",
                 found=", ".join(templated) or KEY_VARIABLE,
-                remedy="Correct --variable.",
+                remedy="Correct --variable or --limit.",
             )
 
     @property
@@ -127,12 +133,13 @@ class Launcher:
 
         1. The template is found by its name, and takes what is given: what it ignores would run with other values.
         2. A launch that is not answered may have happened: its key is looked for before it is tried again.
-        Refusals: ``template_unknown``, ``template_ambiguous``, ``prompts_not_allowed``, ``awx_unreachable``, ``deadline_over``, those of Api.
+        Refusals: ``template_unknown``, ``template_ambiguous``, ``prompts_not_allowed``, ``launch_differs`` (the job that has the key does something
+        else), ``awx_unreachable``, ``deadline_over``, those of Api.
         """
         kind, template = self._template(request)
         path = f"/api/v2/{TEMPLATES[kind]}/{template['id']}/"
         self._require_prompts(path, request)
-        if job := self._found(path, request.key):
+        if job := self._found(path, request):
             self.say(f"launched before with the key {request.key}: {self.api.link(job.kind, job.number)}")
             return job
         body = {"extra_vars": request.given, **({"limit": request.limit} if request.limit else {})}
@@ -143,7 +150,7 @@ class Launcher:
             except Unavailable as lost:
                 self.say(f"the launch was not answered ({lost}); looking for the key {request.key}")
                 self._pause(max(next(pauses), lost.retry_seconds), lost)
-                if job := self._looked_for(path, request.key):
+                if job := self._looked_for(path, request):
                     return job
                 continue
             job = Job.of(answer)
@@ -154,7 +161,10 @@ class Launcher:
             return job
 
     def follow(self, job: Job) -> int:
-        """Tell what the job does until it has ended; its exit code. Refusals: ``deadline_over``, ``awx_unreachable``, those of Api."""
+        """Tell what the job does until it has ended; its exit code. Refusals: ``deadline_over``, ``awx_unreachable``, those of Api.
+
+        A workflow of which any job failed has failed here, whatever followed on its failure: AWX calls it successful when something did.
+        """
         status, seen, told = "", 0, dict[int, str]()
         while True:
             now = self._get(job.url)
@@ -188,6 +198,11 @@ class Launcher:
     def _ended(self, job: Job, now: Mapping[str, Any]) -> int:
         status = str(now["status"])
         why = _plain(str(now.get("job_explanation") or ""))
+        if status == "successful" and (failed := self._not_successful(job)):
+            self.say(
+                f"failed: {', '.join(failed)}; what follows on that was successful: {self.api.link(job.kind, job.number)}"
+            )
+            return Exit.FAILED
         self.say(f"{status}{f': {why}' if why else ''}: {self.api.link(job.kind, job.number)}")
         return {"successful": Exit.SUCCESSFUL, "canceled": Exit.CANCELED}.get(status, Exit.FAILED)
 
@@ -232,18 +247,19 @@ class Launcher:
         if wrong:
             raise _prompts(wrong, "was not launched")
 
-    def _found(self, path: str, key: str) -> Job | None:
+    def _found(self, path: str, request: Request) -> Job | None:
         """The newest job of a template that was launched with a key; the API does not search extra variables."""
         lists = ("jobs", "slice_workflow_jobs") if "/job_templates/" in path else ("workflow_jobs",)
         for name in lists:
             for each in self._get(f"{path}{name}/", order_by="-id", page_size=RECENT)["results"]:
-                if _variables(each).get(KEY_VARIABLE) == key and not _is_slice(each):
+                if _variables(each).get(KEY_VARIABLE) == request.key and not _is_part(each):
+                    _require_same(each, request)
                     return Job.of(each)
         return None
 
-    def _looked_for(self, path: str, key: str) -> Job | None:
+    def _looked_for(self, path: str, request: Request) -> Job | None:
         for number in range(LOOKS):
-            if job := self._found(path, key):
+            if job := self._found(path, request):
                 self.say(f"it was launched: {self.api.link(job.kind, job.number)}")
                 return job
             if number < LOOKS - 1:
@@ -263,16 +279,36 @@ class Launcher:
 
     def _tell_nodes(self, job: Job, told: dict[int, str]) -> None:
         """What has become of the nodes of a workflow, each change once, and who is waited for."""
-        for node in self._get(f"{job.url}workflow_nodes/", order_by="id", page_size=PAGE)["results"]:
-            each = (node.get("summary_fields") or {}).get("job")
-            if not each or told.get(node["id"]) == each["status"]:
+        for number, each in self._nodes(job):
+            if told.get(number) == each["status"]:
                 continue
-            told[node["id"]] = each["status"]
+            told[number] = each["status"]
             name, status = _plain(str(each.get("name"))), each["status"]
             if each.get("type") == "workflow_approval" and status == "pending":
                 self.say(f"  {name}: waits for an approval: {self.api.link(job.kind, job.number)}")
             else:
                 self.say(f"  {name}: {status}")
+
+    def _nodes(self, job: Job) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """The nodes of a workflow that have begun: the number of each, and the summary of its job."""
+        for page in count(1):
+            answer = self._get(f"{job.url}workflow_nodes/", order_by="id", page=page, page_size=PAGE)
+            for node in answer["results"]:
+                if each := (node.get("summary_fields") or {}).get("job"):
+                    yield int(node["id"]), each
+            if not answer.get("next"):
+                return
+
+    def _not_successful(self, job: Job) -> list[str]:
+        """The jobs of a workflow, and of workflows in it, that ended otherwise, with how; nothing for a job."""
+        found = []
+        for _number, each in self._nodes(job) if job.kind == "workflow_job" else ():
+            if each["status"] != "successful":
+                found.append(f"{_plain(str(each.get('name')))} {each['status']}")
+            elif each.get("type") == "workflow_job":
+                number = int(each["id"])
+                found += self._not_successful(Job(number, "workflow_job", f"/api/v2/workflow_jobs/{number}/"))
+        return found
 
     def _cancel_quietly(self, job: Job) -> None:
         try:
@@ -336,9 +372,25 @@ def _variables(job: Mapping[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _is_slice(job: Mapping[str, Any]) -> bool:
-    """A slice has the key of the whole, which is a workflow job."""
-    return int(job.get("job_slice_count") or 1) > 1 and job.get("type") == "job"
+def _require_same(job: Mapping[str, Any], request: Request) -> None:
+    """A job that runs with other values is not the launch that was asked for, whatever its key."""
+    variables = _variables(job)
+    wrong = [name for name, value in request.given.items() if str(variables.get(name)) not in (value, ENCRYPTED)]
+    if request.limit and job.get("limit") != request.limit:
+        wrong.append("the limit")
+    if wrong:
+        raise Refusal(
+            "launch_differs",
+            expected=f"the key {request.key} to be that of this launch alone",
+            found=f"job {job.get('id')} with it, in which {', '.join(wrong)} is not the same; nothing was launched",
+            remedy="Give another --key, or the same values again to follow that job.",
+        )
+
+
+def _is_part(job: Mapping[str, Any]) -> bool:
+    """A slice, or a job of a workflow, has the key of the whole."""
+    is_slice = int(job.get("job_slice_count") or 1) > 1 and job.get("type") == "job"
+    return is_slice or job.get("launch_type") == "workflow"
 
 
 def _plain(line: str) -> str:

@@ -107,6 +107,37 @@ def test_a_workflow_is_told_node_by_node_with_who_is_waited_for():
     ]
 
 
+DONE, FAILED, DENIED = ({"type": "job", "status": [status]} for status in ("successful", "failed", "canceled"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "code", "last"),
+    [
+        ([("deploy", DONE), ("verify", DONE)], 0, "successful: "),
+        ([("deploy", FAILED), ("undo", DONE)], 1, "failed: deploy failed; what follows on that was successful: "),
+        ([("deploy", DENIED), ("may it?", {**FAILED, "type": "workflow_approval"})], 1, "failed: deploy canceled, may it? failed; "),
+        ([("inner", {**DONE, "type": "workflow_job", "id": 101})], 1, "failed: deploy failed; "),
+    ],
+)  # fmt: skip
+def test_a_workflow_that_handled_a_failure_has_failed(nodes, code, last):
+    inner = Template("inner", kind="workflow", nodes=({"name": "deploy", **FAILED},), statuses=("successful",))
+    listed = tuple({"name": name, **each} for name, each in nodes)
+    with running(Template("deploy", kind="workflow", statuses=("successful",), nodes=listed), inner) as awx:
+        pipeline = Pipeline(awx)
+        job = pipeline.launcher.launch(Request("deploy", KEY))
+        pipeline.launcher.launch(Request("inner", KEY))
+        awx.jobs[1]["looks"] = 1  # its end was seen
+        assert pipeline.launcher.follow(job) == code
+    assert pipeline.said[-1].startswith(last)
+
+
+def test_more_nodes_than_a_page_are_judged_whole(monkeypatch):
+    monkeypatch.setattr(job_launch, "PAGE", 2)
+    nodes = tuple({"name": f"node-{number}", **(FAILED if number == 4 else DONE)} for number in range(5))
+    with running(Template("deploy", kind="workflow", statuses=("successful",), nodes=nodes)) as awx:
+        assert Pipeline(awx).run() == 1
+
+
 @pytest.mark.parametrize(
     ("templates", "changes", "reason", "code"),
     [
@@ -140,6 +171,31 @@ def test_a_survey_that_has_all_that_is_given_takes_it():
     template = Template("deploy", asks_variables=False, survey=("release_id", KEY_VARIABLE), needed=("release_id",))
     with running(template) as awx:
         assert Pipeline(awx).run(variables={"release_id": "v1"}) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"variables": {"release_id": "v2"}}, "release_id is"),
+        ({"variables": {"release_id": "v1", "why": "x"}}, "why is"),
+        ({"variables": {"release_id": "v1"}, "limit": "prod-2"}, "the limit is"),
+    ],
+)
+def test_a_job_with_the_key_that_does_something_else_is_not_followed(changes, wrong):
+    with running(Template("deploy")) as awx:
+        assert Pipeline(awx).run(variables={"release_id": "v1"}, limit="prod-1") == 0
+        refused = refusal(Pipeline(awx).run, **changes)
+        assert (refused.reason, job_launch.exit_code(refused)) == ("launch_differs", job_launch.Exit.USAGE)
+        assert f"job 100 with it, in which {wrong}" in refused.found
+        assert len(awx.jobs) == 1
+
+
+def test_an_answer_that_awx_does_not_show_is_taken_for_the_same():
+    with running(Template("deploy")) as awx:
+        assert Pipeline(awx).run(variables={"answer": "a"}) == 0
+        awx.jobs[0]["extra_vars"] = json.dumps({KEY_VARIABLE: KEY, "answer": "$encrypted$"})
+        assert Pipeline(awx).run(variables={"answer": "a"}) == 0
+        assert len(awx.jobs) == 1
 
 
 def test_a_launch_that_ignores_something_after_all_is_cancelled():
@@ -249,6 +305,8 @@ def test_a_signal_leaves_the_job_unless_it_is_to_be_cancelled(cancels, canceled)
         ({"key": "{{ x }}-12345678"}, "'{{ x }}-12345678'"),
         ({"variables": {"release_id": "{{ lookup('env', 'HOME') }}"}}, "release_id"),
         ({"variables": {"a": "{% if x %}"}}, "a"),
+        ({"variables": {"a": "{# x #}"}}, "a"),
+        ({"limit": "{{ lookup('env', 'HOME') }}"}, "--limit"),
         ({"variables": {KEY_VARIABLE: "x"}}, KEY_VARIABLE),
     ],
 )
@@ -263,11 +321,11 @@ def test_only_jobs_that_were_launched_like_this_are_taken_for_it():
             {"id": 1, "type": "job", "url": "/api/v2/jobs/1/", "template": 7, "looks": 0, "extra_vars": text, "job_explanation": "", **more}
             for text, more in (
                 ("", {}), ("not json", {}), ("[]", {}), (json.dumps({KEY_VARIABLE: "another"}), {}),
-                (json.dumps({KEY_VARIABLE: KEY}), {"job_slice_count": 3}),
+                (json.dumps({KEY_VARIABLE: KEY}), {"job_slice_count": 3}), (json.dumps({KEY_VARIABLE: KEY}), {"launch_type": "workflow"}),
             )
         ]  # fmt: skip
         assert Pipeline(awx).run() == 0
-        assert len(awx.jobs) == 6
+        assert len(awx.jobs) == 7
 
 
 def test_more_output_than_a_page_is_told_whole():
