@@ -23,7 +23,9 @@ class ActionModule(ControllerAction):
         named = {host for group in arguments["region_order"] for host in arguments["groups"].get(group, ())}
         environments = {host: each for host, each in arguments["environments"].items() if host in named}
         found = regions.read_regions(arguments["region_order"], arguments["groups"], environments)
-        dead_runs = ControllerState(Path(arguments["state_directory"])).dead_runs(arguments["application"])
+        failover.require_whole(arguments["region_order"], arguments["groups"], environments, arguments["everyone"])
+        place = self.place(arguments, task_vars)
+        dead_runs, unread = failover.runs_over(lambda: ControllerState(place).dead_runs(arguments["application"]))
         failover.require_possible(
             {host: each for host, each in arguments["answers"].items() if host in named},
             environments.values(),
@@ -37,5 +39,9 @@ class ActionModule(ControllerAction):
             arguments["standings"],
             is_back=arguments["back"],
             healthy_min=arguments["healthy_min"],
+            readmitted=arguments["readmitted"],
         )
-        return {"orders": [order.as_dict() for order in orders], "message": message}
+        return {
+            "orders": [order.as_dict() for order in orders],
+            "message": f"{message}; {unread}" if unread else message,
+        }

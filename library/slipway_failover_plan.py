@@ -38,6 +38,10 @@ options:
     description: Go on beside a run that has switched a host and not ended.
     type: bool
     default: false
+  readmitted:
+    description: Let other regions in again that were failed over themselves.
+    type: bool
+    default: false
   region_order:
     description: The regions, which are groups of the inventory.
     type: list
@@ -49,6 +53,10 @@ options:
     required: true
   environments:
     description: The environment of each host of the run.
+    type: dict
+    required: true
+  everyone:
+    description: The environment of each host of the inventory; one that is in the run's and in a region, but not in the run, is refused.
     type: dict
     required: true
   balancers:
@@ -79,6 +87,7 @@ EXAMPLES = r"""
     region_order: [eu, us]
     groups: "{{ groups }}"
     environments: {eu-1: prod, us-1: prod}
+    everyone: {eu-1: prod, us-1: prod, eu-test: staging}
     balancers: {eu-1: [{host: balancer-1, backend: shop}], us-1: [{host: balancer-1, backend: shop}]}
     answers: {}
     standings: "{{ looked.results }}"
@@ -87,16 +96,16 @@ EXAMPLES = r"""
 
 RETURN = r"""
 orders:
-  description: What each balancer is told, as C({host, backend, socket, drain_seconds, hosts, out, admitted, healthy_min}).
+  description: What each balancer is told, as C({host, backend, socket, drain_seconds, hosts, out, admitted, healthy_min, returning}).
   returned: success
   type: list
   elements: dict
 message:
-  description: What will be done, in a sentence.
+  description: What will be done, in a sentence, and whether the controller's memory could not be read.
   returned: success
   type: str
 reason:
-  description: Stable code of a refusal, e.g. region_unknown, capacity_too_low, locked, balancers_missing.
+  description: Stable code of a refusal, e.g. region_unknown, region_incomplete, region_readmitted, capacity_too_low, locked.
   returned: failure
   type: str
 expected:

@@ -209,11 +209,11 @@ def failed_over(name, tmp_path):
     standing = {"__release_balancer": balancer, "held": [], "serving": ["a", "b"], "not_up": []}
     about = {
         "application": "shop", "state_directory": str(tmp_path), "region_order": ["eu", "us"], "groups": {"eu": ["a"], "us": ["b"]},
-        "environments": {"a": "prod", "b": "prod"}, "balancers": {}, "answers": {}, "standings": [standing],
+        "environments": {"a": "prod", "b": "prod"}, "everyone": {}, "balancers": {}, "answers": {}, "standings": [standing],
     }  # fmt: skip
     if name == "slipway_failover_plan":
         return [plugins.run(name, region=region, **about) for region in ("eu", "mars")]
-    order = {**balancer, "out": ["a"], "admitted": ["b"], "healthy_min": 1}
+    order = {**balancer, "out": ["a"], "admitted": ["b"], "healthy_min": 1, "returning": []}
     return [plugins.run(name, region="eu", orders=[order], standings=[])]
 
 
@@ -307,7 +307,7 @@ def balanced_answers(name, site):
             return [refused, site.ask("write_balancer", check=True, **request)]
         about = {"socket": str(site.host.balancer_socket), "backend": "shop", "weight": None, "drain_seconds": 0}
         if name == "slipway_failover":
-            about |= {"admitted": [], "healthy_min": 1}
+            about |= {"admitted": [], "healthy_min": 1, "returning": []}
             return [site.ask("fail_over", **about, out=[server]) for server in ("blue", "red")]
         return [site.ask("balance", **about, server=name, state="drained") for name in ("blue", "red")]
     finally:

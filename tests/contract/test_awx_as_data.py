@@ -341,6 +341,11 @@ def test_the_canary_is_decided_on_by_those_who_approve_and_by_no_node():
     assert next(each["default"] for each in deployment if each["variable"] == "release_pause_after") == "canary"
     decided = {name for name, each in TEMPLATES.items() if each.options["playbook"] == "playbooks/promote.yml"}
     assert decided == {"Promote the rollout", "Abort the rollout"}
+    for name in decided:
+        options = TEMPLATES[name].options
+        asked = {each["variable"]: each["required"] for each in options["survey_spec"]["spec"]}
+        assert asked == dict.fromkeys(("application", "release_id", "run_id", "slipway_launch_key"), False)
+        assert options["extra_vars"]["release_environment"] == "prod"
     assert not decided & {node.options.get("unified_job_template") for node in NODES.values()}
     assert {("Approvers", "execute", name) for name in decided} <= GRANTS
 

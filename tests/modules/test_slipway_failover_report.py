@@ -9,7 +9,7 @@ import pytest
 
 PLUGIN = "slipway_failover_report"
 ASKED = {"host": "lb", "backend": "shop", "socket": "/s", "drain_seconds": 5, "hosts": ["a", "b"]}
-ORDER = {**ASKED, "out": ["a"], "admitted": ["b"], "healthy_min": 1}
+ORDER = {**ASKED, "out": ["a"], "admitted": ["b"], "healthy_min": 1, "returning": []}
 
 
 def ask(held, *, check=False):

@@ -6,7 +6,7 @@ Pure functions. The balancers' HAProxy says who is out; nothing beside it rememb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -129,6 +129,42 @@ def require_possible(
         )
 
 
+def runs_over(read: Callable[[], list[str]]) -> tuple[list[str], str]:
+    """The runs that the controller's memory knows to be over, and why it could not be read ("" where it was).
+
+    Requests do not wait until a memory is mended: without it, a run that is over counts as one that may go on.
+    """
+    try:
+        return read(), ""
+    except (Refusal, OSError) as error:
+        why = error.reason if isinstance(error, Refusal) else error.strerror or type(error).__name__
+        return (
+            [],
+            f"the controller's memory was not read ({why}), so that every run on a host counts as one that goes on",
+        )
+
+
+def require_whole(
+    order: Iterable[str], groups: Mapping[str, Sequence[str]], run: Mapping[str, str], everyone: Mapping[str, object]
+) -> None:
+    """Refuse a run that has only some of the hosts of a region: the others would go on getting requests, or not be counted.
+
+    ``run`` {host of the run: its environment}, ``everyone`` the same of every host of the inventory. Refusal ``region_incomplete``.
+    """
+    environments = set(run.values())
+    left = {
+        name: [host for host in groups.get(name, ()) if host not in run and everyone.get(host) in environments]
+        for name in order
+    }
+    if found := [f"{', '.join(hosts)} of {name}" for name, hosts in left.items() if hosts]:
+        raise Refusal(
+            "region_incomplete",
+            expected="a failover of all hosts of all regions of the environment",
+            found=f"a limit (-l) that leaves out {'; '.join(found)}; nothing was changed anywhere",
+            remedy="Give a limit with the whole environment. Hosts that cannot be reached hold up nothing.",
+        )
+
+
 def kept_out(results: Iterable[Result]) -> dict[str, dict[str, list[str]]]:
     """{balancer: {"hosts": hosts behind it, "held": those that it keeps out}} for a status; without ``held`` where it did not answer."""
     return {
@@ -142,28 +178,39 @@ def kept_out(results: Iterable[Result]) -> dict[str, dict[str, list[str]]]:
 
 @dataclass(frozen=True)
 class Order:
-    """What one balancer is told: who is ``out``, who is ``admitted`` again if it was, and how many others have to be up."""
+    """What one balancer is told: who is ``out``, who is ``admitted`` again if it was, and how many others have to be up.
+
+    ``returning`` are those of other regions that it keeps out until then.
+    """
 
     balancer: Balancer
     out: tuple[str, ...]
     admitted: tuple[str, ...]
     healthy_min: int
+    returning: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         balancer = asdict(self.balancer)
-        return {**balancer, "hosts": list(self.balancer.hosts), "out": list(self.out), "admitted": list(self.admitted), "healthy_min": self.healthy_min}  # fmt: skip
+        return {**balancer, "hosts": list(self.balancer.hosts), "out": list(self.out), "admitted": list(self.admitted), "healthy_min": self.healthy_min, "returning": list(self.returning)}  # fmt: skip
 
 
 def plan(
-    regions: Sequence[Region], name: str, results: Iterable[Result], *, is_back: bool, healthy_min: object
+    regions: Sequence[Region],
+    name: str,
+    results: Iterable[Result],
+    *,
+    is_back: bool,
+    healthy_min: object,
+    readmitted: bool = False,
 ) -> tuple[list[Order], str]:
     """What every balancer is to be told so that the region ``name`` gets no requests and the others do, or with ``is_back`` that it does again,
     and that in words.
 
     ``results`` are what the balancers answered when they were asked, ``healthy_min`` is how many hosts of the other regions have to be up (a count, or
     a percentage of them), at least one. A balancer that does not answer is told all the same: what follows for the run is `report`'s business.
-    Refusals, before anything is told: ``region_unknown``, ``balancers_missing``, ``rollout_invalid``, ``capacity_too_low``, and what a balancer
-    itself refused.
+    A region that was failed over itself is let in again with ``readmitted`` alone: whoever took it out had a reason.
+    Refusals, before anything is told: ``region_unknown``, ``balancers_missing``, ``rollout_invalid``, ``capacity_too_low``, ``region_readmitted``,
+    and what a balancer itself refused.
     """
     region = next((each for each in regions if each.name == name), None)
     if region is None:
@@ -189,7 +236,10 @@ def plan(
         floor = max(1, count_of(str(healthy_min), len(rest), round_up=True))
         if not is_back and not set(own) <= each.held:
             _require_capacity(each, rest, floor)
-        orders.append(Order(each.balancer, () if is_back else own, own if is_back else rest, floor))
+        returning = () if is_back else tuple(host for host in rest if host in each.held)
+        orders.append(Order(each.balancer, () if is_back else own, own if is_back else rest, floor, returning))
+    if not readmitted:
+        _require_in([each for each in regions if each is not region], orders)
     return orders, _described(region, orders, is_back=is_back)
 
 
@@ -236,11 +286,35 @@ def _require_capacity(standing: Standing, rest: Sequence[str], floor: int) -> No
         )
 
 
+def _require_in(others: Sequence[Region], orders: Sequence[Order]) -> None:
+    out = {
+        region.name: [
+            order.balancer.name
+            for order in orders
+            if (behind := set(order.balancer.hosts) & set(region.hosts)) and behind <= set(order.returning)
+        ]
+        for region in others
+    }
+    if found := [f"{name} at {', '.join(balancers)}" for name, balancers in out.items() if balancers]:
+        first = next(name for name, balancers in out.items() if balancers)
+        raise Refusal(
+            "region_readmitted",
+            expected="requests to go to the other regions already, or a yes to letting them in again",
+            found=f"failed over: {'; '.join(found)}; nothing was changed anywhere",
+            remedy=f"When it is well, let it in first: -e failover_region={first} -e failover_back=true. Or do both at once: -e failover_readmitted=true.",
+        )
+
+
 def _described(region: Region, orders: Sequence[Order], *, is_back: bool) -> str:
     where = ", ".join(each.balancer.name for each in orders)
     if is_back:
         return f"requests go to {region.name} again ({', '.join(region.hosts)}) at {where}"
-    return f"no requests go to {region.name} any more ({', '.join(region.hosts)}) at {where}; at least {min(each.healthy_min for each in orders)} others stay"
+    return f"no requests go to {region.name} any more ({', '.join(region.hosts)}) at {where}; at least {min(each.healthy_min for each in orders)} others stay{_let_in('; let in again: ', orders)}"
+
+
+def _let_in(words: str, orders: Sequence[Order]) -> str:
+    let = [f"{', '.join(each.returning)} at {each.balancer.name}" for each in orders if each.returning]
+    return f"{words}{'; '.join(let)}" if let else ""
 
 
 @dataclass(frozen=True)
@@ -260,12 +334,14 @@ def report(
     ``orders`` are those of `plan` as plain data, ``results`` what the task registered that told them.
     """
     told = {(each.balancer.host, each.balancer.backend, each.balancer.socket): each for each in standings_of(results)}
-    rows, outcomes = [], dict[str, str]()
+    rows, outcomes, let = [], dict[str, str](), []
     for order in orders:
         standing = told.get((order["host"], order["backend"], order["socket"]))
         balancer = f"{order['host']} ({order['backend']})"
         outcome, why = _outcome(order, standing, is_back=is_back, check=check)
         outcomes[balancer] = outcome
+        if standing and not standing.is_silent:
+            let += [f"{host} at {balancer}" for host in order["returning"] if check or host not in standing.held]
         serving = (
             ", ".join(sorted(standing.serving & set(order["hosts"]))) if standing and not standing.is_silent else "?"
         )
@@ -284,8 +360,9 @@ def report(
     else:
         open_ones = ", ".join(balancer for balancer, outcome in outcomes.items() if outcome not in DONE)
         following = f"mend {open_ones}, then the same command: what is done already stays"
+    again = f"{'would be let in' if check else 'let in'} again: {', '.join(let)}\n" if let else ""
     return Report(
-        f"{title}: {verdict}\n{table(('balancer', 'requests', 'go to', 'why'), rows)}\nnext: {following}",
+        f"{title}: {verdict}\n{table(('balancer', 'requests', 'go to', 'why'), rows)}\n{again}next: {following}",
         as_asked,
         outcomes,
     )

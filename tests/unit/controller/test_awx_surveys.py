@@ -77,4 +77,8 @@ def test_a_question_that_is_wrong_cannot_be_asked(mistakes):
 def test_a_playbook_that_is_none_takes_what_all_take(tmp_path):
     (tmp_path / "a.yml").write_text("hello\n")
     (tmp_path / "b.yml").write_text("- hosts: all\n  roles: [none]\n  tasks: [7, {slipway_none: {a: 1}}]\n")
-    assert set(variables_of(tmp_path, "a.yml")) == set(variables_of(tmp_path, "b.yml")) == {"application", "slipway_launch_key"}
+    assert (
+        set(variables_of(tmp_path, "a.yml"))
+        == set(variables_of(tmp_path, "b.yml"))
+        == {"application", "slipway_launch_key"}
+    )

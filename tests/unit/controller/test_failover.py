@@ -31,8 +31,8 @@ def refused_by(host="lb"):
     return {"__release_balancer": asked(host)["__release_balancer"], **answer}
 
 
-def planned(*results, region="eu", regions=(EU, US), is_back=False, healthy_min="0"):
-    return failover.plan(regions, region, results, is_back=is_back, healthy_min=healthy_min)
+def planned(*results, region="eu", regions=(EU, US), is_back=False, healthy_min="0", readmitted=False):
+    return failover.plan(regions, region, results, is_back=is_back, healthy_min=healthy_min, readmitted=readmitted)
 
 
 def refusal(*results, **options):
@@ -95,8 +95,39 @@ def test_a_limit_without_the_other_regions_is_told_from_a_lack_of_hosts():
 
 
 def test_others_that_are_out_may_be_up_once_they_are_admitted():
-    orders, _message = planned(asked(serving=["a", "b"], held=["c", "d"]), healthy_min="100%")
-    assert orders[0].admitted == ("c", "d")
+    orders, _message = planned(asked(serving=["a", "b"], held=["c", "d"]), healthy_min="100%", readmitted=True)
+    assert (orders[0].admitted, orders[0].returning) == (("c", "d"), ("c", "d"))
+
+
+def test_a_region_that_was_taken_out_is_not_let_in_without_a_yes():
+    refused = refusal(asked("lb-1", held=["a", "b"], serving=["c", "d"]), asked("lb-2"), region="us")
+    assert (refused.reason, refused.found) == (
+        "region_readmitted",
+        "failed over: eu at lb-1 (shop); nothing was changed anywhere",
+    )
+    assert "-e failover_region=eu -e failover_back=true" in refused.remedy
+    planned(asked(held=["a", "b"], serving=["c", "d"]), region="us", is_back=True)
+
+
+def test_a_host_that_is_let_in_again_is_named_by_the_plan_and_by_the_report():
+    looked = asked(held=["c"], serving=["a", "b", "d"])
+    orders, message = planned(looked)
+    assert message.endswith("; let in again: c at lb (shop)")
+    given = [order.as_dict() for order in orders]
+    checked = failover.report("eu", given, [looked], is_back=False, check=True)
+    done = failover.report("eu", given, [asked(held=["a", "b"], serving=["c", "d"])], is_back=False, check=False)
+    kept = failover.report("eu", given, [asked(held=["a", "b", "c"], serving=["d"])], is_back=False, check=False)
+    assert "\nwould be let in again: c at lb (shop)\nnext: " in checked.text
+    assert "\nlet in again: c at lb (shop)\nnext: " in done.text
+    assert "let in" not in kept.text
+
+
+def test_a_run_has_every_host_of_every_region_of_its_environment():
+    groups, run = {"eu": ["a", "b"], "us": ["c"]}, {"a": "prod", "c": "prod"}
+    with pytest.raises(Refusal) as refused:
+        failover.require_whole(["eu", "us"], groups, run, {"a": "prod", "b": "prod", "c": "prod"})
+    assert (refused.value.reason, "leaves out b of eu; nothing" in refused.value.found) == ("region_incomplete", True)
+    failover.require_whole(["eu", "us"], groups, run, {"b": "staging"})
 
 
 def test_the_same_again_is_no_question_of_capacity():
