@@ -37,6 +37,10 @@ options:
     description: Path of the builder's private key, readable by its owner only.
     type: path
     required: true
+  job:
+    description: The number of the job of AWX that this is, empty elsewhere. It names the credential type that a job without the builder's key lacks.
+    type: str
+    default: ""
   passphrase:
     description: Opens the builder's key when it is encrypted.
     type: str
@@ -216,6 +220,7 @@ from pathlib import Path
 from ansible.module_utils.slipway._module import run_module
 from ansible.module_utils.slipway.controller.bundle import Request, listing, make
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from ansible.module_utils.slipway.controller.job import Job, require_builder
 from ansible.module_utils.slipway.trust.keys import load_private_key
 from ansible.module_utils.slipway.trust.policy import read_policy
 
@@ -223,6 +228,7 @@ ARGUMENT_SPEC = {
     "source": {"type": "path", "required": True},
     "catalogue": {"type": "path", "required": True},
     "builder_key": {"type": "path", "required": True, "no_log": False},
+    "job": {"type": "str", "default": ""},
     "passphrase": {"type": "str", "no_log": True},
     "trust_policy": {"type": "path", "required": True},
     "release_id": {"type": "str"},
@@ -241,6 +247,7 @@ REPORTED = ("application", "release_id", "version", "sequence", "created", "expi
 def request_of(params):
     """The domain's request for the module's parameters."""
     passphrase = params["passphrase"].encode() if params["passphrase"] else None
+    require_builder(Job(params["job"]) if params["job"] else None, Path(params["builder_key"]))
     return Request(
         source=Path(params["source"]),
         builder_key=load_private_key(Path(params["builder_key"]), passphrase),

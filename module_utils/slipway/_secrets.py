@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def keeper_of(
     logins = Logins(place, clock)
     return Keeper(
         settings=settings,
-        providers=[_provider(each, settings, environment, logins, loader) for each in settings.chain],
+        providers=[_provider(each, settings, environment, logins, loader, lacking=_lacking(variables)) for each in settings.chain],
         place=place,
         log=log or access_log(variables, template, loader),
         caller=caller_of(variables, template),
@@ -101,6 +102,16 @@ def keeper_of(
         announce=display.warning,
         rotating=_rotating(template(variables.get(ROTATING)) or {}),
     )  # fmt: skip
+
+
+def _lacking(variables: Mapping[str, Any]) -> Callable[[str], Refusal] | None:
+    """What is said in a job of AWX that came without what it logs in with; None elsewhere."""
+    if not any(f"{prefix}_job_id" in variables for prefix in ("awx", "tower")):
+        return None
+    from .controller.job import Job, without_approle
+
+    job = Job.of(variables)
+    return partial(without_approle, job) if job else None
 
 
 def _rotating(given: Mapping[str, Mapping[str, Any]]) -> dict[str, Candidate]:
@@ -157,10 +168,16 @@ def volatile_place(settings: SecretSettings, main: int) -> Volatile | None:
 
 
 def _provider(
-    about: ProviderSettings, settings: SecretSettings, environment: str, logins: Logins, loader: Any
+    about: ProviderSettings,
+    settings: SecretSettings,
+    environment: str,
+    logins: Logins,
+    loader: Any,
+    *,
+    lacking: Callable[[str], Refusal] | None,
 ) -> Provider:
     if about.vault:
-        return Vault(about.label, about.vault, logins)
+        return Vault(about.label, about.vault, logins, lacking)
     if about.aws:
         return AwsSecretsManager(about.label, about.aws)
     file = about.file

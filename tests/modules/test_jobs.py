@@ -212,6 +212,28 @@ def test_a_job_without_a_trust_policy_names_the_credential_that_has_it(play, tmp
     assert not (tmp_path / "state").exists()
 
 
+def test_a_job_that_signs_without_a_key_names_the_credential_that_has_one(play):
+    done = play("playbooks/release.yml", "-e", json.dumps({**JOB, "release_source": "examples/hello"}))
+    done.refused("job_credential_missing: expected the builder's private key at", "type Slipway builder")
+    assert "keys.yml" not in done.output
+
+
+def test_a_job_that_reads_secrets_without_an_approle_names_the_credential_that_has_one(play, tmp_path):
+    """Also what is only looked up; a chain of other providers, or a person, needs none."""
+    (tmp_path / "read.yml").write_text(
+        yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": [{"debug": {"msg": "{{ lookup('slipway_secret', 'a') }}"}}]}])
+    )  # fmt: skip
+    vault = {
+        "type": "vault", "url": "https://192.0.2.9:8200", "auth": "approle",
+        "role_id_path": str(tmp_path / "role-id"), "secret_id_path": str(tmp_path / "secret-id"),
+    }  # fmt: skip
+    settings = {"secrets_providers": {"vault": vault}, "secrets_chain": ["vault"], "slipway_environment": "prod"}
+    read = str(tmp_path / "read.yml")
+    done = play(read, "-e", json.dumps({**JOB, **settings}))
+    done.refused("job_credential_missing: expected the role id of vault", "type Slipway Vault AppRole")
+    play(read, "-e", json.dumps(settings)).refused("secret_credential_missing: expected the role id of vault")
+
+
 @pytest.mark.parametrize("playbook", ["deploy.yml", "rollback.yml"])
 def test_a_job_of_another_commit_than_was_asked_for_is_refused(play, state, playbook):
     asked = "f" * 40

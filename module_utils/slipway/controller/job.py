@@ -16,6 +16,8 @@ from . import checkout
 # The names of credential types in AWX: the first is its own, the others are made by `awx/`.
 MACHINE: Final = "Machine"
 TRUST: Final = "Slipway trust"
+BUILDER: Final = "Slipway builder"
+APPROLE: Final = "Slipway Vault AppRole"
 # By each of these AWX, and the platform that it became, say what a job is.
 PREFIXES: Final = ("awx", "tower")
 IDENTIFIED_BY: Final = (
@@ -101,6 +103,24 @@ def require_trust(job: Job | None, policy: Path) -> None:
             f"the signed trust policy at {policy}",
             "or mount the directory that has it into the execution environment (docs/howto/execution-environment.md)",
         )
+
+
+def require_builder(job: Job | None, key: Path) -> None:
+    """Refuse a job that has nothing to sign with: Refusal ``job_credential_missing``. Elsewhere what reads the key says how to make one."""
+    if job and not key.exists():
+        raise _missing(
+            job, BUILDER, f"the builder's private key at {key}", "with the key and the trust policy that knows it"
+        )
+
+
+def without_approle(job: Job, what: str) -> Refusal:
+    """The refusal ``job_credential_missing`` of a job that cannot log in to Vault, since ``what`` is not there."""
+    return _missing(
+        job,
+        APPROLE,
+        what,
+        "or correct the paths in secrets_providers: vault_role_id_path and vault_secret_id_path are what it brings",
+    )
 
 
 def require_writable(directory: Path) -> None:

@@ -78,6 +78,9 @@ class Vault:
     label: str
     settings: VaultSettings
     logins: Logins = field(repr=False)
+    lacking: Callable[[str], Refusal] | None = field(
+        default=None, repr=False, compare=False
+    )  # of a job without its AppRole
     _at_mount: str | None = field(default=None, init=False, repr=False)
 
     @property
@@ -346,6 +349,8 @@ class Vault:
 
     def _credential(self, path: Path | None, what: str, *, private: bool = True) -> str:
         assert path is not None  # noqa: S101 - for the type checker; settings that lack it are refused
+        if self.lacking and self.settings.auth == "approle" and not path.exists():
+            raise self.lacking(f"the {what} of {self.label} in {path}")
         return read_credential(path, label=self.label, what=what, private=private)
 
     def _client(self, token: str) -> Any:

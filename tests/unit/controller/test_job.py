@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import repository
 from ansible.module_utils.slipway.base import operator
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import job
@@ -112,6 +113,21 @@ def test_a_job_without_a_trust_policy_is_told_which_credential_has_it(tmp_path):
     assert refusal.reason == "job_credential_missing"
     assert refusal.found == "none in job 42"
     assert f"type {job.TRUST} to the job template" in refusal.remedy
+
+
+def test_a_job_without_a_builders_key_makes_none_and_names_the_credential(tmp_path):
+    key = tmp_path / "builder.pem"
+    refusal = refused(job.require_builder, OURS, key)
+    assert (refusal.reason, refusal.expected) == ("job_credential_missing", f"the builder's private key at {key}")
+    assert f"type {job.BUILDER} to the job template" in refusal.remedy
+    job.require_builder(None, key)
+    key.touch()
+    job.require_builder(OURS, key)
+
+
+def test_the_types_that_are_named_are_those_that_awx_gets():
+    made = {each["name"] for each in repository.load("awx/credentials.yml")["credential_types"]}
+    assert {job.TRUST, job.BUILDER, job.APPROLE} <= made
 
 
 def test_with_one_it_passes_and_without_a_job_the_plan_decides(tmp_path):
