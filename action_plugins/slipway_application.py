@@ -31,7 +31,10 @@ class ActionModule(ControllerAction):
         if arguments["state_directory"]:
             job.require_writable(Path(arguments["state_directory"]))
         job.require_machine(
-            ours, self._connections(task_vars), default=self._task.connection or constants.DEFAULT_TRANSPORT, has_keys=self._has_keys
+            ours,
+            self._connections(task_vars),
+            default=self._task.connection or constants.DEFAULT_TRANSPORT,
+            has_keys=self._has_keys,
         )
         return {"name": deployment.resolve_application(arguments["applications"], arguments["name"])}
 
