@@ -429,14 +429,17 @@ class ControllerState:
 
 
 def needed_memory(place: StatePlace, what: str) -> ControllerState:
-    """The memory that something cannot be done without, whatever an operator has said; ``what`` is that, for people."""
+    """The memory that something cannot be done without, whatever an operator has said; ``what`` is that, for people.
+
+    Refusal ``controller_memory_needed`` where it cannot be had and he said to go on without it.
+    """
     try:
         return ControllerState(place)
     except Refusal as refusal:
         if place.is_required or refusal.reason not in UNUSABLE:
             raise
         raise Refusal(
-            refusal.reason,
+            "controller_memory_needed",
             expected=refusal.expected,
             found=refusal.found,
             remedy=f"Mend that: {what} is in it, so that slipway_state_required=false does not do without it here.",

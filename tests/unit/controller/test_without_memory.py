@@ -91,7 +91,7 @@ def test_what_needs_the_memory_does_not_advise_to_do_without_where_that_was_said
     shop.ill("down")
     with pytest.raises(Refusal) as caught:
         needed_memory(replace(shop.place, is_required=is_required), "what is decided")
-    assert caught.value.reason == "controller_memory_unusable"
+    assert caught.value.reason == ("controller_memory_unusable" if is_required else "controller_memory_needed")
     assert ("on purpose: -e slipway_state_required=false" in caught.value.remedy) is is_required
 
 
