@@ -97,6 +97,31 @@ def test_the_exit_code_says_what_went_wrong(words, changes, code, said):
     assert TOKEN not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "changes", "code", "said"),
+    [
+        (["--template", "other"], {}, 4, "template_unknown"),
+        (["--template", "deploy", "--kind", "workflow"], {}, 4, "template_unknown"),
+        (["--template", "twice"], {}, 7, "template_ambiguous"),
+        (["--template", "deploy", "--limit", "prod"], {}, 8, "limit is not taken"),
+        (["--template", "asking"], {}, 8, "why is asked for"),
+        (["--template", "deploy"], {"CONTROLLER_OAUTH_TOKEN": "wrong"}, 4, "awx_unauthenticated"),
+        (["--template", "deploy", "--key", "used-before"], {}, 2, "launch_differs"),
+        (["--template", "deploy", "--deadline-seconds", "1"], {"CONTROLLER_HOST": "https://127.0.0.1:1"}, 6, "awx_unreachable"),
+    ],
+)  # fmt: skip
+def test_what_the_awx_would_refuse_is_refused_before_anything_is_made(tmp_path, words, changes, code, said):
+    """Making is never reached: it would end with another code, as there is no trust policy, and leave its state's directory."""
+    twice = (Template("twice"), Template("twice", organization="Other"))
+    with running(Template("deploy", asks_limit=False), Template("asking", needed=("why",)), *twice) as awx:
+        assert on_tag(awx, "--template", "deploy", "--key", "used-before", "--tag", "v1.2.2").returncode == 0
+        about = ["--source", str(repository.ROOT / "examples/hello"), "--state-directory", str(tmp_path / "state")]
+        done = on_tag(awx, *about, *words, **changes)
+        assert (done.returncode, said in done.stderr) == (code, True), done.stdout + done.stderr
+        assert ("release.yml" in done.stdout, len(awx.jobs)) == (False, 1)
+    assert not (tmp_path / "state").exists()
+
+
 RAW = awx_data.read(repository.ROOT / "awx")
 DATA = awx_data.judged(RAW, root=repository.ROOT, settings={}, notifications=[], secrets={})
 ASKED = {

@@ -136,9 +136,7 @@ class Launcher:
         Refusals: ``template_unknown``, ``template_ambiguous``, ``prompts_not_allowed``, ``launch_differs`` (the job that has the key does something
         else), ``awx_unreachable``, ``deadline_over``, those of Api.
         """
-        kind, template = self._template(request)
-        path = f"/api/v2/{TEMPLATES[kind]}/{template['id']}/"
-        self._require_prompts(path, request)
+        path = self._taking(request)
         if job := self._found(path, request):
             self.say(f"launched before with the key {request.key}: {self.api.link(job.kind, job.number)}")
             return job
@@ -159,6 +157,10 @@ class Launcher:
                 raise _prompts(sorted(ignored), "was launched without them and cancelled")
             self.say(f"launched {request.template}: {self.api.link(job.kind, job.number)}")
             return job
+
+    def judge(self, request: Request) -> None:
+        """Refuse now what ``launch`` would refuse before it launches; nothing is launched."""
+        self._found(self._taking(request), request)
 
     def follow(self, job: Job) -> int:
         """Tell what the job does until it has ended; its exit code. Refusals: ``deadline_over``, ``awx_unreachable``, those of Api.
@@ -205,6 +207,13 @@ class Launcher:
             return Exit.FAILED
         self.say(f"{status}{f': {why}' if why else ''}: {self.api.link(job.kind, job.number)}")
         return {"successful": Exit.SUCCESSFUL, "canceled": Exit.CANCELED}.get(status, Exit.FAILED)
+
+    def _taking(self, request: Request) -> str:
+        """The path in the API of the template that takes what is given."""
+        kind, template = self._template(request)
+        path = f"/api/v2/{TEMPLATES[kind]}/{template['id']}/"
+        self._require_prompts(path, request)
+        return path
 
     def _template(self, request: Request) -> tuple[str, Mapping[str, Any]]:
         kinds = [request.kind] if request.kind else list(TEMPLATES)
