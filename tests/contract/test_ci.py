@@ -97,6 +97,31 @@ def test_the_exit_code_says_what_went_wrong(words, changes, code, said):
     assert TOKEN not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "changes", "code", "said"),
+    [
+        (["--template", "other"], {}, 4, "template_unknown"),
+        (["--template", "deploy", "--kind", "workflow"], {}, 4, "template_unknown"),
+        (["--template", "twice"], {}, 7, "template_ambiguous"),
+        (["--template", "deploy", "--limit", "prod"], {}, 8, "limit is not taken"),
+        (["--template", "asking"], {}, 8, "why is asked for"),
+        (["--template", "deploy"], {"CONTROLLER_OAUTH_TOKEN": "wrong"}, 4, "awx_unauthenticated"),
+        (["--template", "deploy", "--key", "used-before"], {}, 2, "launch_differs"),
+        (["--template", "deploy", "--deadline-seconds", "1"], {"CONTROLLER_HOST": "https://127.0.0.1:1"}, 6, "awx_unreachable"),
+    ],
+)  # fmt: skip
+def test_what_the_awx_would_refuse_is_refused_before_anything_is_made(tmp_path, words, changes, code, said):
+    """Making is never reached: it would end with another code, as there is no trust policy, and leave its state's directory."""
+    twice = (Template("twice"), Template("twice", organization="Other"))
+    with running(Template("deploy", asks_limit=False), Template("asking", needed=("why",)), *twice) as awx:
+        assert on_tag(awx, "--template", "deploy", "--key", "used-before", "--tag", "v1.2.2").returncode == 0
+        about = ["--source", str(repository.ROOT / "examples/hello"), "--state-directory", str(tmp_path / "state")]
+        done = on_tag(awx, *about, *words, **changes)
+        assert (done.returncode, said in done.stderr) == (code, True), done.stdout + done.stderr
+        assert ("release.yml" in done.stdout, len(awx.jobs)) == (False, 1)
+    assert not (tmp_path / "state").exists()
+
+
 RAW = awx_data.read(repository.ROOT / "awx")
 DATA = awx_data.judged(RAW, root=repository.ROOT, settings={}, notifications=[], secrets={})
 ASKED = {
@@ -293,6 +318,83 @@ def test_an_example_calls_the_script_with_options_that_it_has(name):
     assert {"--tag", "--template", "--source"} <= options
     assert {option for option in options if option not in told} == set()
     assert "TOKEN" not in call
+
+
+def steps_of(name):
+    """What an example runs, in its order, and all of its text."""
+    text = (repository.ROOT / "examples/ci" / name).read_text(encoding="utf-8")
+    data = yaml.safe_load(text)
+    if name == "github.yml":
+        return [step.get("run", "") for step in data["jobs"]["release"]["steps"]], text
+    job = data["release"]
+    return [*job["before_script"], *job["script"], *job["after_script"]], text
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_puts_keys_where_only_its_job_finds_them_and_removes_them(name):
+    steps, _text = steps_of(name)
+    lines = [line for step in steps for line in step.splitlines()]
+    made = [number for number, line in enumerate(lines) if re.search(r"(>|cp .*) \"\$work/", line)]
+    assert len(made) >= 4
+    assert lines.index(next(line for line in lines if line.startswith("umask 077"))) < made[0]
+    assert any("mktemp -d" in line or '"/tmp/slipway-$CI_JOB_ID"' in line for line in lines[: made[0]])
+    assert re.search(r"rm -rf .*slipway[.-]", lines[-1])
+    (call,) = [line for line in lines if "--builder-key" in line]
+    assert re.search(r"--builder-key \"\$(work|WORK)/keys/builder\.pem\"", call)
+    assert "CI_BUILDS_DIR" not in "".join(lines)
+
+
+def test_keys_of_gitlab_that_everybody_could_read_are_its_jobs_alone(tmp_path):
+    """With the lines of the example. A runner's umask of 0 makes its files of variables open to all."""
+    steps, _text = steps_of("gitlab.yml")
+    kept = [step for step in steps if re.match(r"umask|work=|mkdir|install|cp |chmod|printf", step)]
+    given = {}
+    for variable in ("SLIPWAY_BUILDER_KEY", "SLIPWAY_STORE_SSH_KEY", "SLIPWAY_STORE_KNOWN_HOSTS"):
+        path = tmp_path / variable
+        path.write_text("x\n")
+        path.chmod(0o666)
+        given[variable] = str(path)
+    script = "set -e; umask 0\n" + "\n".join(kept).replace("/tmp/", f"{tmp_path}/")
+    env = {**CLEAN, **given, "CI_JOB_ID": "77", "SLIPWAY_TRUST_POLICY": "{}"}
+    subprocess.run(["/bin/sh", "-c", script], env=env, check=True)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "slipway-77").rglob("*") if path.is_file()}
+    assert modes == {"builder.pem": 0o600, "store_ssh": 0o600, "known_hosts": 0o600, "trust-policy.dsse.json": 0o600}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_reaches_the_host_of_the_store_and_knows_it(name):
+    steps, _text = steps_of(name)
+    (step,) = [step for step in steps if "ANSIBLE_PRIVATE_KEY_FILE=" in step]
+    assert re.search(r'ANSIBLE_PRIVATE_KEY_FILE="\$\w+/keys/store_ssh"', step)
+    assert re.search(r'ANSIBLE_SSH_COMMON_ARGS="-o UserKnownHostsFile=\$\w+/known_hosts"', step)
+    assert "StrictHostKeyChecking" not in "".join(steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "pinned", "credential"),
+    [
+        (
+            "github.yml",
+            r"repository: example/slipway\n +ref: [0-9a-f]{40}\n",
+            "token: ${{ secrets.SLIPWAY_CHECKOUT_TOKEN",
+        ),
+        ("gitlab.yml", r"example/slipway\.git\" [0-9a-f]{40}\n", "password=$CI_JOB_TOKEN"),
+    ],
+)
+def test_an_example_takes_slipway_by_a_commit_and_with_a_token(name, pinned, credential):
+    _steps, text = steps_of(name)
+    assert re.search(pinned, text)
+    assert credential in text
+    assert not re.search(r"CI_JOB_TOKEN.*@", text)  # in an address it would be in the list of processes
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_page_names_what_an_example_needs(name):
+    _steps, text = steps_of(name)
+    page = (repository.ROOT / "docs/howto/ci-cd.md").read_text(encoding="utf-8").partition("## What you need")[2]
+    needed = set(re.findall(r"\b(?:SLIPWAY|CONTROLLER)_[A-Z_]+", text))
+    assert {"SLIPWAY_STORE_SSH_KEY", "SLIPWAY_STORE_KNOWN_HOSTS", "SLIPWAY_BUILDER_KEY"} <= needed
+    assert [each for each in sorted(needed) if f"`{each}`" not in page] == []
 
 
 def test_the_example_for_github_pins_actions_and_has_the_least_permissions():

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ..base.clock import Clock
-from ..base.errors import Refusal, quoted
+from ..base.errors import Refusal, kind_of, quoted, shown
 from .job_api import Api, Unavailable
 
 KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{7,127}")
@@ -20,11 +20,14 @@ KEY_VARIABLE: Final = "slipway_launch_key"
 TEMPLATES: Final = {"job": "job_templates", "workflow": "workflow_job_templates"}
 ENDED: Final = ("successful", "failed", "error", "canceled")
 POLL_SECONDS, PAUSE_SECONDS, MOST_PAUSE_SECONDS = 5.0, 2.0, 60.0
+# After a launch was asked for, what leaves open whether it happened.
+UNCERTAIN: Final = ("awx_answer_invalid", "awx_unreachable")
 LOOKS: Final = 3  # for a job whose launch was not answered, before it is launched again
 PAGE: Final = 200
 RECENT: Final = 50
 TEMPLATED: Final = re.compile(r"\{[{%#]")
 ENCRYPTED: Final = "$encrypted$"  # what AWX shows of an answer that is secret
+Part = TypeVar("Part")
 CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\xa0-\U0010ffff\t]")
 
 
@@ -136,13 +139,19 @@ class Launcher:
         Refusals: ``template_unknown``, ``template_ambiguous``, ``prompts_not_allowed``, ``launch_differs`` (the job that has the key does something
         else), ``awx_unreachable``, ``deadline_over``, those of Api.
         """
-        kind, template = self._template(request)
-        path = f"/api/v2/{TEMPLATES[kind]}/{template['id']}/"
-        self._require_prompts(path, request)
+        path = self._taking(request)
         if job := self._found(path, request):
             self.say(f"launched before with the key {request.key}: {self.api.link(job.kind, job.number)}")
             return job
         body = {"extra_vars": request.given, **({"limit": request.limit} if request.limit else {})}
+        try:
+            return self._launched(path, request, body)
+        except Refusal as refusal:
+            if refusal.reason in UNCERTAIN:
+                self.say(f"a job with the key {request.key} may have been launched")
+            raise
+
+    def _launched(self, path: str, request: Request, body: Mapping[str, Any]) -> Job:
         pauses = self._pauses()
         while True:
             try:
@@ -156,30 +165,41 @@ class Launcher:
             job = Job.of(answer)
             if ignored := answer.get("ignored_fields"):
                 self._cancel_quietly(job)
-                raise _prompts(sorted(ignored), "was launched without them and cancelled")
+                named = sorted(ignored) if isinstance(ignored, dict) else [str(ignored)]
+                raise _prompts(named, "was launched without them and cancelled")
             self.say(f"launched {request.template}: {self.api.link(job.kind, job.number)}")
             return job
+
+    def judge(self, request: Request) -> None:
+        """Refuse now what ``launch`` would refuse before it launches; nothing is launched."""
+        self._found(self._taking(request), request)
 
     def follow(self, job: Job) -> int:
         """Tell what the job does until it has ended; its exit code. Refusals: ``deadline_over``, ``awx_unreachable``, those of Api.
 
         A workflow of which any job failed has failed here, whatever followed on its failure: AWX calls it successful when something did.
+        Whatever ends this before the job's end, the job goes on, and that is said.
         """
         status, seen, told = "", 0, dict[int, str]()
-        while True:
-            now = self._get(job.url)
-            seen = self._tell_output(job, seen) if job.kind == "job" else seen
-            if job.kind == "workflow_job":
-                self._tell_nodes(job, told)
-            if now["status"] != status:
-                status = str(now["status"])
-                self.say(f"{job.kind} {job.number}: {status}")
-            if status in ENDED:
-                return self._ended(job, now)
-            self._require_time(
-                f"{job.kind} {job.number} to end", f"it is {status}, and goes on: {self.api.link(job.kind, job.number)}"
+        try:
+            while True:
+                now = self._get(job.url)
+                was, status = status, _part(now, "status", str)
+                seen = self._tell_output(job, seen) if job.kind == "job" else seen
+                if job.kind == "workflow_job":
+                    self._tell_nodes(job, told)
+                if status != was:
+                    self.say(f"{job.kind} {job.number}: {status}")
+                if status in ENDED:
+                    return self._ended(job, now)
+                self._require_time(f"{job.kind} {job.number} to end", f"it is {status}")
+                self.clock.sleep(POLL_SECONDS)
+        except Refusal:
+            does = f"ended as {status}" if status in ENDED else "goes on"
+            self.say(
+                f"{job.kind} {job.number} is not followed any more, and {does}: {self.api.link(job.kind, job.number)}"
             )
-            self.clock.sleep(POLL_SECONDS)
+            raise
 
     def cancel(self, job: Job) -> None:
         """Ask the AWX to end the job."""
@@ -196,7 +216,7 @@ class Launcher:
             self.say(f"stopped; the job goes on: {self.api.link(job.kind, job.number)}")
 
     def _ended(self, job: Job, now: Mapping[str, Any]) -> int:
-        status = str(now["status"])
+        status = _part(now, "status", str)
         why = _plain(str(now.get("job_explanation") or ""))
         if status == "successful" and (failed := self._not_successful(job)):
             self.say(
@@ -206,15 +226,20 @@ class Launcher:
         self.say(f"{status}{f': {why}' if why else ''}: {self.api.link(job.kind, job.number)}")
         return {"successful": Exit.SUCCESSFUL, "canceled": Exit.CANCELED}.get(status, Exit.FAILED)
 
+    def _taking(self, request: Request) -> str:
+        """The path in the API of the template that takes what is given."""
+        kind, template = self._template(request)
+        path = f"/api/v2/{TEMPLATES[kind]}/{_part(template, 'id', int)}/"
+        self._require_prompts(path, request)
+        return path
+
     def _template(self, request: Request) -> tuple[str, Mapping[str, Any]]:
         kinds = [request.kind] if request.kind else list(TEMPLATES)
         query = {
             "name": request.template,
             **({"organization__name": request.organization} if request.organization else {}),
         }
-        found = [
-            (kind, each) for kind in kinds for each in self._get(f"/api/v2/{TEMPLATES[kind]}/", **query)["results"]
-        ]
+        found = [(kind, each) for kind in kinds for each in self._listed(f"/api/v2/{TEMPLATES[kind]}/", **query)]
         if not found:
             raise Refusal(
                 "template_unknown",
@@ -242,7 +267,7 @@ class Launcher:
             wrong.append("limit is not taken")
         if not asks.get("ask_variables_on_launch"):
             survey = self._get(f"{path}survey_spec/") if asks.get("survey_enabled") else {}
-            taken = {str(each.get("variable")) for each in survey.get("spec") or ()}
+            taken = {str(each.get("variable")) for each in (_objects(survey, "spec") if survey else ())}
             wrong += [f"{name} is not taken" for name in request.given if name not in taken]
         if wrong:
             raise _prompts(wrong, "was not launched")
@@ -251,7 +276,7 @@ class Launcher:
         """The newest job of a template that was launched with a key; the API does not search extra variables."""
         lists = ("jobs", "slice_workflow_jobs") if "/job_templates/" in path else ("workflow_jobs",)
         for name in lists:
-            for each in self._get(f"{path}{name}/", order_by="-id", page_size=RECENT)["results"]:
+            for each in self._listed(f"{path}{name}/", order_by="-id", page_size=RECENT):
                 if _variables(each).get(KEY_VARIABLE) == request.key and not _is_part(each):
                     _require_same(each, request)
                     return Job.of(each)
@@ -269,9 +294,9 @@ class Launcher:
     def _tell_output(self, job: Job, seen: int) -> int:
         """What the job has printed since the event ``seen``; the number of the newest."""
         while True:
-            events = self._get(f"{job.url}job_events/", order_by="counter", counter__gt=seen, page_size=PAGE)["results"]
+            events = self._listed(f"{job.url}job_events/", order_by="counter", counter__gt=seen, page_size=PAGE)
             for event in events:
-                seen = max(seen, int(event["counter"]))
+                seen = max(seen, _part(event, "counter", int))
                 for line in str(event.get("stdout") or "").splitlines():
                     self.say(f"| {_plain(line)}")
             if len(events) < PAGE:
@@ -280,10 +305,10 @@ class Launcher:
     def _tell_nodes(self, job: Job, told: dict[int, str]) -> None:
         """What has become of the nodes of a workflow, each change once, and who is waited for."""
         for number, each in self._nodes(job):
-            if told.get(number) == each["status"]:
+            name, status = _plain(str(each.get("name"))), _part(each, "status", str)
+            if told.get(number) == status:
                 continue
-            told[number] = each["status"]
-            name, status = _plain(str(each.get("name"))), each["status"]
+            told[number] = status
             if each.get("type") == "workflow_approval" and status == "pending":
                 self.say(f"  {name}: waits for an approval: {self.api.link(job.kind, job.number)}")
             else:
@@ -293,9 +318,10 @@ class Launcher:
         """The nodes of a workflow that have begun: the number of each, and the summary of its job."""
         for page in count(1):
             answer = self._get(f"{job.url}workflow_nodes/", order_by="id", page=page, page_size=PAGE)
-            for node in answer["results"]:
-                if each := (node.get("summary_fields") or {}).get("job"):
-                    yield int(node["id"]), each
+            for node in _objects(answer, "results"):
+                summary = _part(node, "summary_fields", dict)
+                if summary.get("job"):
+                    yield _part(node, "id", int), _part(summary, "job", dict)
             if not answer.get("next"):
                 return
 
@@ -303,10 +329,10 @@ class Launcher:
         """The jobs of a workflow, and of workflows in it, that ended otherwise, with how; nothing for a job."""
         found = []
         for _number, each in self._nodes(job) if job.kind == "workflow_job" else ():
-            if each["status"] != "successful":
-                found.append(f"{_plain(str(each.get('name')))} {each['status']}")
+            if (status := _part(each, "status", str)) != "successful":
+                found.append(f"{_plain(str(each.get('name')))} {status}")
             elif each.get("type") == "workflow_job":
-                number = int(each["id"])
+                number = _part(each, "id", int)
                 found += self._not_successful(Job(number, "workflow_job", f"/api/v2/workflow_jobs/{number}/"))
         return found
 
@@ -323,6 +349,9 @@ class Launcher:
                 return self.api.get(path, **query)
             except Unavailable as lost:
                 self._pause(max(next(pauses), lost.retry_seconds), lost)
+
+    def _listed(self, path: str, **query: str | int) -> list[dict[str, Any]]:
+        return _objects(self._get(path, **query), "results")
 
     def _pauses(self) -> Iterator[float]:
         pause = PAUSE_SECONDS
@@ -359,9 +388,26 @@ def _prompts(wrong: list[str], outcome: str) -> Refusal:
     )
 
 
+def _part(answer: Mapping[str, Any], name: str, kind: type[Part]) -> Part:
+    """What an answer has by a name. Refusal ``awx_answer_invalid``: a proxy may answer in the AWX's place."""
+    found = answer.get(name)
+    if not isinstance(found, kind):
+        raise Refusal(
+            "awx_answer_invalid",
+            expected=f"{name} in an answer of the AWX, as {kind.__name__}",
+            found=kind_of(found) if name in answer else shown(", ".join(sorted(map(str, answer))) or "nothing"),
+            remedy="Look whether CONTROLLER_HOST is an AWX, and whether a proxy answers in its place.",
+        )
+    return found
+
+
+def _objects(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    return [_part({name: each}, name, dict) for each in _part(answer, name, list)]
+
+
 def _organization(template: Mapping[str, Any]) -> str:
-    organization = (template.get("summary_fields") or {}).get("organization") or {}
-    return f" of {organization['name']}" if organization.get("name") else ""
+    organization = _part(template, "summary_fields", dict).get("organization") or {}
+    return f" of {_part(organization, 'name', str)}" if organization else ""
 
 
 def _variables(job: Mapping[str, Any]) -> dict[str, Any]:

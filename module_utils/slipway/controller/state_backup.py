@@ -116,15 +116,34 @@ def read_backup(path: Path) -> Rows:
                     # Of the copy: constraints are not checked on a connection that may only read.
                     if (found := target.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
                         raise _damaged(path, f"{damaged}: {found}")
-            rows = _rows_in(StateDatabase(StatePlace(Path(scratch))))
+            rows = _rows_in(StateDatabase(StatePlace(Path(scratch)), is_there=True))
     except sqlite3.Error as error:
         raise _damaged(path, f"{damaged}: {error}") from error
+    except Refusal as refusal:
+        raise _of_backup(path, refusal) from refusal
     if len(rows["controller"]) != 1:
         raise _damaged(path, f"{len(rows['controller'])} controllers in it")
     lines = [str(line).encode() for _seq, line in rows["accesses"]]
-    for _record in AccessLog(path).parsed(lines):  # whose chain is checked as it is read
-        pass
+    try:
+        for _record in AccessLog(path).parsed(lines):  # whose chain is checked as it is read
+            pass
+    except Refusal as refusal:
+        raise _damaged(path, f"an access log that was altered: {refusal.found}") from refusal
     return rows
+
+
+def _of_backup(path: Path, refusal: Refusal) -> Refusal:
+    """What the copy of a backup was refused for, said of its file."""
+    if refusal.reason == "state_backup_damaged":
+        return refusal
+    if refusal.reason != "format_unknown":
+        return _damaged(path, f"the file is not as it was written: {refusal.found}")
+    return Refusal(
+        "format_unknown",
+        expected=f"format {SCHEMA_VERSION} or older in the backup {path}",
+        found=refusal.found,
+        remedy="Restore it with the Slipway release that wrote it, or a newer one. Nothing was changed.",
+    )
 
 
 def _damaged(path: Path, found: str) -> Refusal:

@@ -8,7 +8,7 @@ import json
 import pytest
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import job_launch
-from ansible.module_utils.slipway.controller.job_api import Api
+from ansible.module_utils.slipway.controller.job_api import REASONS, Api
 from ansible.module_utils.slipway.controller.job_launch import KEY_VARIABLE, Job, Launcher, Request
 from jobs_stand_in import TOKEN, Template, once, running
 
@@ -258,6 +258,70 @@ def test_what_the_awx_refuses_is_not_tried_again(method, path, answer, reason):
     assert (refused.reason, job_launch.exit_code(refused)) == (reason, job_launch.Exit.REFUSED)
 
 
+def not_followed(awx, what="job 100", kind="playbook", does="goes on"):
+    return f"{what} is not followed any more, and {does}: {awx.url}/#/jobs/{kind}/100/output"
+
+
+ODD = [{}, {"ok": True}, {"status": 7, "results": {}}, {"status": None, "results": [7]}]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "reason"),
+    [
+        *((path, (200, odd, {}), "awx_answer_invalid") for path in (r"jobs/100/$", "job_events/$") for odd in ODD),
+        ("job_events/$", (200, {"results": [{"counter": "x"}]}, {}), "awx_answer_invalid"),
+        *(("jobs/100/$", (status, {"detail": "no"}, {}), reason) for status, reason in REASONS.items()),
+    ],
+)
+def test_an_answer_that_ends_the_following_says_that_the_job_goes_on(path, answer, reason):
+    with running(Template("deploy", statuses=("running",), output=("PLAY",))) as awx:
+        pipeline = Pipeline(awx)
+        job = pipeline.launcher.launch(Request("deploy", KEY))
+        awx.disturb = once("GET", path, answer, times=99)
+        refused = refusal(pipeline.launcher.follow, job)
+        assert (refused.reason, job_launch.exit_code(refused)) == (reason, job_launch.Exit.REFUSED)
+        assert (pipeline.said[-1], awx.canceled) == (not_followed(awx), [])
+
+
+@pytest.mark.parametrize(
+    "node", [7, {}, {"id": 1, "summary_fields": []}, {"id": "x", "summary_fields": {"job": {"status": "running"}}},
+             {"id": 1, "summary_fields": {"job": 7}}, {"id": 1, "summary_fields": {"job": {"name": "x"}}}],
+)  # fmt: skip
+@pytest.mark.parametrize(("ending", "does"), [("running", "goes on"), ("successful", "ended as successful")])
+def test_an_odd_node_of_a_workflow_is_refused_and_says_what_the_workflow_does(node, ending, does):
+    with running(Template("deploy", kind="workflow", statuses=(ending,))) as awx:
+        awx.disturb = once("GET", "workflow_nodes/$", (200, {"results": [node]}, {}), times=99)
+        pipeline = Pipeline(awx)
+        refused = refusal(pipeline.run)
+        assert (refused.reason, job_launch.exit_code(refused)) == ("awx_answer_invalid", job_launch.Exit.REFUSED)
+        assert pipeline.said[-1] == not_followed(awx, "workflow_job 100", "workflow", does)
+
+
+@pytest.mark.parametrize("answer", [(200, {"ok": True}, {}), (200, {"raw": "<html>hello</html>"}, {})])
+def test_an_odd_answer_to_a_launch_says_that_it_may_have_happened(answer):
+    with running(Template("deploy")) as awx:
+        awx.disturb = once("POST", "launch/$", answer)
+        pipeline = Pipeline(awx)
+        assert refusal(pipeline.run).reason == "awx_answer_invalid"
+    assert pipeline.said[-1] == f"a job with the key {KEY} may have been launched"
+
+
+@pytest.mark.parametrize(
+    ("path", "odd", "reason"),
+    [
+        *((path, odd, "awx_answer_invalid") for path in ("job_templates/$", "/7/jobs/$") for odd in ODD),
+        *(("survey_spec/$", {"spec": spec}, "awx_answer_invalid") for spec in (7, [7])),
+        ("survey_spec/$", {}, "prompts_not_allowed"),
+        ("/7/launch/$", {"ok": True}, "prompts_not_allowed"),
+    ],
+)
+def test_an_odd_answer_before_a_launch_is_refused(path, odd, reason):
+    with running(Template("deploy", asks_variables=False, survey=(KEY_VARIABLE,))) as awx:
+        awx.disturb = once("GET", path, (200, odd, {}), times=99)
+        assert refusal(Pipeline(awx).run).reason == reason
+        assert launches(awx) == []
+
+
 def test_a_token_that_is_not_taken_is_refused_and_never_shown():
     with running(Template("deploy")) as awx:
         pipeline = Pipeline(awx, token="not-that-one")
@@ -276,9 +340,11 @@ def test_an_awx_that_does_not_answer_is_given_up_at_the_deadline():
 
 def test_a_job_that_does_not_end_is_left_at_the_deadline():
     with running(Template("deploy", statuses=("running",))) as awx:
-        refused = refusal(Pipeline(awx, deadline=30).run)
+        pipeline = Pipeline(awx, deadline=30)
+        refused = refusal(pipeline.run)
         assert (refused.reason, job_launch.exit_code(refused)) == ("deadline_over", job_launch.Exit.TIMED_OUT)
-        assert f"it is running, and goes on: {awx.url}/#/jobs/playbook/100/output" in refused.found
+        assert refused.found == "it is running"
+        assert pipeline.said[-1] == not_followed(awx)
         assert awx.canceled == []
 
 

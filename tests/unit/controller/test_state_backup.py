@@ -196,6 +196,21 @@ def two_controllers(path: Path) -> None:
         connection.execute("INSERT INTO controller VALUES ('other')")
 
 
+def drop_a_table(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE runs")
+
+
+def forget_the_format(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 0")
+
+
+def claim_an_older_format(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 3")
+
+
 def newer(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
@@ -211,7 +226,10 @@ def newer(path: Path) -> None:
         (scribble, "state_backup_damaged"),
         (contradict_itself, "state_backup_damaged"),
         (two_controllers, "state_backup_damaged"),
-        (alter_an_access, "access_log_altered"),
+        (drop_a_table, "state_backup_damaged"),
+        (forget_the_format, "state_backup_damaged"),
+        (claim_an_older_format, "state_backup_damaged"),
+        (alter_an_access, "state_backup_damaged"),
         (newer, "format_unknown"),
     ],
 )
@@ -224,6 +242,10 @@ def test_a_backup_that_is_not_whole_changes_nothing(state_place, tmp_path, damag
     with pytest.raises(Refusal) as caught:
         restore(state_place, path, is_confirmed=True)
     assert caught.value.reason == reason
+    assert str(path) in caught.value.expected
+    said = str(caught.value)
+    assert "slipway-state-" not in said, "the copy that was read is gone"
+    assert [word for word in ("Mend the disk", "slipway_state_url", "Keep the file") if word in said] == []
     assert said_of(ControllerState(state_place)) == before
 
 
