@@ -109,4 +109,4 @@ def test_two_controllers_with_one_database(
     assert back.says("not noted in this controller's memory")
     assert one.active("prod-1") == "v3"
     postgres.start()
-    assert len(report(controllers[0], tmp_path)["changes"]) == 3
+    assert len(report(controllers[0], tmp_path)["changes"]) == 4
