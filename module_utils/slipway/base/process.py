@@ -32,6 +32,10 @@ class Process:
             return False
         return self.namespace != _namespace() or (bool(self.started) and _started(self.pid) == self.started)
 
+    def is_here(self) -> bool:
+        """True only when it is known: it runs in this PID namespace."""
+        return self.namespace == _namespace() and self.is_alive()
+
 
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

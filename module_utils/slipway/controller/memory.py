@@ -199,9 +199,30 @@ class ControllerState:
         return run_id
 
     def end_run(self, run_id: str, *, outcome: str, now: int) -> None:
-        """Note that a run settled every host that it reached."""
+        """Note that a run settled every host that it reached. Refusal ``run_forgotten`` where it is not remembered any more."""
         with self.database.reading() as connection:
-            connection.execute("UPDATE runs SET ended = ?, outcome = ? WHERE run_id = ?", (now, outcome, run_id))
+            found = connection.execute(
+                "UPDATE runs SET ended = ?, outcome = ? WHERE run_id = ?", (now, outcome, run_id)
+            )
+        if not found.rowcount:
+            raise Refusal(
+                "run_forgotten",
+                expected=f"the beginning of {run_id} in {self.place}, to note its end",
+                found="no such run: the state was put back, or another one put in its place, while it went on",
+                remedy="Its end is missing in reports. Verify what its hosts have recorded: playbooks/verify.yml.",
+            )
+
+    def living_runs(self) -> list[str]:
+        """The runs without an end whose process is known to be there, oldest first.
+
+        Of a run in another container, on another machine or of another controller nobody here can know that.
+        """
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                "SELECT run_id, boot_id, namespace, pid, pid_started FROM runs WHERE ended IS NULL AND installation = ? ORDER BY began, number",
+                (self.installation,),
+            ).fetchall()
+        return [run_id for run_id, *process in rows if Process(*process).is_here()]
 
     def dead_runs(self, application: str, *, limit: int = 100) -> list[str]:
         """This controller's runs of an application whose process is gone, newest first.

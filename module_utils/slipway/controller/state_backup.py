@@ -156,7 +156,9 @@ def _damaged(path: Path, found: str) -> Refusal:
 
 
 def restore(place: StatePlace, path: Path, *, is_confirmed: bool, check: bool = False) -> Contents:
-    """Put a backup back, all of it or nothing. Refusal ``state_not_empty`` where something would be lost and nobody confirmed that."""
+    """Put a backup back, all of it or nothing. Refusals ``state_not_empty`` where something would be lost and nobody confirmed that, and
+    ``state_in_use`` while a run goes on there, confirmed or not.
+    """
     rows = read_backup(path)
     database = StateDatabase(place)
     log = access_log_of(place)
@@ -169,6 +171,13 @@ def restore(place: StatePlace, path: Path, *, is_confirmed: bool, check: bool = 
             expected=f"nothing yet in {place}, or a yes to losing what is there",
             found=f"{there}{unended and '; without an end: '}{unended}",
             remedy="Back that up first (make state-backup), then say CONFIRM=yes (-e state_confirmed=yes).",
+        )
+    if living := ControllerState(place).living_runs():
+        raise Refusal(
+            "state_in_use",
+            expected=f"no run in {place} that goes on",
+            found=", ".join(living),
+            remedy="Wait for its end, or stop it: what it notes would be lost. A yes does not help. Nothing was changed.",
         )
     if check:
         return Contents.of(rows)

@@ -146,7 +146,9 @@ def test_check_mode_says_the_same_and_writes_nothing(state_place, tmp_path):
 def test_what_is_there_is_lost_only_to_a_yes(state_place, tmp_path):
     memory = fill(state_place)
     back_up(state_place, tmp_path / "backup")
-    newer = memory.begin_run(operation="deploy", application="shop", environment="prod", deployed_by="a", now=2000)
+    newer = memory.begin_run(
+        operation="deploy", application="shop", environment="prod", deployed_by="a", now=2000, process=GONE
+    )
     with pytest.raises(Refusal) as caught:
         restore(state_place, tmp_path / "backup", is_confirmed=False)
     assert caught.value.reason == "state_not_empty"
@@ -154,6 +156,33 @@ def test_what_is_there_is_lost_only_to_a_yes(state_place, tmp_path):
     assert memory.newest_run("shop") == newer
     restore(state_place, tmp_path / "backup", is_confirmed=True)
     assert newer not in ControllerState(state_place).run_ids("shop")
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_while_a_run_goes_on_nothing_is_put_back_over_it(state_place, tmp_path, check):
+    memory = fill(state_place)
+    back_up(state_place, tmp_path / "backup")
+    going = memory.begin_run(operation="deploy", application="shop", environment="prod", deployed_by="a", now=2000)
+    with pytest.raises(Refusal) as caught:
+        restore(state_place, tmp_path / "backup", is_confirmed=True, check=check)
+    assert (caught.value.reason, caught.value.found) == ("state_in_use", going)
+    memory.end_run(going, outcome="as asked", now=2001)
+    assert memory.newest_run("shop") == going
+    restore(state_place, tmp_path / "backup", is_confirmed=True, check=check)
+
+
+def test_of_a_run_elsewhere_nobody_knows_but_its_end_that_is_lost_is_told(state_place, tmp_path):
+    memory = fill(state_place)
+    back_up(state_place, tmp_path / "backup")
+    elsewhere = replace(Process.of(os.getpid()), namespace="another-container pid:[1]")
+    going = memory.begin_run(
+        operation="deploy", application="shop", environment="prod", deployed_by="a", now=2000, process=elsewhere
+    )
+    restore(state_place, tmp_path / "backup", is_confirmed=True)
+    with pytest.raises(Refusal) as caught:
+        ControllerState(state_place).end_run(going, outcome="as asked", now=2001)
+    assert caught.value.reason == "run_forgotten"
+    assert going in caught.value.expected
 
 
 def test_the_access_log_of_a_file_stays_beside_what_replaced_it(tmp_path):
