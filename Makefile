@@ -236,7 +236,7 @@ types: dev ## mypy
 unit: dev awx-collection ## pytest without hosts, with branch coverage
 	@for tool in openssl strace haproxy chromium; do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || $(PYTHON) -m lab install $$tool; done
 	@for verb in vault prometheus postgres; do $(VENV)/bin/python -m lab $$verb >/dev/null || exit 1; done
-	pytest -q -n auto --cov --cov-branch --cov-report= tests/unit tests/modules tests/contract tests/golden $(if $(AWX_URL),tests/live)
+	pytest -q -n auto --dist worksteal --cov --cov-branch --cov-report= tests/unit tests/modules tests/contract tests/golden $(if $(AWX_URL),tests/live)
 	coverage report
 	coverage json -q -o - | $(VENV)/bin/python tests/coverage_gate.py
 

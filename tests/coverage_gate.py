@@ -18,7 +18,7 @@ GATED = (
             "host": "backup bootstrap deadman evidence exchange handler history integrity journal judgement lease log pack readiness recovery release server_group shared staging status store transaction trust_update two_instances unit_file",
             "watch": (
                 "agent agent_memory alert alert_history channels check circuit commands delivery escalation events exporter facts hook metrics "
-                "probes release_metrics together window"
+                "probes release_metrics window"
             ),
             "secrets": (
                 "access_log ansible_vault aws break_glass candidate circuit_breaker credential env_file halves keeper known_values local_store login provider redaction retries "

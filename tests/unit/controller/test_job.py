@@ -228,3 +228,9 @@ def test_an_agent_that_gives_no_list_has_no_keys(tmp_path, monkeypatch):
         monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         assert job.keys_of_agent() == 0
         answering.join()
+
+
+def test_a_job_that_cannot_log_in_to_vault_is_told_which_credential_brings_that():
+    refusal = job.without_approle(job.Job("41"), "the role id of vault in /nowhere")
+    assert (refusal.reason, refusal.expected) == ("job_credential_missing", "the role id of vault in /nowhere")
+    assert job.APPROLE in refusal.remedy

@@ -403,3 +403,11 @@ def test_more_output_than_a_page_is_told_whole():
 
 def test_what_is_no_job_is_refused():
     assert refusal(Job.of, {"id": "x"}).reason == "awx_answer_invalid"
+
+
+def test_what_would_be_refused_is_refused_before_anything_is_launched():
+    with running(Template("deploy")) as awx:
+        launcher = Pipeline(awx).launcher
+        launcher.judge(Request(template="deploy", key=KEY))
+        assert refusal(launcher.judge, Request(template="nonesuch", key=KEY)).reason == "template_unknown"
+        assert launches(awx) == []

@@ -727,3 +727,13 @@ def test_an_answer_without_sense_is_refused(answering, logins, tmp_path, status,
     for call in (lambda: vault.standing("a"), vault.entries, lambda: vault.write(secret("a"))):
         with suppress(Refusal):  # nothing else, whatever it makes of it
             call()
+
+
+def test_who_lacks_the_role_id_is_told_in_the_words_of_its_caller(real_vault, logins, tmp_path):
+    def lacking(what):
+        return Refusal("lacking", expected=what, found="none", remedy="Bring it.")
+
+    about = real_vault.settings(role_id_path=tmp_path / "none", secret_id_path=tmp_path / "none")
+    with pytest.raises(Refusal) as caught:
+        Vault("vault", about, logins, lacking=lacking).read("database/main")
+    assert caught.value.expected == f"the role id of vault in {tmp_path / 'none'}"
