@@ -27,6 +27,7 @@ from ansible.module_utils.slipway.controller import monitoring_files
 
 ALERTS, IDENTICAL, AT_ONCE = 200, 10_000, 100
 TEMPLATE = ROOT / "roles/alertmanager/files/slipway.tmpl"
+PATIENCE_SECONDS = 60
 LIMITS = {"slack": 1.0, "pagerduty": 2.0}
 
 
@@ -68,6 +69,8 @@ def one(manager: watchers.Manager, sinks: watchers.Listener, path: str, number: 
     began = time.monotonic()
     manager.post([alert(check)])
     while not any(f'"{check}"' in text or f"check={check} " in text for text in map(json.dumps, sinks.of(path)[-3:])):
+        if time.monotonic() - began > PATIENCE_SECONDS:
+            raise TimeoutError(f"{path} did not get {check} in {PATIENCE_SECONDS} s")
         time.sleep(0.001)
     return time.monotonic() - began
 
