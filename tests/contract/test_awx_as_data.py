@@ -275,7 +275,7 @@ def test_every_job_that_asks_the_memory_can_log_in_where_its_password_is():
 
 
 def test_those_who_say_yes_are_kept_apart_from_those_who_start():
-    starting = {team for team, role, name in GRANTS if (role, name) == ("execute", "Release to prod")}
+    starting = {team for team, role, name in GRANTS if role == "execute" and name in WORKFLOWS}
     answering = {team for team, role, _name in GRANTS if role == "approval"}
     assert (starting, answering) == ({"Builders", "Operators"}, {"Approvers"})
     assert "Nobody of Approvers should be in Builders or Operators" in HOW_TO
@@ -288,7 +288,16 @@ def test_the_how_to_counts_what_is_made_in_an_empty_awx():
     assert f"{len(steps) - updated} created, {updated} updated, 0 removed" in HOW_TO
 
 
-NODES = {each.options["identifier"]: each for each in DATA.of("workflow_job_template_nodes")}
+def nodes_of(workflow):
+    return {
+        each.options["identifier"]: each
+        for each in DATA.of("workflow_job_template_nodes")
+        if each.options["workflow_job_template"] == workflow
+    }
+
+
+WORKFLOWS = {each.name for each in DATA.of("workflow_job_templates")}
+NODES = nodes_of("Release to prod")
 
 
 def reached(start, *links):
@@ -309,6 +318,15 @@ def test_nothing_comes_to_prod_without_staging_and_a_yes():
     assert not prod & (reached("release") - reached("approve-prod") - {"approve-prod"})
     assert "approval_node" in NODES["approve-prod"].options
     assert NODES["staging"].options["success_nodes"] == ["approve-prod"]
+
+
+def test_a_release_that_is_made_already_goes_the_same_way():
+    """A pipeline makes and publishes its release itself, with a key that is nowhere else, and launches this."""
+    assert WORKFLOWS == {"Release to prod", "Bring to prod"}
+    made = {name: each.options for name, each in nodes_of("Bring to prod").items()}
+    whole = {name: each.options | {"workflow_job_template": "Bring to prod"} for name, each in NODES.items()}
+    assert made == {name: options for name, options in whole.items() if name != "release"}
+    assert "Make a release" not in {options.get("unified_job_template") for options in made.values()}
 
 
 def test_a_deployment_that_fails_is_taken_back_by_what_cannot_take_back_anything_else():
@@ -365,10 +383,12 @@ GRANTS = {
 
 def test_nobody_but_the_workflow_deploys_to_prod():
     assert {role for _team, role, name in GRANTS if name in ("Deploy to prod", "Undo on prod")} == {"read"}
-    assert {team for team, role, name in GRANTS if name == "Release to prod" and role == "execute"} == {
-        "Builders",
-        "Operators",
+    assert {(team, role) for team, role, name in GRANTS if name in WORKFLOWS} == {
+        ("Builders", "execute"),
+        ("Operators", "execute"),
+        ("Approvers", "approval"),
     }
+    assert {name for team, role, name in GRANTS if (team, role) == ("Approvers", "approval")} == WORKFLOWS
     assert {team for team, role, name in GRANTS if role == "approval"} == {"Approvers"}
     assert {role for team, role, name in GRANTS if team == "Auditors"} == {"auditor"}
     assert ("Operators", "execute", "Roll back prod") in GRANTS
@@ -381,7 +401,7 @@ def _may_look_at(team, template):
 
 def test_who_starts_answers_or_decides_may_look_at_the_jobs_that_it_is_about():
     concerned = {
-        team for team, _role, name in GRANTS if name in ("Release to prod", "Promote the rollout", "Abort the rollout")
+        team for team, _role, name in GRANTS if name in {*WORKFLOWS, "Promote the rollout", "Abort the rollout"}
     }
     assert concerned == {"Builders", "Approvers", "Operators"}
     nodes = {node.options["unified_job_template"] for node in NODES.values() if "unified_job_template" in node.options}
