@@ -22,7 +22,7 @@ class ActionModule(ControllerAction):
 
     def answer(self, arguments, task_vars):
         since, until = delivery_measures.window(arguments["weeks"], int(time.time()))
-        memory = ControllerState(self.place(arguments, task_vars))
+        memory = ControllerState(self.place(arguments, task_vars), is_there=True)
         runs = memory.runs(application=arguments["application"], environment=arguments["environment"])
         if not runs and (arguments["application"] or arguments["environment"]):
             delivery_measures.refuse_unknown(arguments["application"], arguments["environment"], memory.runs())

@@ -59,6 +59,13 @@ def test_an_application_or_environment_that_nobody_knows_is_refused(deliveries, 
     assert not page.exists()
 
 
+def test_a_directory_without_a_memory_is_refused_and_none_is_made_there(tmp_path):
+    answer = plugins.run(PLUGIN, state_directory=str(tmp_path / "mistyped"))
+    assert (answer["failed"], answer["reason"]) == (True, "state_missing")
+    assert doors.undocumented(PLUGIN, answer) == set()
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_a_page_is_written_where_it_is_asked_for(deliveries, tmp_path):
     page = tmp_path / "page.html"
     assert deliveries(page=str(page), check=True)["changed"] is True

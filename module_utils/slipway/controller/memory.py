@@ -149,11 +149,14 @@ def new_run_id(now: int) -> str:
 
 
 class ControllerState:
-    """The controller's own memory: in the database of its place, or in the file of a directory alone."""
+    """The controller's own memory: in the database of its place, or in the file of a directory alone.
 
-    def __init__(self, place: Path | StatePlace) -> None:
+    Where there is none yet, it is made; with ``is_there`` that is the refusal ``state_missing``.
+    """
+
+    def __init__(self, place: Path | StatePlace, *, is_there: bool = False) -> None:
         self.place = place_of(place)
-        self.database = StateDatabase(self.place)
+        self.database = StateDatabase(self.place, is_there=is_there)
 
     @property
     def path(self) -> Path:
