@@ -168,6 +168,19 @@ def test_the_agent_is_shut_in_and_does_its_work_all_the_same(watched: Watched) -
     assert f'slipway_release_info{{application="{watched.shop.name}",release="one"}} 1' in metrics
 
 
+def test_an_agent_that_is_stopped_in_its_middle_has_not_failed(watched: Watched) -> None:
+    service = "slipway-heartbeat.service"
+    caught = f"""systemctl start --no-block {service}
+        pid=$(systemctl show --property=MainPID --value {service})
+        [ "$pid" != 0 ] && kill -STOP "$pid" && [ "$(systemctl is-active {service})" = activating ]"""
+    watched.inside("systemctl stop slipway-heartbeat.timer")
+    until(lambda: watched.shop.fleet.inside(HOST, caught, check=False).returncode == 0, "an agent in its middle")
+    watched.inside(f"systemctl stop {service}")
+    shown = watched.inside(f"systemctl show --property=Result --property=ExecMainStatus {service}")
+    watched.inside("systemctl start slipway-heartbeat.timer")
+    assert sorted(shown.split()) == ["ExecMainStatus=15", "Result=success"]
+
+
 def test_settings_that_do_not_hold_change_nothing(watched: Watched) -> None:
     before = watched.inside("cat /etc/slipway/heartbeat.json")
     good = watched.settings.read_text()
