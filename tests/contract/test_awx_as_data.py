@@ -322,7 +322,7 @@ def test_nothing_comes_to_prod_without_staging_and_a_yes():
 
 def test_a_release_that_is_made_already_goes_the_same_way():
     """A pipeline makes and publishes its release itself, with a key that is nowhere else, and launches this."""
-    assert WORKFLOWS == {"Release to prod", "Bring to prod"}
+    assert {"Release to prod", "Bring to prod"} == WORKFLOWS
     made = {name: each.options for name, each in nodes_of("Bring to prod").items()}
     whole = {name: each.options | {"workflow_job_template": "Bring to prod"} for name, each in NODES.items()}
     assert made == {name: options for name, options in whole.items() if name != "release"}

@@ -39,6 +39,7 @@ from .awx_kinds import (
     Type,
 )
 from .awx_surveys import Surveys
+from .given import marks_in
 
 QUESTIONS: Final = "survey_questions"
 MAX_FILE_BYTES: Final = 1 << 20
@@ -49,7 +50,6 @@ IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
 RRULE: Final = re.compile(
     r"DTSTART;TZID=[A-Za-z_]+(?:/[A-Za-z_]+)*:\d{8}T\d{6} RRULE:(?=[^ ]*FREQ=(?:HOURLY|DAILY|WEEKLY|MONTHLY|YEARLY)(?:;|\Z))(?=[^ ]*INTERVAL=\d+)[A-Z0-9=;,+-]+\Z"
 )
-TEMPLATE: Final = re.compile(r"\{\{|\{%|\{#")
 ENCRYPTED: Final = "$encrypted$"
 # What must be in no data: keys, and tokens by the marks that their makers gave them.
 SECRET_VALUE: Final = re.compile(
@@ -369,7 +369,7 @@ class _Judge:
         self, kind: str, where: str, option: str, value: Any, expected: Type
     ) -> Iterator[tuple[str, str]] | list[tuple[str, str]]:
         for path, text in _texts(value, option):
-            if TEMPLATE.search(text) and (kind, option) not in TEMPLATED_BY_AWX:
+            if marks_in(text) and (kind, option) not in TEMPLATED_BY_AWX:
                 self.mistakes.append(f"{where}: {path}: expected a text that is no template, found {shown(text)}")
             if SECRET_VALUE.search(text) or text.startswith(ENCRYPTED):
                 self.mistakes.append(

@@ -14,11 +14,18 @@ from typing import Any, Final
 from ..base.errors import Refusal, shown
 
 MARKS: Final = ("{{", "{%", "{#")
+HEADER: Final = "#jinja2:"  # at its begin, it makes a template of any text, with marks of its own choice
 # What may begin a value: directories and files that Slipway itself names, as the Makefile does, and what a host is called.
 PLACES: Final = frozenset(
     {"slipway_state_directory", "slipway_release_directory", "trust_policy_path", "ansible_host", "inventory_hostname"}
 )
 _PLACED = re.compile(r"\{\{ (\w+) \}\}")
+
+
+def marks_in(text: str) -> tuple[str, ...]:
+    """What Ansible would take this text for a template by; nothing where it is a value."""
+    header = (HEADER,) if text.lstrip().startswith(HEADER) else ()
+    return header + tuple(mark for mark in MARKS if mark in text)
 
 
 def require_plain(given: Mapping[str, Any]) -> None:
@@ -72,4 +79,4 @@ def _marks(value: Any) -> Iterator[str]:
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         placed = _PLACED.match(text)
         rest = text[placed.end() :] if placed and placed[1] in PLACES else text
-        yield from (mark for mark in MARKS if mark in rest)
+        yield from marks_in(rest)

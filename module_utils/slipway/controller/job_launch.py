@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from ..base.clock import Clock
 from ..base.errors import Refusal, kind_of, quoted, shown
+from .given import marks_in
 from .job_api import Api, Unavailable
 
 KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{7,127}")
@@ -25,7 +26,6 @@ UNCERTAIN: Final = ("awx_answer_invalid", "awx_unreachable")
 LOOKS: Final = 3  # for a job whose launch was not answered, before it is launched again
 PAGE: Final = 200
 RECENT: Final = 50
-TEMPLATED: Final = re.compile(r"\{[{%#]")
 ENCRYPTED: Final = "$encrypted$"  # what AWX shows of an answer that is secret
 Part = TypeVar("Part")
 CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\xa0-\U0010ffff\t]")
@@ -85,9 +85,7 @@ class Request:
                 found=quoted(self.key) if self.key else "none",
                 remedy="Give --key; GitHub and GitLab have what makes one in the environment.",
             )
-        templated = [
-            name for name, value in {**self.variables, "--limit": self.limit}.items() if TEMPLATED.search(value)
-        ]
+        templated = [name for name, value in {**self.variables, "--limit": self.limit}.items() if marks_in(value)]
         if templated or KEY_VARIABLE in self.variables:
             raise Refusal(
                 "usage",

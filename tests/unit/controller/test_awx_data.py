@@ -178,6 +178,7 @@ MISTAKES = [
     ((*TEMPLATE, "job_type"), "deploy", "job_type: expected one of run, check"),
     ((*TEMPLATE, "limit"), "{{ hosts }}", "limit: expected a text that is no template"),
     ((*TEMPLATE, "extra_vars"), {"a": ["{% if 1 %}"]}, "extra_vars.a.0: expected a text that is no template"),
+    ((*TEMPLATE, "extra_vars"), {"a": "#jinja2: trim_blocks: True\nx"}, "extra_vars.a: expected a text that is no template"),
     ((*TEMPLATE, "extra_vars"), {"db_password": "x"}, "extra_vars.db_password: a secret in clear"),
     ((*TEMPLATE, "extra_vars"), {"a": "-----BEGIN " + "PRIVATE KEY-----"}, "extra_vars.a: a secret in clear"),
     (("credentials", 0, "inputs"), {"ssh_key_data": "x"}, "credentials: machine: ssh_key_data: a secret in clear"),

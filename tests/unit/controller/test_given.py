@@ -2,10 +2,15 @@
 """Values are taken as they are given, and nothing that Ansible would evaluate is."""
 
 import pytest
+from ansible._internal._templating._jinja_bits import is_possibly_template
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import given
+from hypothesis import example
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 
 LOOKUP = "{{ lookup('pipe', 'id') }}"
+HEADED = "#jinja2: variable_start_string:'[[', variable_end_string:']]'\n[[ lookup('pipe', 'id') ]]"
 
 
 @pytest.mark.parametrize(
@@ -23,6 +28,9 @@ LOOKUP = "{{ lookup('pipe', 'id') }}"
         "{{ slipway_state_directory | upper }}",
         "{{ vault_admin_token_path }}",
         LOOKUP.encode(),
+        HEADED,
+        f"\n {HEADED}",
+        {"deep": [HEADED]},
         ["v1", LOOKUP],
         ("v1", LOOKUP),
         {"deep": {"deeper": [{"deepest": LOOKUP}]}},
@@ -34,9 +42,20 @@ def test_a_value_that_ansible_would_evaluate_is_refused_at_any_depth(value):
     with pytest.raises(Refusal) as refused:
         given.require_plain({"application": "shop", "release_id": value})
     assert refused.value.reason == "variable_templated"
-    assert refused.value.found.startswith("release_id with {")
+    assert refused.value.found.startswith(("release_id with {", "release_id with #jinja2:"))
     assert "application" not in refused.value.found
     assert "lookup" not in str(refused.value)  # it may be a secret
+
+
+@drawn(
+    st.lists(
+        st.sampled_from([*given.MARKS, given.HEADER, "}}", "%", "{", "#", " ", "\n", "x", "line_statement_prefix:'%'"])
+    ).map("".join)
+)
+@example(HEADED)
+def test_whatever_ansible_itself_may_take_for_a_template_has_marks(text):
+    """The releases of ansible-core differ in this: the one that is locked is asked."""
+    assert given.marks_in(text) or not is_possibly_template(text)
 
 
 def test_a_name_that_is_a_template_is_refused_too():

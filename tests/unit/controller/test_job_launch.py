@@ -370,6 +370,7 @@ def test_a_signal_leaves_the_job_unless_it_is_to_be_cancelled(cancels, canceled)
         ({"key": "short"}, "'short'"),
         ({"key": "{{ x }}-12345678"}, "'{{ x }}-12345678'"),
         ({"variables": {"release_id": "{{ lookup('env', 'HOME') }}"}}, "release_id"),
+        ({"variables": {"release_id": "#jinja2: variable_start_string:'[['\\n[[ 1 ]]"}}, "release_id"),
         ({"variables": {"a": "{% if x %}"}}, "a"),
         ({"variables": {"a": "{# x #}"}}, "a"),
         ({"limit": "{{ lookup('env', 'HOME') }}"}, "--limit"),
