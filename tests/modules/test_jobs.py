@@ -187,14 +187,15 @@ def state(tmp_path):
     """A controller's directory with a trust policy; nobody reads it here."""
     policy = tmp_path / "state/trust/trust-policy.dsse.json"
     policy.parent.mkdir(parents=True)
-    policy.touch()
+    policy.write_text("{}")
     return policy
 
 
 def test_a_job_without_a_key_names_the_credential_that_has_one(play, state):
     done = play("deploy.yml", "-l", "prod", "-e", json.dumps(JOB))
     done.refused(
-        "job_credential_missing: expected an ssh key for prod-1; found none in job 41.", "credential of type Machine"
+        "job_credential_missing: expected an ssh key for prod-1; found none, or an empty one, in job 41.",
+        "credential of type Machine",
     )
 
 

@@ -216,6 +216,17 @@ def read_if_there(
     return data
 
 
+def is_filled(path: Path) -> bool:
+    """Whether there is something at a path, and, where that is a file that can be read, anything but white space in it."""
+    try:
+        if not path.is_file():
+            return path.exists()
+        with path.open("rb") as lines:
+            return any(not line.isspace() for line in lines)
+    except OSError:  # whoever reads it says why
+        return True
+
+
 def _missing(path: Path, what: str, found: str) -> Refusal:
     return Refusal(
         f"{_code(what)}_missing",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..base.errors import Refusal, shown
+from ..base.files import is_filled
 from . import checkout
 
 # The names of credential types in AWX: the first is its own, the others are made by `awx/`.
@@ -96,7 +97,7 @@ def require_run_group(name: str) -> str:
 
 def require_trust(job: Job | None, policy: Path) -> None:
     """Refuse a job whose controller has no trust policy: Refusal ``job_credential_missing``. Elsewhere the plan says how to make one."""
-    if job and not policy.exists():
+    if job and not is_filled(policy):
         raise _missing(
             job,
             TRUST,
@@ -107,7 +108,7 @@ def require_trust(job: Job | None, policy: Path) -> None:
 
 def require_builder(job: Job | None, key: Path) -> None:
     """Refuse a job that has nothing to sign with: Refusal ``job_credential_missing``. Elsewhere what reads the key says how to make one."""
-    if job and not key.exists():
+    if job and not is_filled(key):
         raise _missing(
             job, BUILDER, f"the builder's private key at {key}", "with the key and the trust policy that knows it"
         )
@@ -185,6 +186,6 @@ def _missing(job: Job, kind: str, what: str, how: str) -> Refusal:
     return Refusal(
         "job_credential_missing",
         expected=what,
-        found=f"none in job {job.number}",
-        remedy=f"Attach a credential of type {kind} to the job template in AWX, {how}. Then launch again.",
+        found=f"none, or an empty one, in job {job.number}",
+        remedy=f"Attach a credential of type {kind} to the job template in AWX and fill it in, {how}. Then launch again.",
     )

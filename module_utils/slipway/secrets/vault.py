@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from ..base.errors import Refusal
+from ..base.files import is_filled
 from ..base.together import within
 from .credential import read_credential
 from .login import Logins, Token
@@ -349,7 +350,7 @@ class Vault:
 
     def _credential(self, path: Path | None, what: str, *, private: bool = True) -> str:
         assert path is not None  # noqa: S101 - for the type checker; settings that lack it are refused
-        if self.lacking and self.settings.auth == "approle" and not path.exists():
+        if self.lacking and self.settings.auth == "approle" and not is_filled(path):
             raise self.lacking(f"the {what} of {self.label} in {path}")
         return read_credential(path, label=self.label, what=what, private=private)
 

@@ -375,3 +375,20 @@ def test_a_disk_that_fills_up_keeps_the_old_content(small_disk):
         files.write_durable(directory / "file", b"x" * 100_000, mode=0o600)
     assert (directory / "file").read_bytes() == b"old"
     assert os.listdir(directory) == ["file"]
+
+
+def test_a_file_of_nothing_is_not_filled(tmp_path, monkeypatch):
+    path = tmp_path / "credential"
+    assert not files.is_filled(path)
+    for content in (b"", b"\n", b" \t\n\r\n"):
+        path.write_bytes(content)
+        assert not files.is_filled(path)
+    path.write_bytes(b"\n\xff")
+    assert files.is_filled(path)
+    assert files.is_filled(tmp_path)
+
+    def closed(*_arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "open", closed)
+    assert files.is_filled(path)

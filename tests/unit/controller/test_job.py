@@ -111,7 +111,7 @@ def test_what_is_none_is_refused(name):
 def test_a_job_without_a_trust_policy_is_told_which_credential_has_it(tmp_path):
     refusal = refused(job.require_trust, OURS, tmp_path / "trust-policy.dsse.json")
     assert refusal.reason == "job_credential_missing"
-    assert refusal.found == "none in job 42"
+    assert refusal.found == "none, or an empty one, in job 42"
     assert f"type {job.TRUST} to the job template" in refusal.remedy
 
 
@@ -121,8 +121,18 @@ def test_a_job_without_a_builders_key_makes_none_and_names_the_credential(tmp_pa
     assert (refusal.reason, refusal.expected) == ("job_credential_missing", f"the builder's private key at {key}")
     assert f"type {job.BUILDER} to the job template" in refusal.remedy
     job.require_builder(None, key)
-    key.touch()
+    key.write_text("-----BEGIN PRIVATE KEY-----\n")
     job.require_builder(OURS, key)
+
+
+@pytest.mark.parametrize("required", [job.require_trust, job.require_builder])
+@pytest.mark.parametrize("content", ["", "\n", " \n\n"])
+def test_a_credential_that_nobody_filled_in_is_none(tmp_path, required, content):
+    """AWX launches a job with one, and writes a file of nothing."""
+    (tmp_path / "credential").write_text(content)
+    refusal = refused(required, OURS, tmp_path / "credential")
+    assert refusal.reason == "job_credential_missing"
+    assert "and fill it in" in refusal.remedy
 
 
 def test_the_types_that_are_named_are_those_that_awx_gets():
@@ -131,7 +141,7 @@ def test_the_types_that_are_named_are_those_that_awx_gets():
 
 
 def test_with_one_it_passes_and_without_a_job_the_plan_decides(tmp_path):
-    (tmp_path / "policy").touch()
+    (tmp_path / "policy").write_text("{}")
     job.require_trust(OURS, tmp_path / "policy")
     job.require_trust(None, tmp_path / "none")
 

@@ -729,7 +729,12 @@ def test_an_answer_without_sense_is_refused(answering, logins, tmp_path, status,
             call()
 
 
-def test_who_lacks_the_role_id_is_told_in_the_words_of_its_caller(real_vault, logins, tmp_path):
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_who_lacks_the_role_id_is_told_in_the_words_of_its_caller(real_vault, logins, tmp_path, content):
+    if content is not None:
+        (tmp_path / "none").touch(0o600)
+        (tmp_path / "none").write_text(content)
+
     def lacking(what):
         return Refusal("lacking", expected=what, found="none", remedy="Bring it.")
 
