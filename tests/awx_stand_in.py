@@ -116,7 +116,7 @@ RESOURCES = {
         {
             **NAMED, "inventory": ("inventories", ...), "source": (STR, ...), "source_project": ("projects", None), "source_path": (STR, ""),
             "overwrite": (BOOL, False), "overwrite_vars": (BOOL, False), "update_on_launch": (BOOL, False), "update_cache_timeout": (INT, 0),
-            "timeout": (INT, 0), "verbosity": (INT, 1), "limit": (STR, ""),
+            "timeout": (INT, 0), "verbosity": (INT, 1), "limit": (STR, ""), "execution_environment": ("execution_environments", None),
         }, ("name", "inventory"), ("inventory", "organization"), associations=TOLD, is_unified=True,
     ),
     "job_templates": Resource(

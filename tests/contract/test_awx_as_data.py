@@ -264,6 +264,13 @@ def test_what_a_job_writes_outlives_it():
     assert "release_store_path" not in {question["variable"] for _name, question in QUESTIONS}
 
 
+def test_whatever_runs_the_projects_code_runs_it_in_its_own_environment():
+    """AWX asks a job's template and project, but of the update of an inventory neither: without one it takes an image of its own."""
+    kinds = ("job_templates", "inventory_sources")
+    assert {each.options["execution_environment"] for kind in kinds for each in DATA.of(kind)} == {"Slipway"}
+    assert {each.options["default_environment"] for each in DATA.of("projects")} == {"Slipway"}
+
+
 def test_every_job_that_asks_the_memory_can_log_in_where_its_password_is():
     """What the controller remembers may be in a database, whose password a provider has (slipway_state_password_secret)."""
     without = {

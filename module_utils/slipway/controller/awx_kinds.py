@@ -136,7 +136,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         {
             "inventory": one("inventories"), "source": Choice(("scm",)), "source_project": one("projects"), "source_path": TEXT,
             "overwrite": SWITCH, "overwrite_vars": SWITCH, "update_on_launch": SWITCH, "update_cache_timeout": NUMBER, "timeout": NUMBER,
-            "verbosity": NUMBER, "limit": TEXT,
+            "verbosity": NUMBER, "limit": TEXT, "execution_environment": one("execution_environments"),
         },
         {"overwrite": False, "overwrite_vars": False, "update_on_launch": False, "update_cache_timeout": 0, "verbosity": 1, "limit": ""},
         required=("inventory", "source", "source_project", "source_path"), scope=("organization", "inventory"),
