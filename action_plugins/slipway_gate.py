@@ -25,7 +25,7 @@ class ActionModule(ControllerAction):
 
     def answer(self, arguments, task_vars):
         place, now = self.place(arguments, task_vars), int(time.time())
-        memory = needed_memory(place, "what is decided on a run")
+        memory = needed_memory(place, "what is decided on a run", is_there=bool(arguments["decision"]))
         if not arguments["decision"]:
             return self._described(self._hold(memory, arguments, deployer(task_vars), now))
         meant = gate.Meant(

@@ -86,6 +86,8 @@ def test_a_template_is_launched_with_the_tag_and_followed(tmp_path):
         (["--template", "deploy", "--variable", "release_id=v9"], {}, 2, "release_id by --tag alone"),
         (["--template", "deploy", "--variable", "a=1", "--variable", "a=2"], {}, 2, "each --variable once"),
         (["--template", "deploy", "--deadline-seconds", "1"], {"CONTROLLER_HOST": "https://127.0.0.1:1"}, 6, "awx_unreachable"),
+        (["--template", "deploy", "--deadline-seconds", "-5"], {}, 2, "expected a number of seconds from 1"),
+        (["--template", "deploy", "--deadline-seconds", "0"], {}, 2, "expected a number of seconds from 1"),
         (["--mistake"], {}, 2, "unrecognized arguments"),
     ],
 )  # fmt: skip

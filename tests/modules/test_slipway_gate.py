@@ -60,6 +60,13 @@ def test_a_run_that_is_not_held_cannot_be_promoted(tmp_path, run_id):
     assert doors.undocumented(PLUGIN, answer) == set()
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_directory_without_a_memory_is_refused_and_none_is_made_there(tmp_path, check):
+    answer = ask(tmp_path, decision="promote", state_directory=str(tmp_path / "mistyped"), check=check)
+    assert (answer["failed"], answer["reason"]) == (True, "state_missing")
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_check_mode_decides_nothing_and_refuses_the_same(tmp_path, run_id):
     refused = ask(tmp_path, decision="promote", run_id=run_id, check=True)
     assert (refused["failed"], refused["reason"]) == (True, "run_not_held")
@@ -82,5 +89,6 @@ def test_a_run_of_something_else_is_not_promoted(tmp_path, run_id, said):
 
 
 def test_what_is_no_group_of_runs_is_refused(tmp_path):
+    ControllerState(tmp_path)
     answer = ask(tmp_path, decision="promote", run_group="1; id")
     assert (answer["failed"], answer["reason"]) == (True, "run_group_invalid")

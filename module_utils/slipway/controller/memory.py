@@ -452,13 +452,13 @@ class ControllerState:
         return Acceptance(*row) if row else Acceptance()
 
 
-def needed_memory(place: StatePlace, what: str) -> ControllerState:
+def needed_memory(place: StatePlace, what: str, *, is_there: bool = False) -> ControllerState:
     """The memory that something cannot be done without, whatever an operator has said; ``what`` is that, for people.
 
-    Refusal ``controller_memory_needed`` where it cannot be had and he said to go on without it.
+    Refusal ``controller_memory_needed`` where it cannot be had and he said to go on without it; with ``is_there`` also ``state_missing``.
     """
     try:
-        return ControllerState(place)
+        return ControllerState(place, is_there=is_there)
     except Refusal as refusal:
         if place.is_required or refusal.reason not in UNUSABLE:
             raise

@@ -129,7 +129,8 @@ class StateDatabase:
             return int(session.execute("PRAGMA user_version").fetchone()[0])
         if VERSION_TABLE not in self._tables(session):
             return 0
-        return int(session.execute("SELECT version FROM slipway_schema").fetchone()[0])
+        row = session.execute("SELECT version FROM slipway_schema").fetchone()
+        return int(row[0]) if row else 0
 
     def _migrate(self, session: Session, version: int) -> None:
         if version >= SCHEMA_VERSION:  # another process was faster

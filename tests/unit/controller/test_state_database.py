@@ -126,6 +126,14 @@ def test_a_database_of_something_else_is_refused_and_left_alone(state_place):
     do(state_place, "SELECT * FROM customers", "CREATE TABLE runs (id INTEGER)")
 
 
+def test_a_database_whose_version_was_deleted_is_refused_and_left_alone(state_place):
+    ControllerState(state_place)
+    do(state_place, "DELETE FROM slipway_schema" if state_place.is_shared else "PRAGMA user_version = 0")
+    refusal = refusal_of(state_place)
+    assert refusal.reason == "controller_memory_foreign"
+    assert "checkpoints" in refusal.found
+
+
 def test_a_migration_that_another_process_made_meanwhile_is_not_made_again(state_place, monkeypatch):
     """Its version is read again once nobody else can change it."""
     memory = ControllerState(state_place)
