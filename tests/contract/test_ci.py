@@ -27,6 +27,11 @@ EXAMPLES = {
     "github.yml": ("--builtin-schema", "vendor.github-workflows"),
     "gitlab.yml": ("--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"),
 }
+# The script, which looks at a job more often than every five seconds.
+HASTY = f"""import runpy, sys
+main = runpy.run_path({str(SCRIPT)!r})["main"]
+sys.modules["slipway.controller.job_launch"].POLL_SECONDS = 0.01
+sys.exit(main())"""
 CLEAN = {name: value for name, value in os.environ.items() if not re.match(r"CONTROLLER_|GITHUB_|CI_", name)}
 
 
@@ -40,8 +45,8 @@ def environment(awx, **changes):
     return {**CLEAN, "PATH": f"{BIN}:{os.environ['PATH']}", **about, **changes}
 
 
-def on_tag(awx, *words, **changes):
-    command = [sys.executable, SCRIPT, "--tag", "v1.2.3", *words]
+def on_tag(awx, *words, script=("-c", HASTY), **changes):
+    command = [sys.executable, *script, "--tag", "v1.2.3", *words]
     return subprocess.run(
         command, env=environment(awx, **changes), capture_output=True, text=True, check=False, timeout=120
     )
@@ -51,7 +56,8 @@ def test_a_template_is_launched_with_the_tag_and_followed(tmp_path):
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     with running(Template("deploy", statuses=("successful",), output=("PLAY",))) as awx:
         done = on_tag(
-            awx, "--template", "deploy", "--variable", "reason=a b", CONTROLLER_OAUTH_TOKEN="", CONTROLLER_OAUTH_TOKEN_FILE=str(tmp_path / "token")
+            awx, "--template", "deploy", "--variable", "reason=a b", script=[SCRIPT],
+            CONTROLLER_OAUTH_TOKEN="", CONTROLLER_OAUTH_TOKEN_FILE=str(tmp_path / "token"),
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.endswith(f"| PLAY\njob 100: successful\nsuccessful: {awx.url}/#/jobs/playbook/100/output\n")
@@ -135,18 +141,11 @@ LAUNCHED = sorted(name for name, asked in ASKED.items() if "release_id" in asked
 WORKFLOWS = {each.name for each in DATA.of("workflow_job_templates")}
 WORKFLOW = "Release to prod"
 YES = {"Deploy to prod?": "successful"}
-# The script, which looks at a job more often than every five seconds.
-HASTY = f"""import runpy, sys
-main = runpy.run_path({str(SCRIPT)!r})["main"]
-sys.modules["slipway.controller.job_launch"].POLL_SECONDS = 0.01
-sys.exit(main())"""
 
 
 def launched_at(awx, *words):
     """The script, at an AWX that has what awx/ has."""
-    command = [sys.executable, "-c", HASTY, "--tag", "v1.2.3", *words]
-    env = environment(awx, CONTROLLER_OAUTH_TOKEN=awx.token)
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+    return on_tag(awx, *words, CONTROLLER_OAUTH_TOKEN=awx.token)
 
 
 def needed(name):
