@@ -149,7 +149,7 @@ def _beyond(question: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]])
     """Where a question goes beyond what the playbook takes."""
     spec = known.get(str(question["variable"]))
     if spec is None:
-        yield "the playbook does not take it"
+        yield "no role or module of the playbook takes it, nor does every playbook (PRODUCT in controller/awx_surveys.py)"
         return
     kind, choices, type_ = question.get("type"), set(question.get("choices", [])), spec.get("type", "str")
     allowed = {"bool": {ONE_OF}, "int": {INTEGER}, "list": {TEXT, SOME_OF}, "path": {TEXT}}.get(

@@ -270,7 +270,10 @@ def test_a_survey_asks_for_nothing_that_its_playbook_does_not_take(judge):
 
     with pytest.raises(Refusal) as caught:
         judge(asks)
-    assert caught.value.found == "job_templates: Deploy: survey: secret_name: the playbook does not take it"
+    assert (
+        caught.value.found
+        == "job_templates: Deploy: survey: secret_name: no role or module of the playbook takes it, nor does every playbook (PRODUCT in controller/awx_surveys.py)"
+    )
 
 
 def test_all_mistakes_are_named_at_once(judge):
