@@ -10,14 +10,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.loader import lookup_loader, module_loader
 
 from ._secret_action import SecretAction
 from ._secrets import plain
-from .base.errors import Refusal
+from .base.errors import Refusal, shown
 from .controller.awx_plan import Row, refused
 
 HOST_VARIABLES = ("CONTROLLER_HOST", "TOWER_HOST")
+VERIFIED_VARIABLES = ("CONTROLLER_VERIFY_SSL", "TOWER_VERIFY_SSL")
 # Where the collection looks for a host and a token beside the environment.
 FILES = ("/etc/tower/tower_cli.cfg", "~/.tower_cli.cfg", "tower_cli.cfg")
 MOST = 10_000
@@ -30,7 +32,15 @@ class AwxAction(SecretAction):
     """
 
     def address(self) -> str:
-        """The AWX's address, for people. Refusals ``awx_address_missing``, ``awx_address_insecure``."""
+        """The AWX's address, for people. Refusals ``awx_address_missing``, ``awx_address_insecure``, ``awx_unverified``."""
+        for name in VERIFIED_VARIABLES:
+            if name in os.environ and not boolean(os.environ[name], strict=False):
+                raise Refusal(
+                    "awx_unverified",
+                    expected="the certificate of the AWX to be verified, since the token goes there",
+                    found=f"{name}={shown(os.environ[name])}",
+                    remedy=f"Unset {name}. Authorities of your own are in the file that SSL_CERT_FILE names.",
+                )
         given = next((os.environ[name] for name in HOST_VARIABLES if os.environ.get(name)), "")
         if not given:
             if any(Path(each).expanduser().is_file() for each in FILES):

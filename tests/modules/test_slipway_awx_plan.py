@@ -98,6 +98,18 @@ def test_an_address_that_the_token_must_not_go_to_is_refused(connected, monkeypa
     assert connected.asked == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CONTROLLER_VERIFY_SSL", "false"), ("TOWER_VERIFY_SSL", "0"), ("CONTROLLER_VERIFY_SSL", "nope")],
+)
+def test_a_certificate_that_is_not_to_be_verified_is_refused(connected, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert planned()["reason"] == "awx_unverified"
+    assert connected.asked == []
+    monkeypatch.setenv(name, "true")
+    assert "reason" not in planned()
+
+
 def test_the_collections_own_file_may_have_the_address(connected, monkeypatch, tmp_path):
     monkeypatch.delenv("CONTROLLER_HOST")
     monkeypatch.delenv("CONTROLLER_OAUTH_TOKEN")
