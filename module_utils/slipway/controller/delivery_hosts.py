@@ -116,12 +116,15 @@ class _Follower:
         state = self._host(host.name)
         if host.outcome in (UNTOUCHED, WENT_BACK) or (host.outcome == UNCHANGED and not run.release_id):
             return  # what it served before
+        if state.has(run.release_id):
+            state.says(run.run_id, is_known=True)  # however it ended there, it is the same release
+            return
         if host.outcome == UNVERIFIED:
             state.is_known = False
             return
         if host.outcome == UNCHANGED and not (state.pile and state.pile[-1].release_id == run.release_id):
             state.put(run.release_id)
-        elif host.outcome != UNCHANGED and not state.has(run.release_id):
+        elif host.outcome != UNCHANGED:
             state.put(run.release_id, run.run_id)
         state.says(run.run_id, is_known=host.outcome in (CONFIRMED, UNCHANGED))
 
@@ -129,6 +132,7 @@ class _Follower:
         """Nobody noted its hosts: it may have been any of them."""
         if self.hosts and all(state.has(run.release_id) for state in self.hosts.values()):
             self.fates.redeployments.add(run.run_id)
+            return
         for state in self.hosts.values():
             state.is_known, state.is_open = False, True
 
