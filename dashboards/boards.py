@@ -150,7 +150,7 @@ DELIVERY: Final = Board(
             (
                 Panel("stat", "Deployments of a host in a week", {"{{environment}} {{application}}": f"slipway:deploys:increase7d{{{OF}}}"}),
                 Panel("stat", "Lead time", {"{{environment}} {{application}}": f"slipway:lead_time_seconds:median{{{OF}}}"}, "s",
-                    about="From the making of a release to its activation."),
+                    about="From the making of a release to its first activation there."),
                 Panel("stat", "Change failure rate", {"{{environment}} {{application}}": f"slipway:change_failures:ratio30d{{{OF}}}"}, "percentunit", limits={0.15: "orange", 0.3: "red"}),
                 Panel("stat", "Time to restore", {"{{environment}} {{application}}": f"slipway:restore_seconds:median{{{OF}}}"}, "s"),
             ),

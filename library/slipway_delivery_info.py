@@ -56,6 +56,7 @@ history:
     {since, until, measures [{application, environment, week, release_type, changes, failures, deployments_per_week, success_rate, change_failure_rate,
     lead_time_seconds, time_to_restore_seconds, not_restored}], changes [{run_id, application, environment, release_id, release_type, deployed_by, began,
     ended (null where it was cut off), run_group, lead_time_seconds, failed, restored, hosts}], unended (run ids)}. A week or a release type of C(all) stands for all of them.
+    The release type C(redeployment) is a deployment of the release that its hosts served already; it is in no measure of C(all) types.
   returned: success
   type: dict
 table:

@@ -9,7 +9,9 @@ import pytest
 from ansible.module_utils.slipway.application.preflight import Needs, Result, judge
 from ansible.module_utils.slipway.base.clock import seconds_of
 from ansible.module_utils.slipway.base.errors import Refusal
-from ansible.module_utils.slipway.controller import failover
+from ansible.module_utils.slipway.controller import delivery_report, failover
+from ansible.module_utils.slipway.controller.delivery_measures import WEEK, measured
+from ansible.module_utils.slipway.controller.memory import HostOfRun, RunRecord
 from ansible.module_utils.slipway.controller.regions import Region, read_regions, with_regions
 from ansible.module_utils.slipway.controller.report import Watch, endings_of, lock_report, rotation_report, run_report
 from ansible.module_utils.slipway.controller.rollout import Pace, Settings, plan, require_waves
@@ -441,6 +443,37 @@ def test_the_newest_runs_are_shown_in_this_table(golden):
     golden("runs", runs_table(newest_runs(HISTORIES, 5), ["prod-4"]))
 
 
+# operation, release, hours after the first, and its regions with how each ended (None: cut off), runs that a rollback named
+DELIVERIES = (
+    ("deploy", "v1", 0, {"eu": "confirmed", "us": "confirmed"}, ()),
+    ("deploy", "v1", 24, {"eu": "confirmed", "us": "confirmed"}, ()),  # a rotation of secrets
+    ("deploy", "v2", 48, {"eu": "confirmed"}, ()),
+    ("deploy", "v2", 49, {"us": "confirmed"}, ()),
+    ("rollback", "v1", 50, {"eu": "confirmed"}, ("run_2",)),
+    ("deploy", "v3", 72, {"eu": "confirmed", "us": "confirmed"}, ()),
+    ("rollback", "v1", 73, {"eu": "confirmed", "us": "stuck"}, ("run_5",)),
+    ("deploy", "v4", 96, None, ()),
+    ("deploy", "v5", 97, {"eu": "unchanged", "us": "confirmed"}, ()),
+    ("deploy", "v6", 98, None, ()),
+)
+
+
+def test_deliveries_are_told_like_this(golden):
+    first = seconds_of("2026-11-16T08:00:00Z")
+    runs = []
+    for number, (operation, release, hours, regions, named) in enumerate(DELIVERIES):
+        began = first + 3600 * hours
+        hosts = tuple(HostOfRun(f"{region}-1", outcome, region) for region, outcome in (regions or {}).items())
+        outcome = None if regions is None else "not as asked" if "stuck" in regions.values() else "as asked"
+        runs.append(
+            RunRecord(
+                f"run_{number}", operation, "hello", "prod", "anna", began, outcome and began + 600, outcome, release, "minor", first - 7200, named, hosts
+            )
+        )  # fmt: skip
+    until = runs[-1].began + 60
+    golden("deliveries", delivery_report.told(measured(runs, since=until - WEEK, until=until).as_dict()))
+
+
 def test_the_whole_story_is_told_like_this(golden):
     health = {"outcome": "success"}
     served = {
@@ -657,7 +690,7 @@ def test_every_golden_file_is_somebody_s():
     known = {f"report_{name}" for name in RUNS} | {f"plan_{name}" for name in PLANS}
     known |= {"preflight", "preflight_warnings", "rotation", "rotation_in_check_mode", "runs", "status", "story"}
     known |= {"plan_regions", "status_of_regions", *FAILOVERS}
-    known |= {"verification", "verification_intact", "locks"}
+    known |= {"verification", "verification_intact", "locks", "deliveries"}
     known |= {f"refusal_{name}" for name in REFUSALS}
     known |= {"alert_firing", "alert_resolved", "escalation", *(f"notice_{name}" for name in ENDED)}
     assert {path.stem for path in Path(__file__).parent.glob("*.txt")} == known

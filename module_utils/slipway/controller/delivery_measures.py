@@ -3,9 +3,11 @@
 
 A *change* is a deployment that switched at least one host; one that was refused, or found everything served already, is none. One without an
 end (cancelled, killed) may have switched something, and is one once it is over: when a later run of the same application and environment
-has switched something, or after a day. It *failed* when it did not end as asked or has no end, or when a rollback that ended as asked took it back
-later. It is *restored* when every host that it left ill serves something good again: at its own end, where every host that it switched went back
-by itself, else once for each of them a later run there was confirmed on it. A run that was itself taken back later restores nothing, and
+has switched something, or after a day. One that found its own release on every host that it switched, as where secrets are rotated, is a
+*redeployment*: a type of its own, in no sum of all types. A change *failed* when it did not end as asked or has no end, or when a rollback was
+for it later, however that ended (delivery_hosts.py says for which it was); for a redeployment none ever is. It is *restored* when every host
+that it left ill, or that a rollback was to take from it, serves something good again: at its own end, where every such host went back by itself,
+else once for each of them a later run there was confirmed on it. What was itself taken back from a host later restores nothing there, and
 nor does the same release where it was what had to be taken back. The *lead time* of a release is from when it was made to the end of the first
 deployment of it there that did not fail at once. Weeks are those of ISO 8601, in UTC, by the end of the deployment, or its beginning where it has
 no end. docs/howto/report.md says the same for people.
@@ -21,18 +23,15 @@ from typing import Any, Final, NoReturn
 
 from ..base.clock import timestamp
 from ..base.errors import Refusal
+from .delivery_hosts import AS_ASKED, CONFIRMED, NOT_SWITCHED, WENT_BACK, Fates, followed
 from .memory import RunRecord
 
 WEEK: Final = 7 * 86400
 WEEKS_MAX: Final = 520
-AS_ASKED: Final = "as asked"
-# Outcomes of hosts on which nothing was switched. Of a lost one nobody knows, so that it may have been.
-NOT_SWITCHED: Final = ("untouched", "unchanged")
-WENT_BACK: Final = "reverted"
-CONFIRMED: Final = "confirmed"
 # Hardly a run is at work for that long; one that is all the same is judged anew once it has ended.
 OVER_AFTER: Final = 86400
 UNKNOWN_TYPE: Final = "unknown"
+REDEPLOYMENT: Final = "redeployment"
 ALL: Final = "all"
 
 
@@ -44,6 +43,12 @@ class Change:
     lead_seconds: int | None = None
     failed_at: int | None = None
     restored_at: int | None = None
+    is_redeployment: bool = False
+
+    @property
+    def release_type(self) -> str:
+        """The type of its release, or ``redeployment`` where that was there before."""
+        return REDEPLOYMENT if self.is_redeployment else self.run.release_type or UNKNOWN_TYPE
 
     @property
     def counted_at(self) -> int:
@@ -53,7 +58,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Measure:
-    """The measures of an application in an environment, for a week (``all``: for all of them) and a release type (``all``).
+    """The measures of an application in an environment, for a week (``all``: for all of them) and a release type (``all``: but redeployments).
 
     Rates are from 0 to 1, durations seconds and medians; each is None where there is nothing that it could be of. ``deployments_per_week`` counts
     those that did not fail.
@@ -105,14 +110,10 @@ def change_as_dict(change: Change) -> dict[str, Any]:
     run = change.run
     return {
         "run_id": run.run_id, "application": run.application, "environment": run.environment, "release_id": run.release_id or None,
-        "release_type": type_of(run), "deployed_by": run.deployed_by, "began": timestamp(run.began), "ended": moment(run.ended),
+        "release_type": change.release_type, "deployed_by": run.deployed_by, "began": timestamp(run.began), "ended": moment(run.ended),
         "run_group": run.run_group or None, "lead_time_seconds": change.lead_seconds, "failed": change.failed_at is not None, "restored": moment(change.restored_at),
         "hosts": [asdict(host) for host in run.hosts],
     }  # fmt: skip
-
-
-def type_of(run: RunRecord) -> str:
-    return run.release_type or UNKNOWN_TYPE
 
 
 def window(weeks: int, now: int) -> tuple[int, int]:
@@ -159,81 +160,77 @@ def measured(runs: Sequence[RunRecord], *, since: int, until: int) -> History:
 
 def _changes_of(runs: Sequence[RunRecord], until: int) -> list[Change]:
     """The changes of one application in one environment, oldest first."""
-    ended = sorted(
-        (run for run in runs if run.ended is not None and run.ended <= until and _switched(run)), key=lambda run: (run.ended or 0, run.began)
-    )  # fmt: skip
-    taken_back = _taken_back(ended)
-    good = [run for run in ended if run.run_id not in taken_back]
+    ended = sorted((run for run in runs if run.ended is not None and run.ended <= until), key=_over_at)
+    switched = [run for run in ended if _switched(run)]
+    cut_off = [run for run in runs if _is_cut_off(run, switched, until)]
+    fates = followed(sorted([*ended, *cut_off], key=_over_at))
     changes, known = [], set[str]()
-    for run in ended:
-        if run.operation != "deploy":
-            continue
-        lead = None
-        if run.outcome == AS_ASKED and run.release_id and run.release_id not in known:
+    for run in (run for run in [*switched, *cut_off] if run.operation == "deploy"):
+        is_again, lead, failed_at = run.run_id in fates.redeployments, None, None
+        if run.outcome == AS_ASKED and run.release_id and run.release_id not in known and not is_again:
             known.add(run.release_id)
             lead = max(0, (run.ended or 0) - run.created) if run.created is not None else None
         if run.outcome != AS_ASKED:
-            changes.append(Change(run, lead, run.began, _restored_at(run, good)))
-        elif run.run_id in taken_back:
-            others = [each for each in good if not run.release_id or each.release_id != run.release_id]
-            changes.append(Change(run, lead, run.ended, _restored_at(run, others)))
-        else:
-            changes.append(Change(run, lead))
-    cut_off = [run for run in runs if run.operation == "deploy" and _is_cut_off(run, ended, until)]
-    changes += [Change(run, failed_at=run.began, restored_at=_next_end(run, good)) for run in cut_off]
+            failed_at = run.began
+        elif fates.is_taken_back(run.run_id):
+            failed_at = run.ended
+        restored_at = None if failed_at is None else _restored_at(run, switched, fates)
+        changes.append(Change(run, lead, failed_at, restored_at, is_again))
     return sorted(changes, key=lambda change: (change.counted_at, change.run.began))
 
 
-def _is_cut_off(run: RunRecord, ended: Iterable[RunRecord], until: int) -> bool:
+def _over_at(run: RunRecord) -> tuple[int, int]:
+    return run.began if run.ended is None else run.ended, run.began
+
+
+def _is_cut_off(run: RunRecord, switched: Iterable[RunRecord], until: int) -> bool:
     """Whether a run without an end is over: what it left open was settled by a later one, or nothing takes that long."""
-    return run.ended is None and (run.began + OVER_AFTER < until or any(each.began > run.began for each in ended))
+    return run.ended is None and (run.began + OVER_AFTER < until or any(each.began > run.began for each in switched))
 
 
-def _next_end(run: RunRecord, good: Iterable[RunRecord]) -> int | None:
-    """When the first later run ended as asked: of one that was cut off nobody noted the hosts."""
-    return next((each.ended for each in good if each.began > run.began and each.outcome == AS_ASKED), None)
+def _restored_at(run: RunRecord, switched: Sequence[RunRecord], fates: Fates) -> int | None:
+    """When the last of the hosts was well again that a run left ill or that a rollback was to take from it.
 
-
-def _restored_at(run: RunRecord, good: Sequence[RunRecord]) -> int | None:
-    """When the last of the hosts that a run left ill was well again. Of one that ended as asked that is every host that it switched."""
-    end = run.ended or 0
-    left = {host.name for host in run.hosts if host.outcome not in NOT_SWITCHED}
+    Where a run was cut off, its own or a rollback of it, nobody noted the hosts: the next one there that ends as asked has settled them.
+    """
+    end = run.began if run.ended is None else run.ended
+    taken = fates.taken_back.get(run.run_id, set())
+    left = set(taken)
     if run.outcome != AS_ASKED:
-        left -= {host.name for host in run.hosts if host.outcome in (WENT_BACK, CONFIRMED)}
+        left |= {host.name for host in run.hosts if host.outcome not in (*NOT_SWITCHED, WENT_BACK, CONFIRMED)}
+    unseen = fates.unseen.get(run.run_id, run.began if run.ended is None else None)
     restored_at = end
-    for each in good:
-        well = {host.name for host in each.hosts if host.outcome == CONFIRMED} & left
-        if well and each.ended is not None and each.ended > end:
-            left, restored_at = left - well, each.ended
-    return None if left else restored_at
+    for each in switched:
+        is_same = bool(run.release_id) and each.release_id == run.release_id
+        well = _well(each, fates) - (taken if is_same else set())
+        is_settling = bool(well) and each.outcome == AS_ASKED and not (is_same and run.run_id in fates.unseen)
+        if unseen is not None and is_settling and each.began > unseen:
+            unseen, restored_at = None, each.ended or 0
+        if well & left and (each.ended or 0) > end:
+            left, restored_at = left - well, each.ended or 0
+    return None if left or unseen is not None else restored_at
+
+
+def _well(run: RunRecord, fates: Fates) -> set[str]:
+    """The hosts that a run was confirmed on, and on which nobody found later that it should not have been."""
+    confirmed = {host.name for host in run.hosts if host.outcome == CONFIRMED}
+    return {name for name in confirmed if (run.run_id, name) not in fates.spoiled}
 
 
 def _switched(run: RunRecord) -> bool:
     return any(host.outcome not in NOT_SWITCHED for host in run.hosts)
 
 
-def _taken_back(ended: Iterable[RunRecord]) -> set[str]:
-    """The deployments that a rollback took back: those that it names, else the newest one that stood."""
-    standing: list[str] = []
-    found = set[str]()
-    for run in ended:
-        if run.outcome != AS_ASKED:
-            continue
-        if run.operation == "deploy":
-            standing.append(run.run_id)
-        elif run.operation == "rollback":
-            taken = [each for each in run.takes_back if each in standing] if run.takes_back else standing[-1:]
-            found.update(taken)
-            standing = [each for each in standing if each not in taken]
-    return found
-
-
 def _tables(changes: Sequence[Change], since: int, until: int) -> list[Measure]:
-    """A measure for each place: of all weeks, of each type in all weeks, of each week, and of each type in each week."""
+    """A measure for each place: of all weeks, of each type in all weeks, of each week, and of each type in each week.
+
+    Redeployments bring no software that was not there: they are in none that is of all types.
+    """
     groups: dict[tuple[str, str, str, str], list[Change]] = {}
     for change in changes:
         run, week = change.run, week_of(change.counted_at)
-        for key_week, key_type in ((ALL, ALL), (ALL, type_of(run)), (week, ALL), (week, type_of(run))):
+        types = (change.release_type,) if change.is_redeployment else (ALL, change.release_type)
+        for key_week, key_type in ((each_week, each_type) for each_week in (ALL, week) for each_type in types):
             groups.setdefault((run.application, run.environment, key_week, key_type), []).append(change)
     weeks = max(1.0, (until - since) / WEEK)
     return [_measure(key, groups[key], weeks if key[2] == ALL else 1.0) for key in sorted(groups, key=_order)]

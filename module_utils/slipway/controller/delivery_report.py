@@ -67,9 +67,12 @@ def told(history: History) -> str:
     lines.append(table(HEAD, [cells(each) for each in history["measures"]]) if history["measures"] else NONE)
     newest = list(reversed(history["changes"]))[:CHANGES_SHOWN]
     if newest:
-        head = ("ended", "application", "environment", "release", "by", "how", "hosts")
+        head = ("ended", "application", "environment", "release", "type", "by", "how", "hosts")
         rows = [
-            (each["ended"] or "-", each["application"], each["environment"], each["release_id"] or "-", each["deployed_by"], ending(each), _hosts(each))
+            (
+                each["ended"] or "-", each["application"], each["environment"], each["release_id"] or "-", each["release_type"], each["deployed_by"],
+                ending(each), _hosts(each),
+            )
             for each in newest
         ]  # fmt: skip
         lines += ["", table(head, rows)]
@@ -139,7 +142,7 @@ thead th { white-space: nowrap; }
 {% if rows %}
 <div class="wide" role="region" aria-labelledby="measures" tabindex="0">
 <table>
-<caption>For each application and environment: of all weeks first, then of each week.</caption>
+<caption>For each application and environment: of all weeks first, then of each week. Redeployments are in no row of all types.</caption>
 <thead><tr>{% for name in head %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in rows %}<tr><th scope="row">{{ row[0] }}</th>{% for cell in row[1:] %}<td>{{ cell }}</td>{% endfor %}</tr>
@@ -170,10 +173,14 @@ thead th { white-space: nowrap; }
 <h2 id="words">What the words mean</h2>
 <dl>
 <dt>Change</dt><dd>A deployment that switched at least one host, or was cut off and may have.</dd>
+<dt>Redeployment</dt><dd>A deployment of the release that its hosts served already, as where secrets are rotated. It is a type of its own, in no row of \
+all types.</dd>
 <dt>Deployments a week</dt><dd>Changes that did not fail, for each week.</dd>
-<dt>Failure</dt><dd>The share of changes that did not end as asked, were cut off, or were taken back by a rollback later. Success is the rest.</dd>
+<dt>Failure</dt><dd>The share of changes that did not end as asked, were cut off, or that a rollback was begun for later, whether that went well or \
+not. Success is the rest.</dd>
 <dt>Lead time</dt><dd>The median time from when a release was made to the end of its first deployment that ended as asked.</dd>
-<dt>Time to restore</dt><dd>The median time from the beginning of a failure until every host that it left ill served something good again.</dd>
+<dt>Time to restore</dt><dd>The median time from the beginning of a failure until every host that it left ill, or that was to \
+go back from it, served something good again.</dd>
 </dl>
 </section>
 </main>

@@ -23,7 +23,10 @@ from ..trust.manifest import ReleaseManifest
 from .metrics import DEPLOY_SECONDS, Sample, histogram
 from .window import repeat_seconds, thresholds, window_of
 
-OUTCOMES: Final = ("success", "failed", "rolled_back", "interrupted", "rollback_success", "rollback_failed")
+OUTCOMES: Final = (
+    "success", "failed", "rolled_back", "interrupted", "redeployment_success", "redeployment_failed", "redeployment_rolled_back",
+    "redeployment_interrupted", "rollback_success", "rollback_failed",
+)  # fmt: skip
 
 
 def release_samples(places: Places, now: int) -> list[Sample]:
@@ -68,8 +71,8 @@ def samples_of(
             Sample("slipway_release_deployed_timestamp_seconds", deployed, labels),
             Sample("slipway_release_approvals", len(brought.get("approvals", ())), labels),
         ]
-        if brought.get("sequence"):  # when the release was made, in Unix seconds
-            samples.append(Sample("slipway_deploy_lead_time_seconds", max(0, deployed - brought["sequence"]), labels))
+        if (lead := lead_seconds(records, activity.active)) is not None:
+            samples.append(Sample("slipway_deploy_lead_time_seconds", lead, labels))
     if checked:
         samples.append(Sample("slipway_verification_last_success_timestamp_seconds", seconds_of(checked), labels))
     return [*samples, *_of_window(application, records, manifest, now)]
@@ -104,9 +107,24 @@ def _of_window(application: str, records: Sequence[Record], manifest: ReleaseMan
 
 
 def outcome_of(record: Record) -> str:
-    """One word for how a transaction ended; those of operators' rollbacks begin with `rollback_`."""
-    is_rollback = record["operation"] == "rollback" or record["rollback"]
-    return f"rollback_{record['status']}" if is_rollback else str(record["status"])
+    """One word for how a transaction ended; those of operators' rollbacks begin with `rollback_`.
+
+    Those of the release that was active before, as where secrets are rotated, begin with `redeployment_`. A deployment that went back by itself
+    is no rollback of an operator, though its record says that it is one.
+    """
+    if record["operation"] == "rollback":
+        return f"rollback_{record['status']}"
+    is_again = record["previous_release_id"] == record["release_id"]
+    return f"redeployment_{record['status']}" if is_again else str(record["status"])
+
+
+def lead_seconds(records: Sequence[Record], release_id: str) -> int | None:
+    """From when a release was made to its first deployment here that went well; None where no record says one of them.
+
+    Its ``sequence`` is when it was made, in Unix seconds. What is deployed or gone back to again has become no older by that.
+    """
+    first = next((each for each in records if each["release_id"] == release_id and outcome_of(each) == "success"), None)
+    return max(0, seconds_of(first["timestamp"]) - first["sequence"]) if first and first.get("sequence") else None
 
 
 def restore_seconds(records: Sequence[Record]) -> float | None:

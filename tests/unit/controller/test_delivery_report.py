@@ -71,6 +71,20 @@ def test_words_name_measures_changes_and_runs_without_an_end(history):
     assert told(Ledger().measured().as_dict()).endswith("no deployment switched anything in that time")
 
 
+def test_a_redeployment_is_shown_with_its_type_in_both():
+    ledger = Ledger()
+    for _ in range(2):
+        ledger.add()
+    history = ledger.measured().as_dict()
+    assert [(each["release_type"], each["changes"]) for each in history["measures"] if each["week"] == "all"] == [
+        ("all", 1), ("minor", 1), ("redeployment", 1),
+    ]  # fmt: skip
+    assert [each["release_type"] for each in history["changes"]] == ["minor", "redeployment"]
+    assert told(history).splitlines()[-1].split()[4] == "minor"
+    assert "<td>redeployment</td>" in page(history)
+    assert "in no row of all types" in page(history)
+
+
 def test_it_is_plain_json(history):
     assert json.loads(json.dumps(history)) == history
 

@@ -25,7 +25,7 @@ def told(samples):
 
 def record(release_id, status="success", operation="deploy", at=START, previous=None, active=None, **keys):
     return {
-        "release_id": release_id, "status": status, "operation": operation, "rollback": operation == "rollback",
+        "release_id": release_id, "status": status, "operation": operation, "rollback": operation == "rollback" or status != "success",
         "previous_release_id": previous, "active_release_id": active or release_id, "timestamp": timestamp(at),
         "durations": {"restart": 1500, "health": 500}, "approvals": [{}, {}], "sequence": at - 600, **keys,
     }  # fmt: skip
@@ -103,6 +103,35 @@ def test_the_time_to_restore_is_that_of_the_newest_failure(records, seconds):
     assert release_metrics.restore_seconds(records) == seconds
 
 
+def test_the_same_release_again_is_counted_apart_and_changes_neither_lead_time_nor_time_to_restore():
+    """As where secrets are rotated; and a rollback brings a release that was brought before."""
+    day = 86400
+    made = {"sequence": START - 600}
+    records = [
+        record("v1", **made),
+        record("v1", previous="v1", at=START + 30 * day, **made),
+        record("v2", previous="v1", at=START + 31 * day, sequence=START + 31 * day - 60),
+        record("v2", previous="v2", status="rolled_back", at=START + 31 * day + 10),
+        record("v2", previous="v2", at=START + 31 * day + 20),
+        record("v1", operation="rollback", previous="v2", at=START + 31 * day + 300, **made),
+    ]
+    found = told(release_metrics.samples_of("shop", records, None, None, START + 40 * day))
+    counts = {
+        outcome: found[f'slipway_deploys_total{{application="shop",outcome="{outcome}"}}']
+        for outcome in (
+            "success",
+            "rolled_back",
+            "redeployment_success",
+            "redeployment_rolled_back",
+            "rollback_success",
+        )
+    }
+    assert list(counts.values()) == [2, 0, 2, 1, 1], counts
+    assert found['slipway_deploy_lead_time_seconds{application="shop"}'] == 600
+    assert found['slipway_restore_duration_seconds{application="shop"}'] == 300
+    assert found['slipway_release_deployed_timestamp_seconds{application="shop"}'] == START + 31 * day + 300
+
+
 def test_counters_equal_the_history_of_a_real_host(site):
     for number, files in ((1, V1), (2, V2)):
         site.build(f"v{number}", files)
@@ -124,3 +153,20 @@ def test_a_manifest_that_cannot_be_read_only_lacks_its_part(site):
     found = told(release_metrics.release_samples(site.places, site.host.clock.now()))
     assert found['slipway_release_info{application="shop",release="v1"}'] == 1
     assert not [series for series in found if "threshold" in series]
+
+
+def test_a_real_host_that_went_back_by_itself_and_one_that_gets_the_same_again_are_counted_as_that(site):
+    for number, files in ((1, V1), (2, V2)):
+        site.build(f"v{number}", files)
+    site.deploy("v1", credentials={"database_password": "a-value"})
+    site.stage("v2")
+    site.activate("v2")
+    site.revert("v2")
+    site.deploy("v1", credentials={"database_password": "another-value"})
+    found = told(release_metrics.release_samples(site.places, site.host.clock.now()))
+    counted = {
+        series.partition('outcome="')[2].rstrip('"}'): count
+        for series, count in found.items()
+        if series.startswith("slipway_deploys_total") and count
+    }
+    assert counted == {"success": 1, "rolled_back": 1, "redeployment_success": 1}
