@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -27,8 +28,9 @@ class ActionModule(ControllerAction):
         if not runs and (arguments["application"] or arguments["environment"]):
             delivery_measures.refuse_unknown(arguments["application"], arguments["environment"], memory.runs())
         history = delivery_measures.measured(runs, since=since, until=until).as_dict()
+        text = delivery_report.told(history) if arguments["format"] == "table" else json.dumps(history, indent=4)
         is_written = False
         if arguments["page"]:
             path = Path(arguments["page"]).expanduser()
             is_written = delivery_report.write_page(path, history, check=self._task.check_mode)
-        return {"changed": is_written, "history": history, "table": delivery_report.told(history)}
+        return {"changed": is_written, "history": history, "text": text}

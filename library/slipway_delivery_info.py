@@ -33,6 +33,11 @@ options:
     description: Of how many weeks until now, from 1 to 520.
     type: int
     default: 12
+  format:
+    description: What C(text) is, a table for people or JSON for programs.
+    type: str
+    choices: [table, json]
+    default: table
   page:
     description: A file for the same as one HTML page that needs nothing else; empty for none. It is written over.
     type: str
@@ -59,8 +64,8 @@ history:
     The release type C(redeployment) is a deployment of the release that its hosts served already; it is in no measure of C(all) types.
   returned: success
   type: dict
-table:
-  description: The same for people.
+text:
+  description: The same as the format that was asked for.
   returned: success
   type: str
 reason:

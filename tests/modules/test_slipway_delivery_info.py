@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import doors
 import plugins
 import pytest
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.slipway.controller.memory import ControllerState, Subject
 
 PLUGIN = "slipway_delivery_info"
@@ -37,9 +39,19 @@ def deliveries(tmp_path):
 def test_it_says_what_the_memory_has_without_a_host(deliveries):
     answer = deliveries()
     assert [each["environment"] for each in answer["history"]["changes"]] == ["prod", "prod", "staging"]
-    assert "h in eu" in answer["table"]
+    assert "h in eu" in answer["text"]
     assert answer["changed"] is False
     assert doors.undocumented(PLUGIN, answer) == set()
+
+
+def test_json_is_what_the_table_is_of(deliveries):
+    answer = deliveries(format="json")
+    assert json.loads(answer["text"]) == answer["history"]
+
+
+def test_a_format_that_there_is_not_is_refused(deliveries):
+    with pytest.raises(AnsibleActionFail, match="table, json"):
+        deliveries(format="xml")
 
 
 def test_an_application_and_an_environment_are_picked(deliveries):

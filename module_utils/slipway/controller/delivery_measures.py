@@ -155,7 +155,7 @@ def measured(runs: Sequence[RunRecord], *, since: int, until: int) -> History:
     shown = [each for each in found if since <= each.counted_at <= until]
     counted = {each.run.run_id for each in found}
     unended = [run for run in runs if run.ended is None and since <= run.began <= until and run.run_id not in counted]
-    return History(since, until, tuple(_tables(shown, since, until)), tuple(shown), tuple(unended))
+    return History(since, until, tuple(_tables(found, since, until)), tuple(shown), tuple(unended))
 
 
 def _changes_of(runs: Sequence[RunRecord], until: int) -> list[Change]:
@@ -224,10 +224,17 @@ def _switched(run: RunRecord) -> bool:
 def _tables(changes: Sequence[Change], since: int, until: int) -> list[Measure]:
     """A measure for each place: of all weeks, of each type in all weeks, of each week, and of each type in each week.
 
-    Redeployments bring no software that was not there: they are in none that is of all types.
+    ``changes`` are also those from before: from its first one on, a place has a row for a week without any. Redeployments bring no software that
+    was not there: they are in none that is of all types.
     """
     groups: dict[tuple[str, str, str, str], list[Change]] = {}
     for change in changes:
+        place = (change.run.application, change.run.environment)
+        if (*place, ALL, ALL) not in groups:
+            begin = max(since, change.counted_at)
+            quiet = {ALL, *(week_of(time) for time in range(begin, until, WEEK)), week_of(until)}
+            groups |= {(*place, each_week, ALL): [] for each_week in quiet}
+    for change in (each for each in changes if since <= each.counted_at <= until):
         run, week = change.run, week_of(change.counted_at)
         types = (change.release_type,) if change.is_redeployment else (ALL, change.release_type)
         for key_week, key_type in ((each_week, each_type) for each_week in (ALL, week) for each_type in types):
@@ -244,14 +251,14 @@ def _order(key: tuple[str, str, str, str]) -> tuple[str, str, bool, str, bool, s
 
 def _measure(key: tuple[str, str, str, str], changes: Sequence[Change], weeks: float) -> Measure:
     failures = [each for each in changes if each.failed_at is not None]
-    rate = len(failures) / len(changes)
+    rate = len(failures) / len(changes) if changes else None
     return Measure(
         *key,
         changes=len(changes),
         failures=len(failures),
         deployments_per_week=round((len(changes) - len(failures)) / weeks, 2),
-        success_rate=round(1 - rate, 4),
-        change_failure_rate=round(rate, 4),
+        success_rate=None if rate is None else round(1 - rate, 4),
+        change_failure_rate=None if rate is None else round(rate, 4),
         lead_time_seconds=_median(each.lead_seconds for each in changes),
         time_to_restore_seconds=_median(
             each.restored_at - (each.failed_at or 0) for each in failures if each.restored_at is not None

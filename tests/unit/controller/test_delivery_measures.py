@@ -507,6 +507,24 @@ def test_a_clock_that_was_ahead_makes_no_lead_time_below_nothing(ledger):
     assert ledger.measure().lead_time_seconds == 0
 
 
+def weeks(ledger):
+    return {each.week: each.changes for each in ledger.measured().measures if each.week != ALL}
+
+
+def test_a_week_without_a_deployment_is_said_from_the_first_one_on(ledger):
+    """The report is of 2026-W46 to the first second of W48."""
+    ledger.add(began=MONDAY - 2 * WEEK)
+    assert weeks(ledger) == {"2026-W46": 0, "2026-W47": 0, "2026-W48": 0}
+    quiet = ledger.measure(week="2026-W47")
+    assert (quiet.deployments_per_week, quiet.success_rate, quiet.change_failure_rate) == (0, None, None)
+    assert (ledger.measure().changes, ledger.measured().changes) == (0, ())
+
+
+def test_before_its_first_deployment_a_place_has_no_weeks(ledger):
+    ledger.add()
+    assert set(weeks(ledger)) == {"2026-W47", "2026-W48"}
+
+
 def test_each_place_type_and_week_is_measured_apart(ledger):
     ledger.add(began=MONDAY - HOUR)
     ledger.add(release="v2", release_type="hotfix")
@@ -515,6 +533,7 @@ def test_each_place_type_and_week_is_measured_apart(ledger):
     rows = [
         (each.application, each.environment, each.week, each.release_type, each.changes)
         for each in ledger.measured().measures
+        if each.changes
     ]
     assert rows == [
         ("other", "prod", "all", "all", 1),
