@@ -205,13 +205,17 @@ def test_a_part_of_a_catalogue_that_is_anothers_is_refused_too(volume, tmp_path,
     catalogue, release = Catalogue(volume), signed.release(tmp_path / "r", release_id="v1")
     (volume / "hello" / place).mkdir(parents=True)
     os.chown(volume / "hello", *JOB)
-    with as_user(*JOB), pytest.raises(Refusal) as refused:
+
+    def add_one():
         if place == "approvals":
             catalogue.add_approval(signed.approval_envelope(), check=False)
-        else:
-            with catalogue.workspace("hello") as workspace:
-                (workspace / "one").write_bytes(b"1")
-                catalogue.add(release.envelope, release.file_list.encode(), {"a" * 64: workspace / "one"})
+            return
+        with catalogue.workspace("hello") as workspace:
+            (workspace / "one").write_bytes(b"1")
+            catalogue.add(release.envelope, release.file_list.encode(), {"a" * 64: workspace / "one"})
+
+    with as_user(*JOB), pytest.raises(Refusal) as refused:
+        add_one()
     assert (refused.value.reason, f"{volume}/hello/{place}" in refused.value.found) == ("write_denied", True)
     assert catalogue.release_ids("hello") == []
 
