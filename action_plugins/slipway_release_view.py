@@ -13,6 +13,7 @@ from ansible.module_utils.slipway._action import ControllerAction
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.holders import Holders
 from ansible.module_utils.slipway.controller.manifest_view import ManifestView
+from ansible.module_utils.slipway.trust.verify import parse_manifest
 
 
 class ActionModule(ControllerAction):
@@ -25,8 +26,8 @@ class ActionModule(ControllerAction):
         holders = Holders.parse(arguments["holders"])
         release_ids = [arguments["release_id"]] if arguments["release_id"] else catalogue.release_ids(application)
         pages = [
-            ManifestView(Path(arguments["directory"]), catalogue.manifest(application, release_id), holders)
-            for release_id in release_ids
+            ManifestView(Path(arguments["directory"]), parse_manifest(envelope), holders, envelope)
+            for envelope in (catalogue.manifest_bytes(application, release_id) for release_id in release_ids)
         ]
         changed = [page.write({}, check=self._task.check_mode) for page in pages]
         return {"changed": any(changed), "pages": [str(page.path) for page in pages]}

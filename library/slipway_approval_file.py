@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: slipway_approval_file
 short_description: Take in an approval, or a rollback authorization, that was sent
 description:
-  - Verifies the file as a host would, by a copy of the trust policy, and puts it into the catalogue beside its release.
+  - Verifies it as a host would, by a copy of the trust policy, and puts it into the catalogue beside its release.
+  - It comes as a file (O(path)) or as its text (O(text)), of which one is given.
   - What hosts would not count is refused. The release must be in the catalogue.
 version_added: 0.1.0
 author: The Slipway founders
@@ -22,7 +23,9 @@ options:
   path:
     description: The file that was sent.
     type: path
-    required: true
+  text:
+    description: What is in that file, such as somebody pasted it. White space around it is no part of it.
+    type: str
   catalogue:
     description: Directory of the catalogue.
     type: path
@@ -37,6 +40,12 @@ EXAMPLES = r"""
 - name: Take in the approval of the risk manager
   slipway_approval_file:
     path: v1.2.3.prod.risk-manager.dsse.json
+    catalogue: .slipway/catalogue
+    trust_policy: .slipway/trust/trust-policy.dsse.json
+
+- name: Take in what somebody pasted
+  slipway_approval_file:
+    text: "{{ approval_text }}"
     catalogue: .slipway/catalogue
     trust_policy: .slipway/trust/trust-policy.dsse.json
 """
@@ -104,21 +113,23 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.controller.approvals import receive
+from ansible.module_utils.slipway.controller.approvals import receive, sent
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.trust.policy import read_policy
 
 ARGUMENT_SPEC = {
-    "path": {"type": "path", "required": True},
+    "path": {"type": "path"},
+    "text": {"type": "str"},
     "catalogue": {"type": "path", "required": True},
     "trust_policy": {"type": "path", "required": True},
 }
 
 
 def handle(params, check):
-    """Take the file in and return what it says."""
+    """Take what was sent in and return what it says."""
+    envelope = sent(Path(params["path"]) if params["path"] else None, params["text"])
     catalogue, policy = Catalogue(Path(params["catalogue"])), read_policy(Path(params["trust_policy"]))
-    received = receive(Path(params["path"]), catalogue, policy, now=int(time.time()), check=check)
+    received = receive(envelope, catalogue, policy, now=int(time.time()), check=check)
     return {
         "changed": received.changed,
         "path": str(received.path),

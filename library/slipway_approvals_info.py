@@ -67,7 +67,7 @@ environments:
   returned: success
   type: dict
 words:
-  description: The same as a table, for people.
+  description: The same as a table, for people, with what is to be signed where something is missing.
   returned: success
   type: str
 reason:
@@ -92,7 +92,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.slipway._module import run_module
-from ansible.module_utils.slipway.controller.approvals import approvals_table, as_data, standings
+from ansible.module_utils.slipway.controller.approvals import approvals_table, as_data, standings, what_to_sign
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.controller.holders import Holders
 from ansible.module_utils.slipway.controller.permission import require_approved
@@ -115,15 +115,18 @@ def handle(params, check):
     catalogue, policy = Catalogue(Path(params["catalogue"])), read_policy(Path(params["trust_policy"]))
     application, now = params["application"], int(time.time())
     envelope = catalogue.manifest_bytes(application, params["release_id"])
+    released = parse_manifest(envelope)
     found = standings(catalogue, application, envelope, policy, now=now)
     if environment := params["required_in"]:
         manifest = verify_manifest(policy, envelope, application=application, environment=environment, now=now)
         require_approved(Scope(manifest, policy, environment, now), catalogue, ())
     return {
         "changed": False,
-        "manifest_digest": parse_manifest(envelope).digest,
+        "manifest_digest": released.digest,
         "environments": {environment: as_data(standing) for environment, standing in found.items()},
-        "words": approvals_table(found, Holders.parse(params["holders"])),
+        "words": "\n".join(
+            filter(None, (approvals_table(found, Holders.parse(params["holders"])), what_to_sign(released, found)))
+        ),
     }
 
 

@@ -10,6 +10,7 @@ short_description: The page of a release, for people
 description:
   - Writes C(<directory>/<release_id>.yaml), which joins what the signed manifest says with what the hosts recorded of the
     release's deployments. M(slipway_run_report) adds those records.
+  - Puts the signed manifest beside it, C(<directory>/<release_id>.dsse.json), for those who are to approve the release.
   - The page is a view. Proof are the manifest in the catalogue and the histories on the hosts.
   - Runs on the controller and opens no connection. Use it with C(run_once).
 version_added: 0.1.0

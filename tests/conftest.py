@@ -46,4 +46,5 @@ from releases import in_memory, site, two  # noqa: E402, F401 - fixtures for eve
 from safehouse import safehouse, vault_house  # noqa: E402, F401 - the same
 from safes import answering, dripping, memory, place  # noqa: E402, F401 - fixtures of secrets
 from sinks import sinks  # noqa: E402, F401 - receivers of alerts
+from users import volume  # noqa: E402, F401 - a directory of another user
 from vaults import real_vault, vault_server  # noqa: E402, F401 - the same

@@ -17,6 +17,7 @@ from ansible.module_utils.slipway.controller.awx_kinds import KINDS, LINKS
 from ansible.module_utils.slipway.controller.awx_surveys import variables_of
 from ansible.module_utils.slipway.controller.rollout import Settings
 from ansible.module_utils.slipway.secrets.secret_settings import SecretSettings
+from ansible.module_utils.slipway.trust.authorization import MAX_AUTHORIZATION_BYTES
 from awx_stand_in import find_collections
 
 RAW = awx_data.read(repository.ROOT / "awx")
@@ -93,7 +94,7 @@ def test_the_data_hold_with_no_channel_at_all():
 @pytest.mark.parametrize(
     "playbook",
     ["deploy.yml", "rollback.yml", *(f"playbooks/{name}.yml" for name in (
-        "check", "observe", "promote", "publish", "recover", "release", "rotate_secrets", "stage", "status", "verify",
+        "approval_add", "approvals", "check", "observe", "promote", "publish", "recover", "release", "rotate_secrets", "stage", "status", "verify",
     ))],
 )  # fmt: skip
 def test_what_operators_run_has_a_template(playbook):
@@ -278,7 +279,9 @@ def test_every_job_that_asks_the_memory_can_log_in_where_its_password_is():
         for name, each in TEMPLATES.items()
         if not any("deployer" in one or "rotator" in one for one in each.options["credentials"])
     }
-    assert without == {"Make a release", "Publish releases"}
+    assert without == {
+        "Make a release", "Publish releases", "Show the approvals", "Judge the approvals", "Take an approval in",
+    }  # fmt: skip
 
 
 def test_those_who_say_yes_are_kept_apart_from_those_who_start():
@@ -324,7 +327,36 @@ def test_nothing_comes_to_prod_without_staging_and_a_yes():
     assert prod == {"prod-stage", "prod", "prod-back"}
     assert not prod & (reached("release") - reached("approve-prod") - {"approve-prod"})
     assert "approval_node" in NODES["approve-prod"].options
-    assert NODES["staging"].options["success_nodes"] == ["approve-prod"]
+    assert NODES["staging"].options["success_nodes"] == ["approvals"]
+    assert NODES["approvals"].options["success_nodes"] == ["approve-prod"]
+
+
+def test_prod_is_not_touched_before_its_approvals_are_judged():
+    """The signatures come in while the question waits. Without them a yes changes nothing, and prod has nothing to take back."""
+    judge = TEMPLATES["Judge the approvals"].options
+    assert (judge["playbook"], judge["extra_vars"]["approvals_required_in"]) == ("playbooks/approvals.yml", "prod")
+    assert judge["job_type"] == "run"
+    assert NODES["approved"].options["unified_job_template"] == "Judge the approvals"
+    assert [name for name, node in NODES.items() for link in LINKS if "prod-stage" in node.options[link]] == [
+        "approved"
+    ]
+    assert NODES["approve-prod"].options["success_nodes"] == ["approved"]
+    assert [NODES["approved"].options[link] for link in LINKS] == [["prod-stage"], [], []]
+    assert "approvals_required_in" not in TEMPLATES["Show the approvals"].options["extra_vars"]
+
+
+def test_those_who_say_yes_see_the_approvals_and_take_them_in():
+    shown = ("Show the approvals", "Take an approval in")
+    assert {(team, role) for team, role, name in GRANTS if name == "Take an approval in" and role == "execute"} == {
+        ("Approvers", "execute")
+    }
+    assert {("Approvers", "execute", name) for name in shown} <= GRANTS
+    assert "approvals_required_in" not in {question["variable"] for _name, question in QUESTIONS}
+
+
+def test_an_approval_fits_into_the_question_that_takes_it_in():
+    (question,) = TEMPLATES["Take an approval in"].options["survey_spec"]["spec"]
+    assert (question["type"], question["required"], question["max"]) == ("textarea", True, MAX_AUTHORIZATION_BYTES)
 
 
 def test_a_release_that_is_made_already_goes_the_same_way():

@@ -123,11 +123,14 @@ def _goes_from_a_source_to_prod(awx):
     """What was made is started: by the button, with a yes, with a no, and with a failure."""
     started = {"release_source": "examples/hello", "release_id": "v1"}
     jobs, approvals = launch(awx, started, "approve")
-    assert jobs == ["Make a release", "Deploy to staging", "Stage on prod", "Deploy to prod", "Verify the fleet"]
+    asked = ["Make a release", "Deploy to staging", "Show the approvals"]
+    assert jobs == [*asked, "Judge the approvals", "Stage on prod", "Deploy to prod", "Verify the fleet"]
     assert approvals == ["Deploy to prod?"]
-    assert launch(awx, started, "deny") == (["Make a release", "Deploy to staging"], ["Deploy to prod?"])
+    assert launch(awx, started, "deny") == (asked, ["Deploy to prod?"])
+    jobs, _approvals = launch(awx, started, "approve", **{"Judge the approvals": "failed"})
+    assert jobs == [*asked, "Judge the approvals"]
     jobs, _approvals = launch(awx, started, "approve", **{"Deploy to prod": "failed"})
-    assert jobs[2:] == ["Stage on prod", "Deploy to prod", "Undo on prod"]
+    assert jobs[4:] == ["Stage on prod", "Deploy to prod", "Undo on prod"]
     jobs, approvals = launch(awx, started, **{"Deploy to staging": "failed"})
     assert (jobs, approvals) == (["Make a release", "Deploy to staging", "Undo on staging"], [])
     undo = [job for job in awx.tables["jobs"].values() if job["name"] == "Undo on staging"]

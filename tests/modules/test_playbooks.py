@@ -62,6 +62,8 @@ def test_keys_and_a_release_are_made_once(play, tmp_path):
     code, changed, output = play("release", "-e", "release_id=v1")
     assert (code, changed) == (0, 2)  # the release and its page
     assert (tmp_path / "release/manifests/v1.yaml").exists()
+    signed_for = state / "catalogue/hello/manifests/v1.dsse.json"
+    assert (tmp_path / "release/manifests/v1.dsse.json").read_bytes() == signed_for.read_bytes()
     assert play("release", "-e", "release_id=v1")[:2] == (0, 0)
 
     policy = read_policy(state / "trust/trust-policy.dsse.json")

@@ -307,3 +307,21 @@ def full_disk_is_a_refusal(directory: Path, *, what: str) -> Iterator[None]:
             if is_read_only
             else "Free space there (release_keep_count says how many releases stay), then run the same command again.",
         ) from error
+
+
+@contextmanager
+def denied_is_a_refusal(directory: Path, *, what: str) -> Iterator[None]:
+    """Name who may write below ``directory`` instead of showing a bare EACCES or EPERM: Refusal ``write_denied``."""
+    try:
+        yield
+    except PermissionError as error:
+        path = Path(error.filename2 or error.filename or directory)
+        there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+        status = os.lstat(there)
+        raise Refusal(
+            "write_denied",
+            expected=f"uid {os.geteuid()} to be allowed to {what} below {directory}",
+            found=f"{error.strerror} at {there} ({stat.filemode(status.st_mode)} of uid {status.st_uid}, group {status.st_gid})",
+            remedy=f"Run it as who owns it. If uid {os.geteuid()} is to write there, give it all of it, as root: "
+            f"chown -R {os.geteuid()}:{os.getegid()} {directory}",
+        ) from error

@@ -34,12 +34,36 @@ class Received:
     consent: Approval | Authorization
 
 
-def receive(file: Path, catalogue: Catalogue, policy: TrustPolicy, *, now: int, check: bool) -> Received:
+def sent(path: Path | None, text: str | None) -> bytes:
+    """The envelope that was sent, as a file or as its text, at most MAX_AUTHORIZATION_BYTES long; white space around a text, as pasting adds it, is no part of it.
+
+    Refusals ``approval_input`` where not exactly one of them is given, ``signed_text_too_large``, and those of reading a file.
+    """
+    if (path is None) == (text is None):
+        raise Refusal(
+            "approval_input",
+            expected="what was sent, once: as a file (approval_file) or as its text (approval_text)",
+            found="neither" if path is None else "both",
+            remedy="Give the path of the file that make approve wrote, or paste all that is in it.",
+        )
+    if path is not None:
+        return read_regular(path, limit=MAX_AUTHORIZATION_BYTES, what="signed file")
+    envelope = str(text).strip().encode("utf-8", "surrogatepass")
+    if len(envelope) > MAX_AUTHORIZATION_BYTES:
+        raise Refusal(
+            "signed_text_too_large",
+            expected=f"at most {MAX_AUTHORIZATION_BYTES} bytes of text",
+            found=f"{len(envelope)} bytes",
+            remedy="Paste what is in the file that make approve wrote, and nothing else.",
+        )
+    return envelope
+
+
+def receive(envelope: bytes, catalogue: Catalogue, policy: TrustPolicy, *, now: int, check: bool) -> Received:
     """Verify an approval or a rollback authorization that was sent, as a host would, and add it to the catalogue.
 
     The release that it names must be in the catalogue.
     """
-    envelope = read_regular(file, limit=MAX_AUTHORIZATION_BYTES, what="signed file")
     what = _kind(envelope)
     consent = open_approval(envelope)[1] if what == APPROVAL else open_authorization(envelope)[1]
     manifest = _manifest_with(catalogue, consent, policy)
@@ -108,6 +132,19 @@ def approvals_table(standings_of: Mapping[str, Standing[Approval]], holders: Hol
             if each.refusal.reason != "approval_of_another_environment"  # which is no news there
         ]
     return "\n".join(told)
+
+
+def what_to_sign(manifest: ReleaseManifest, standings_of: Mapping[str, Standing[Approval]]) -> str:
+    """Which manifest those are to sign who can give what is missing, and by which command; "" where nothing is."""
+    release_id = manifest.release_id
+    commands = [
+        f"make approve MANIFEST={release_id}.dsse.json ENVIRONMENT={environment} ROLE={each.role} KEY=… OUTPUT={release_id}.{environment}.{each.role}.json"
+        for environment, standing in standings_of.items()
+        for each in standing.missing
+    ]
+    if not commands:
+        return ""
+    return "\n".join((f"to be signed: the manifest of {release_id} with the sha256 {manifest.digest}", *commands))
 
 
 def _require_counted(consent: Approval | Authorization, standing: Standing[Any]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeGuard
 
 from ..base.errors import shown
+from ..trust.authorization import MAX_AUTHORIZATION_BYTES
 from ..trust.members import parse_yaml
 from .job_launch import KEY_VARIABLE
 
@@ -24,7 +25,8 @@ KEYS: Final = frozenset(
     {"variable", "question_name", "question_description", "required", "type", "min", "max", "choices", "default"}
 )
 VARIABLE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
-MAX_TEXT: Final = 1024
+# AWX has no bound of its own. 1024 is what its screens begin with; a textarea may have to hold a signed file.
+MAX_TEXT: Final = {TEXT: 1024, TEXTAREA: MAX_AUTHORIZATION_BYTES}
 LINE: Final = re.compile(r"[^\x00-\x1f\x7f{}]{1,255}\Z")
 SWITCHES: Final = frozenset({"true", "false"})
 # What every playbook that deals with an application takes (group_vars/all/slipway.yml), and what none looks at: whoever launched it does.
@@ -86,7 +88,7 @@ def _question(question: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "question_name": question["question_name"], "question_description": question.get("question_description", ""),
         "required": question.get("required", False), "type": kind, "variable": question["variable"],
-        "min": question.get("min", 0), "max": question.get("max", MAX_TEXT), "default": default,
+        "min": question.get("min", 0), "max": question.get("max", MAX_TEXT[TEXT]), "default": default,
         "choices": "\n".join(question.get("choices", [])),
     }  # fmt: skip
 
@@ -128,9 +130,10 @@ def _wrong_bounds(question: Mapping[str, Any]) -> list[str]:
     )
     if kind not in (TEXT, TEXTAREA, INTEGER):
         return []
-    if not _is_whole(low) or not _is_whole(high) or low > high or (kind != INTEGER and not 0 < high <= MAX_TEXT):
+    most = MAX_TEXT.get(str(kind), MAX_TEXT[TEXT])
+    if not _is_whole(low) or not _is_whole(high) or low > high or (kind != INTEGER and not 0 < high <= most):
         return [
-            f"expected bounds, min and max, of a text at most {MAX_TEXT} characters, found {shown(low)} and {shown(high)}"
+            f"expected bounds, min and max, of a text at most {most} characters, found {shown(low)} and {shown(high)}"
         ]
     if default is None:
         return []

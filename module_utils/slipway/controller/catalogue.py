@@ -18,13 +18,21 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from ..base.errors import Refusal, shown
 from ..base.fields import NAME, require_release_id
-from ..base.files import full_disk_is_a_refusal, read_regular, sha256_of, sync_file_system, write_durable
+from ..base.files import (
+    denied_is_a_refusal,
+    full_disk_is_a_refusal,
+    read_regular,
+    sha256_of,
+    sync_file_system,
+    write_durable,
+)
 from ..trust.approval import MAX_APPROVAL_BYTES, Approval, open_approval
 from ..trust.authorization import MAX_AUTHORIZATION_BYTES, Authorization, open_authorization
 from ..trust.dsse import MAX_ENVELOPE_BYTES
@@ -111,14 +119,20 @@ class Catalogue:
         1. A lock that dies with its process is taken; a second builder waits for it.
         2. What a killed builder left behind is removed.
         3. The directory is removed at the end, whatever happened.
+
+        Refusal ``write_denied`` where the catalogue is another user's.
         """
         base = self._base(application)
-        base.mkdir(parents=True, exist_ok=True, mode=0o755)
-        with open(base / ".lock", "w") as lock:
+        place, denied = base / ".incoming", partial(denied_is_a_refusal, base, what="add a release")
+        with ExitStack() as stack:
+            with denied():
+                base.mkdir(parents=True, exist_ok=True, mode=0o755)
+                lock = stack.enter_context(open(base / ".lock", "w"))
             fcntl.flock(lock, fcntl.LOCK_EX)
-            place = base / ".incoming"
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(mode=0o700)
+            with denied():
+                with suppress(FileNotFoundError):
+                    shutil.rmtree(place)
+                place.mkdir(mode=0o700)
             try:
                 yield place
             finally:
@@ -137,7 +151,8 @@ class Catalogue:
         tree = self._tree(application, manifest.tree_digest)
         path = self.manifest_path(application, manifest.release_id)
         base = self._base(application)
-        with full_disk_is_a_refusal(base, what=f"keep the release {manifest.release_id}"):
+        what = f"keep the release {manifest.release_id}"
+        with full_disk_is_a_refusal(base, what=what), denied_is_a_refusal(base, what=what):
             for start in {sha256[:2] for sha256 in objects}:
                 (base / "objects" / start).mkdir(parents=True, exist_ok=True)
             for sha256, content in objects.items():
@@ -243,6 +258,7 @@ class Catalogue:
 def _add_consent(directory: Path, consent: Approval | Authorization, envelope: bytes, *, check: bool) -> Path:
     name = f"{consent.environment}.{consent.role}.{consent.holder}.{consent.digest[:_NAMED_DIGITS]}{_SUFFIX}"
     if not check:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o755)
-        write_durable(directory / name, envelope, mode=0o644)
+        with denied_is_a_refusal(directory.parents[1], what="keep what was signed"):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+            write_durable(directory / name, envelope, mode=0o644)
     return directory / name

@@ -234,7 +234,8 @@ def write_views(
         known = set(catalogue.release_ids(application))
         for release_id, concerned in sorted(manifest_view.concerned(records).items()):
             if release_id in known:
-                page = manifest_view.ManifestView(directory, catalogue.manifest(application, release_id), people)
+                envelope = catalogue.manifest_bytes(application, release_id)
+                page = manifest_view.ManifestView(directory, verify.parse_manifest(envelope), people, envelope)
                 page.write(concerned, check=check)
     except (Refusal, OSError) as error:
         return str(error)

@@ -35,15 +35,23 @@ OF_HOST = (
 
 @dataclass(frozen=True)
 class ManifestView:
-    """The page of one release in ``directory`` (release/manifests), with the people behind holder ids."""
+    """The page of one release in ``directory`` (release/manifests), with the people behind holder ids.
+
+    ``envelope`` is the signed manifest, which is put beside the page: who is to approve the release signs for that (make approve MANIFEST=).
+    """
 
     directory: Path
     manifest: ReleaseManifest
     holders: Holders = field(default_factory=Holders)
+    envelope: bytes = b""
 
     @property
     def path(self) -> Path:
         return self.directory / f"{self.manifest.release_id}.yaml"
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.directory / f"{self.manifest.release_id}.dsse.json"
 
     def text(self, records: Mapping[str, Record]) -> str:
         """The page with the newest ``records`` by host, and with what it said of other hosts before."""
@@ -58,22 +66,21 @@ class ManifestView:
         return HEAD.format(digest=self.manifest.digest) + body
 
     def write(self, records: Mapping[str, Record], *, check: bool) -> bool:
-        """Write the page where it differs (with ``check``, only say so); True when it does."""
-        text = self.text(records).encode()
-        if text == self._before():
-            return False
-        if not check:
+        """Write the page, and the manifest beside it, where they differ (with ``check``, only say so); True when one does."""
+        files = {self.path: self.text(records).encode()}
+        if self.envelope:
+            files[self.manifest_path] = self.envelope
+        different = {path: data for path, data in files.items() if data != _there(path)}
+        if different and not check:
             self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            write_durable(self.path, text, mode=0o644)
-        return True
-
-    def _before(self) -> bytes | None:
-        return read_if_there(self.path, limit=LIMIT, what="view of a manifest")
+            for path, data in different.items():
+                write_durable(path, data, mode=0o644)
+        return bool(different)
 
     def _hosts_before(self) -> dict[str, Any]:
         """What it said before; what is no entry of ours is left out, so that a spoiled page is mended by the next run."""
         try:
-            page = yaml.safe_load(self._before() or b"")
+            page = yaml.safe_load(_there(self.path) or b"")
         except (yaml.YAMLError, Refusal, RecursionError):
             return {}
         hosts = page.get("hosts") if isinstance(page, dict) else None
@@ -82,6 +89,10 @@ class ManifestView:
             for host, entries in (hosts.items() if isinstance(hosts, dict) else ())
             if isinstance(entries, dict) and (kept := {key: entries[key] for key in ENTRIES if _is_entry(entries, key)})
         }
+
+
+def _there(path: Path) -> bytes | None:
+    return read_if_there(path, limit=LIMIT, what="view of a manifest")
 
 
 def _is_entry(entries: Mapping[str, Any], key: str) -> bool:

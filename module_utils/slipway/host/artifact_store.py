@@ -7,6 +7,8 @@
 
 A name never gets other content, so any cache may keep it for ever; a manifest comes last, so it names only what is there.
 What is written here is checked by its digest, and what is fetched from here again by each host: the store is not trusted.
+
+Root writes as the user to whom the way to the store belongs, so that this user can write there too (the catalogue of AWX's jobs is a store).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +28,7 @@ from ..base.errors import Refusal, shown
 from ..base.fields import NAME, require_release_id
 from ..base.files import (
     COPY_BYTES,
+    denied_is_a_refusal,
     full_disk_is_a_refusal,
     open_regular,
     remove_temporary,
@@ -106,7 +109,8 @@ class ArtifactStore:
         with os.fdopen(lock, "rb"):
             fcntl.flock(lock, fcntl.LOCK_EX)
             place = self.base / ".incoming"
-            shutil.rmtree(place, ignore_errors=True)
+            with suppress(FileNotFoundError):
+                shutil.rmtree(place)
             for name in ("trees", "manifests"):
                 remove_temporary(self.base / name)
             place.mkdir(mode=0o700)
@@ -123,7 +127,8 @@ class ArtifactStore:
                 "store_not_own",
                 expected=f"{self.base} to be a directory that nobody can change but who publishes (uid {os.geteuid()})",
                 found=f"{stat.filemode(status.st_mode)} of uid {status.st_uid}",
-                remedy="Publish as its owner and take the right to write from all others (chmod go-w); a web server only reads it.",
+                remedy=f"Publish as its owner, or give it to who publishes (chown -R {os.geteuid()}:{os.getegid()} {self.base}); and "
+                "take the right to write from all others (chmod go-w); a web server only reads it.",
             )
 
     def put(self, incoming: Object, size: int, place: Path) -> None:
@@ -163,17 +168,57 @@ def publish(request: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     os.umask(0o022)  # a web server reads it, whatever umask the login shell has
     store = ArtifactStore(Path(request["path"]), request["application"])
     if not request.get("pack"):
-        return {"changed": False, "published": store.published(), "missing": [], "objects": 0, "bytes": 0}
-    with open(request["pack"], "rb") as stream:
-        pack, release_id, tree = Pack(stream), request["release_id"], request["tree"]
-        file_list = FileList.parse(pack.file_list, digest=tree)
-        _require_same_content(store, release_id, pack)
-        lacking = store.lacking(file_list, verify=bool(request.get("verified")))
-        answer = {"missing": [], "objects": len(lacking), "bytes": sum(lacking.values())}
-        is_changed = bool(lacking) or not _is_named(store, release_id, tree, pack)
-        if is_changed and not check:
-            with full_disk_is_a_refusal(_there(store.root), what=f"publish {release_id}"):
-                answer["missing"] = _write(store, request, pack, lacking)
+        with _as_owner(store.base):
+            return {"changed": False, "published": store.published(), "missing": [], "objects": 0, "bytes": 0}
+    with open(request["pack"], "rb") as stream, _as_owner(store.base):
+        return _published(store, request, Pack(stream), check)
+
+
+@contextmanager
+def _as_owner(base: Path) -> Iterator[None]:
+    """Do what follows as who rules ``base``, where root would do it: the owner of the first name on the way to it that is not root's.
+
+    Whoever owns that can put anything else in its place, so root must not follow them there: a link of theirs leads to where they may write
+    themselves. What is made is theirs.
+    """
+    owner = _owner(base) if os.geteuid() == 0 else None
+    if owner is None:
+        yield
+        return
+    groups, group = os.getgroups(), os.getegid()
+    os.setgroups([owner.st_gid])
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
+
+
+def _owner(base: Path) -> os.stat_result | None:
+    """Whose the first name on the way to ``base`` is that is not root's, links followed or not; None where all of it is root's."""
+    real = Path(os.path.realpath(base))
+    for path in (*reversed(base.parents), base, *reversed(real.parents), real):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            status = os.lstat(path)
+            if status.st_uid != 0:
+                return status
+    return None
+
+
+def _published(store: ArtifactStore, request: Mapping[str, Any], pack: Pack, check: bool) -> dict[str, Any]:
+    release_id, tree = request["release_id"], request["tree"]
+    file_list = FileList.parse(pack.file_list, digest=tree)
+    _require_same_content(store, release_id, pack)
+    lacking = store.lacking(file_list, verify=bool(request.get("verified")))
+    answer = {"missing": [], "objects": len(lacking), "bytes": sum(lacking.values())}
+    is_changed = bool(lacking) or not _is_named(store, release_id, tree, pack)
+    if is_changed and not check:
+        what = f"publish {release_id}"
+        with full_disk_is_a_refusal(_there(store.root), what=what), denied_is_a_refusal(store.base, what=what):
+            answer["missing"] = _write(store, request, pack, lacking)
     return {**answer, "changed": is_changed and not answer["missing"], "published": store.published()}
 
 

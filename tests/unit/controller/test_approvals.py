@@ -49,7 +49,7 @@ def approval(catalogue, key=signed.LEAD_KEY, **changes):
 
 def received(catalogue, tmp_path, envelope, *, now=NOW, check=False):
     (tmp_path / "sent").write_bytes(envelope)
-    return approvals.receive(tmp_path / "sent", catalogue, POLICY, now=now, check=check)
+    return approvals.receive(approvals.sent(tmp_path / "sent", None), catalogue, POLICY, now=now, check=check)
 
 
 def refused(catalogue, tmp_path, envelope, **options):
@@ -125,6 +125,22 @@ def test_each_environment_is_told_with_what_it_has_and_lacks(catalogue, tmp_path
         "staging - none asked - -",
     ]
     assert approvals.as_data(found["prod"])["lacking"] == [{"role": RISK, "count": 1, "holders": ["risk"]}]
+
+
+def test_those_who_can_give_what_is_missing_are_told_what_to_sign(catalogue, tmp_path):
+    envelope = catalogue.manifest_bytes("hello", "v1.2.3")
+    manifest = parse_manifest(envelope)
+
+    def told():
+        return approvals.what_to_sign(manifest, approvals.standings(catalogue, "hello", envelope, POLICY, now=NOW))
+
+    received(catalogue, tmp_path, approval(catalogue))
+    assert told().splitlines() == [
+        f"to be signed: the manifest of v1.2.3 with the sha256 {manifest.digest}",
+        f"make approve MANIFEST=v1.2.3.dsse.json ENVIRONMENT=prod ROLE={RISK} KEY=… OUTPUT=v1.2.3.prod.{RISK}.json",
+    ]
+    received(catalogue, tmp_path, approval(catalogue, signed.RISK_KEY, role=RISK, holder="risk"))
+    assert told() == ""
 
 
 def test_what_has_ended_since_is_told(catalogue, tmp_path):

@@ -212,6 +212,7 @@ MISTAKES = [
     ((*QUESTIONS, "release_pause_seconds", "default"), 61, "default: expected a whole number from 1 to 60, found 61"),
     ((*QUESTIONS, "release_pause_seconds", "max"), None, "expected bounds, min and max"),
     ((*QUESTIONS, "release_id", "max"), 5000, "expected bounds, min and max, of a text at most 1024 characters"),
+    ((*QUESTIONS, "release_id"), {"question_name": "R", "type": "textarea", "max": 262145}, "min and max, of a text at most 262144 characters"),
     ((*QUESTIONS, "release_id", "default"), "{{ lookup('pipe', 'id') }}", "default: expected a text that is no template"),
     ((*QUESTIONS, "release_id", "question_name"), "{{ x }}", "question_name: expected one line without braces"),
     ((*QUESTIONS, "release_id", "type"), "password", "type: expected text, textarea, integer, multiplechoice or multiselect, found 'password'"),

@@ -16,6 +16,7 @@ import pytest
 import signed
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
+from users import JOB, as_user
 
 
 @pytest.fixture
@@ -176,6 +177,47 @@ def test_a_second_builder_waits_for_the_first(catalogue):
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     with open(lock) as free:
         fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_catalogue_of_another_user_is_refused_with_what_to_do(volume):
+    """As one is that root has published into, and a job is to add to."""
+    catalogue = Catalogue(volume / "catalogue")
+    base = volume / "catalogue/hello"
+    for damage in ("catalogue", "hello", "hello/.lock", "hello/.incoming"):
+        if damage == "hello/.lock":
+            (volume / "catalogue" / damage).touch(mode=0o600)
+        else:
+            (volume / "catalogue" / damage.removeprefix("catalogue")).mkdir(mode=0o700 if "." in damage else 0o755)
+        with as_user(*JOB), pytest.raises(Refusal) as refused, catalogue.workspace("hello"):
+            raise AssertionError("it may be written to")
+        assert (refused.value.reason, "of uid 0, group 0" in refused.value.found) == ("write_denied", True)
+        assert f"chown -R 1000:0 {base}" in refused.value.remedy
+        for path in (base.parent, base, base / ".lock"):
+            if path.exists():
+                os.chown(path, *JOB)
+    os.chown(base / ".incoming", *JOB)
+    with as_user(*JOB), catalogue.workspace("hello") as workspace:
+        assert list(workspace.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["approvals", "objects"])
+def test_a_part_of_a_catalogue_that_is_anothers_is_refused_too(volume, tmp_path, place):
+    catalogue, release = Catalogue(volume), signed.release(tmp_path / "r", release_id="v1")
+    (volume / "hello" / place).mkdir(parents=True)
+    os.chown(volume / "hello", *JOB)
+
+    def add_one():
+        if place == "approvals":
+            catalogue.add_approval(signed.approval_envelope(), check=False)
+            return
+        with catalogue.workspace("hello") as workspace:
+            (workspace / "one").write_bytes(b"1")
+            catalogue.add(release.envelope, release.file_list.encode(), {"a" * 64: workspace / "one"})
+
+    with as_user(*JOB), pytest.raises(Refusal) as refused:
+        add_one()
+    assert (refused.value.reason, f"{volume}/hello/{place}" in refused.value.found) == ("write_denied", True)
+    assert catalogue.release_ids("hello") == []
 
 
 def test_nothing_of_a_release_is_named_before_all_of_it_is_there(catalogue, tmp_path):

@@ -180,7 +180,8 @@ def test_pages_are_written_for_what_the_catalogue_has(site, tmp_path):
     site.deploy("v1", "run-1")
     records = {"prod-1": site.deploy("v2", "run-2")["record"], "prod-2": record("elsewhere", previous=None)}
     assert deployment.write_views(site.catalogue, "shop", tmp_path / "pages", records, check=False) is None
-    assert [path.name for path in sorted((tmp_path / "pages").iterdir())] == ["v2.yaml"]
+    assert [path.name for path in sorted((tmp_path / "pages").iterdir())] == ["v2.dsse.json", "v2.yaml"]
+    assert (tmp_path / "pages/v2.dsse.json").read_bytes() == site.catalogue.manifest_bytes("shop", "v2")
 
 
 def test_a_page_that_cannot_be_written_is_told_and_decides_nothing(site, tmp_path):

@@ -13,9 +13,11 @@ import sys
 import pytest
 import repository
 from ansible.module_utils.slipway.base.errors import Refusal
+from ansible.module_utils.slipway.controller.catalogue import Catalogue
 from ansible.module_utils.slipway.host.artifact_store import ArtifactStore, publish
 from ansible.module_utils.slipway.host.pack import Object
 from releases import V1, V2, snapshot
+from users import JOB, as_user
 
 
 @pytest.fixture
@@ -161,6 +163,72 @@ def test_a_directory_that_others_may_change_is_refused(site, ask, root, damage):
         ask("v1")
     assert refused.value.reason == "store_not_own"
     assert list(victim.iterdir()) == list((root / "shop").iterdir()) == []
+
+
+def owners(directory):
+    return {(status.st_uid, status.st_gid) for status in map(os.lstat, (directory, *directory.rglob("*")))}
+
+
+def test_root_and_the_owner_of_the_directory_write_side_by_side(site, ask, volume):
+    """A pipeline publishes as root into the catalogue of AWX's jobs; whoever is first, the other one follows."""
+    place = volume / "catalogue"
+    for number, release_id in enumerate(("v1", "v2")):
+        site.build(release_id, V1 if release_id == "v1" else V2)
+        assert ask(release_id, path=str(place))["changed"]
+        with as_user(*JOB), Catalogue(place).workspace("shop") as workspace:
+            (workspace / "object").write_bytes(b"%d" % number)
+            os.rename(workspace / "object", place / f"shop/objects/job-{number}")
+        assert ask(release_id, path=str(place))["published"].keys() == set(Catalogue(place).release_ids("shop"))
+    assert owners(place) == {JOB}
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+def test_root_publishes_where_a_job_was_first(site, ask, volume):
+    place = volume / "catalogue"
+    with as_user(*JOB), Catalogue(place).workspace("shop"):
+        pass
+    site.build("v1", V1)
+    assert ask("v1", path=str(place))["changed"]
+    assert owners(place) == {JOB}
+
+
+def test_what_is_only_looked_at_is_nobodys(site, ask, volume):
+    site.build("v1", V1)
+    assert ask("v1", path=str(volume / "catalogue"), check=True)["changed"]
+    assert publish({"path": str(volume / "catalogue"), "application": "shop"}, check=False)["published"] == {}
+    assert list(volume.iterdir()) == []
+
+
+def test_what_root_has_published_there_before_is_named_with_what_to_do(site, ask, volume):
+    base = volume / "catalogue/shop"
+    base.mkdir(parents=True)
+    os.chown(base.parent, *JOB)
+    site.build("v1", V1)
+    with pytest.raises(Refusal) as refused:
+        ask("v1", path=str(base.parent))
+    assert refused.value.reason == "store_not_own"
+    assert f"chown -R 1000:0 {base}" in refused.value.remedy
+    assert list(base.iterdir()) == []
+
+    os.chown(base, *JOB)
+    (base / "objects").mkdir()
+    with pytest.raises(Refusal) as refused:
+        ask("v1", path=str(base.parent))
+    assert refused.value.reason == "write_denied"
+    assert f"Permission denied at {base}/objects (drwxr-xr-x of uid 0, group 0)" in refused.value.found
+    assert Catalogue(base.parent).release_ids("shop") == []
+
+
+def test_a_link_of_the_owner_leads_root_nowhere(site, ask, volume, tmp_path):
+    victim = volume.parent / "victim"
+    victim.mkdir()
+    (volume / "catalogue").symlink_to(victim)
+    os.chown(volume / "catalogue", *JOB, follow_symlinks=False)
+    site.build("v1", V1)
+    with pytest.raises(Refusal) as refused:
+        ask("v1", path=str(volume / "catalogue"))
+    assert refused.value.reason == "write_denied"
+    assert list(victim.iterdir()) == []
 
 
 def test_a_lock_that_is_a_link_is_refused(site, ask, root):
