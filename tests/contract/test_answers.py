@@ -403,6 +403,7 @@ def planned(name, site, tmp_path):
         held = ask(state_directory=state, run_id=memory["run_id"], seconds=0)
         return [held, ask(decision="promote", state_directory=state)]
     if name == "slipway_delivery_info":
+        controller(site).begin("deploy")
         return [ask(state_directory=state), ask(state_directory=state, weeks=0)]
     if name == "slipway_state_backup":
         controller(site).begin("deploy")
