@@ -186,10 +186,16 @@ class StandIn:
         for name, kind, fields in (
             ("Machine", "ssh", ("username", "password*", "ssh_key_data*", "ssh_key_unlock*", "become_method", "become_username", "become_password*")),
             ("Source Control", "scm", ("username", "password*", "ssh_key_data*", "ssh_key_unlock*")),
+            ("Container Registry", "registry", ("host", "username", "password*", "verify_ssl?")),
         ):  # fmt: skip
             inputs = {
                 "fields": [
-                    {"id": each.rstrip("*"), "label": each, "type": "string", "secret": each.endswith("*")}
+                    {
+                        "id": each.rstrip("*?"),
+                        "label": each,
+                        "type": "boolean" if each.endswith("?") else "string",
+                        "secret": each.endswith("*"),
+                    }
                     for each in fields
                 ]
             }
@@ -535,12 +541,29 @@ class StandIn:
         for name, value in list(values["inputs"].items()):
             if name not in declared:
                 raise wrong(inputs=f"Additional properties are not allowed ('{name}' was unexpected)")
+            expected = bool if declared[name].get("type") == "boolean" else str
+            if type(value) is not expected:
+                raise wrong(inputs=f"{value!r} is not of type '{declared[name]['type']}'")
             if value == ENCRYPTED and declared[name].get("secret"):
                 if name not in before:
                     raise Answer(500, {"detail": "A server error has occurred."})
                 values["inputs"][name] = before[name]
             elif name == "ssh_key_data" and "PRIVATE KEY-----" not in value:
                 raise Answer(400, {"inputs": {name: [f"Invalid certificate or key: {value[:100]}..."]}})
+
+    def _judge_projects(self, values: dict[str, Any], row: dict[str, Any] | None) -> None:
+        if values["credential"] is not None and self._kind_of_credential(values["credential"]) != "scm":
+            raise wrong(credential="Credential kind must be 'scm'.")
+
+    def _judge_execution_environments(self, values: dict[str, Any], row: dict[str, Any] | None) -> None:
+        if values["credential"] is not None and self._kind_of_credential(values["credential"]) != "registry":
+            raise wrong(
+                credential="Only Container Registry credentials can be associated with an Execution Environment"
+            )
+
+    def _kind_of_credential(self, number: int) -> str:
+        kind: str = self.tables["credential_types"][self.tables["credentials"][number]["credential_type"]]["kind"]
+        return kind
 
     def _judge_notification_templates(self, values: dict[str, Any], row: dict[str, Any] | None) -> None:
         configuration, types = values["notification_configuration"], NOTIFICATIONS.get(values["notification_type"])

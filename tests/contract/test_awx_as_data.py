@@ -13,7 +13,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import awx_data, awx_plan
-from ansible.module_utils.slipway.controller.awx_kinds import KINDS, LINKS
+from ansible.module_utils.slipway.controller.awx_kinds import BUILT_IN_TYPES, KINDS, LINKS
 from ansible.module_utils.slipway.controller.awx_surveys import variables_of
 from ansible.module_utils.slipway.controller.rollout import Settings
 from ansible.module_utils.slipway.secrets.secret_settings import SecretSettings
@@ -59,6 +59,10 @@ def taken(module):
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: f"{step.module} {step.name}")
 def test_every_option_is_one_that_the_module_takes(step):
+    require_taken(step)
+
+
+def require_taken(step):
     argument_spec, rules = taken(step.module)
     options = {**step.options, **({"update_secrets": False} if step.module == "credential" else {})}
     result = ArgumentSpecValidator(argument_spec, **rules).validate(options)
@@ -202,9 +206,9 @@ def test_only_the_making_of_releases_has_the_builders_key():
 HOW_TO = (repository.ROOT / "docs/howto/awx.md").read_text(encoding="utf-8")
 
 
-def said_in_the_how_to(file):
-    """What its YAML block for ``file`` has."""
-    (block,) = re.findall(rf"```yaml\n# {re.escape(file)}: .*\n((?:.*\n)*?)```", HOW_TO)
+def said_in_the_how_to(file, *, behind=":"):
+    """What its YAML block for ``file`` has; ``behind`` is what the block says after that name."""
+    (block,) = re.findall(rf"```yaml\n# {re.escape(file + behind)} .*\n((?:.*\n)*?)```", HOW_TO)
     return yaml.safe_load(block)
 
 
@@ -238,7 +242,7 @@ def test_the_secrets_that_the_how_to_names_are_where_make_awx_reads_them():
 
 def test_every_credential_type_has_a_credential_that_a_site_can_name():
     types = {each.name for each in DATA.of("credential_types")}
-    assert {each.options["credential_type"] for each in DATA.of("credentials")} == types | {"Machine"}
+    assert {each.options["credential_type"] for each in DATA.of("credentials")} == types | set(BUILT_IN_TYPES)
     to_enter = "".join(line for line in HOW_TO.splitlines() if line.startswith("| Slipway "))
     assert [each.name for each in DATA.of("credentials") if each.name not in to_enter] == []
     store = ["Slipway machine", "Slipway trust", "Slipway secrets key"]
@@ -246,6 +250,40 @@ def test_every_credential_type_has_a_credential_that_a_site_can_name():
     made = awx_data.judged(RAW, root=repository.ROOT, settings=settings, notifications=[], secrets={})
     (deployment,) = [each for each in made.of("job_templates") if each.name == "Deploy to prod"]
     assert [each.partition("++")[0] for each in deployment.options["credentials"]] == store
+
+
+PRIVATE = {
+    ("projects", "Slipway"): "Slipway repository++Source Control+scm++Slipway",
+    ("execution_environments", "Slipway"): "Slipway registry++Container Registry+registry++Slipway",
+}
+
+
+def test_a_private_repository_and_registry_have_a_credential_each_that_nothing_names_by_itself():
+    named = {name for each in DATA.objects for kind, name in each.refers if kind == "credentials"}
+    unused = {each.name for each in DATA.of("credentials")} - named
+    assert unused == {"Slipway repository", "Slipway registry", "Slipway secrets key"}
+    assert [each.name for each in STEPS if each.name in unused and each.entered] == []
+
+
+def test_the_how_to_names_them_and_the_modules_take_it():
+    said = said_in_the_how_to("group_vars/all/awx.yml", behind=", where both are private:")
+    made = awx_data.judged(
+        RAW, root=repository.ROOT, settings=said["awx_settings"], notifications=[], secrets=said["awx_secrets"]
+    )
+    steps = {(each.kind, each.name): each for each in awx_plan.plan(made, awx_plan.Existing({})).steps}
+    for place, credential in PRIVATE.items():
+        assert steps[place].options["credential"] == credential
+        require_taken(steps[place])
+    entered = {name: steps["credentials", name].entered for name in ("Slipway repository", "Slipway registry")}
+    assert entered == {
+        "Slipway repository": {"password": {"secret": "git/read", "field": "token"}},
+        "Slipway registry": {"password": {}},
+    }
+    by_ssh = {"credentials": {"Slipway repository": {"secrets": ["ssh_key_data"]}}}
+    made = awx_data.judged(RAW, root=repository.ROOT, settings=by_ssh, notifications=[], secrets={})
+    assert next(each for each in made.of("credentials") if each.name == "Slipway repository").entered == {
+        "ssh_key_data": None
+    }
 
 
 VOLUME = "/var/lib/slipway-controller"

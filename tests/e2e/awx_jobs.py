@@ -22,6 +22,7 @@ from typing import Any
 
 import ansible_runner
 import yaml
+from awx_environment import SETTINGS
 from deployments import until
 
 from ee import image as ee
@@ -56,6 +57,10 @@ class Credentials:
         """The same without these files; `ssh_key` is the key."""
         kept = {name: text for name, text in self.files.items() if name not in names}
         return Credentials(None if "ssh_key" in names else self.ssh_key, kept)
+
+    def holding(self, **files: str) -> Credentials:
+        """The same with these files instead."""
+        return Credentials(self.ssh_key, {**self.files, **files})
 
 
 @dataclass
@@ -159,7 +164,9 @@ class Awx:
 
     def _parameters(self, playbook: str, job: Job, attached: Credentials) -> dict[str, Any]:
         inside = job.inside
+        collections = f"{inside}/requirements_collections:~/.ansible/collections:/usr/share/ansible/collections"
         environment = {
+            **SETTINGS,
             "AWX_PRIVATE_DATA_DIR": str(job.private),
             "JOB_ID": str(job.number),
             "INVENTORY_ID": "3",
@@ -170,8 +177,8 @@ class Awx:
             "ANSIBLE_SSH_CONTROL_PATH_DIR": f"{inside}/cp",
             # As AWX makes them of ansible.cfg's, which they then replace.
             "ANSIBLE_ROLES_PATH": f"{inside}/requirements_roles:roles:~/.ansible/roles:/usr/share/ansible/roles:/etc/ansible/roles",
-            "ANSIBLE_COLLECTIONS_PATH": f"{inside}/requirements_collections:~/.ansible/collections:/usr/share/ansible/collections",
-            "ANSIBLE_CALLBACK_PLUGINS": f"{inside}/plugins_path:~/.ansible/plugins:/plugins/callback:/usr/share/ansible/plugins/callback",
+            "ANSIBLE_COLLECTIONS_PATHS": collections,
+            "ANSIBLE_COLLECTIONS_PATH": collections,
         }
         parameters: dict[str, Any] = {
             "ident": str(job.number),

@@ -157,6 +157,26 @@ def test_a_job_in_check_mode_says_what_it_would_do_and_does_nothing(awx: Awx, sh
     assert shop.snapshot(*HOSTS) == before
 
 
+def test_a_host_whose_key_nobody_entered_is_not_reached(awx: Awx, shop: Application) -> None:
+    """AWX's own settings, which the job has in its environment, would have it believe whoever answers at the address."""
+    address = awx.fleet.host("prod-2").address
+    entered = awx.credentials.files["known_hosts"].splitlines(keepends=True)
+    known = [line for line in entered if not line.startswith(f"{address} ")]
+    assert len(known) < len(entered)
+    before = shop.snapshot(*HOSTS)
+    job = awx.launch(
+        "deploy.yml",
+        group="prod",
+        limit=LIMIT,
+        survey=survey(shop, "two"),
+        credentials=awx.credentials.holding(known_hosts="".join(known)),
+    ).end("failed")
+    said = " ".join(job.output.split())
+    assert "Host key verification failed" in said
+    assert "no answer from prod-2; nothing was changed anywhere" in said
+    assert shop.snapshot(*HOSTS) == before
+
+
 def test_a_deployment_ends_well_and_hosts_record_who_launched_it(awx: Awx, shop: Application, canary: Canary) -> None:
     job = awx.launch("deploy.yml", group="prod", limit=LIMIT, survey=survey(shop, "two")).end("successful")
     job.require_complete(*HOSTS)

@@ -213,6 +213,36 @@ def test_what_a_person_entered_stays(play, awx):
     }
 
 
+def test_what_is_private_is_read_with_a_credential_of_its_own(play, awx):
+    other = awx.insert("organizations", name="Other")["id"]
+    kind = awx.row("credential_types", "Source Control")["id"]
+    awx.insert("credentials", name="repository", organization=other, credential_type=kind)
+    registry = {"host": "registry.example", "username": "pull", "verify_ssl": True}
+    private = {
+        "organizations": SMALL["organizations"],
+        "credentials": [
+            {"name": "repository", "credential_type": "Source Control", "inputs": {"username": "read"}, "secrets": ["password"]},
+            {"name": "registry", "credential_type": "Container Registry", "inputs": registry, "secrets": ["password"]},
+            {"name": "spare", "credential_type": "Source Control", "secrets": ["ssh_key_data"]},
+        ],
+        "execution_environments": [{**SMALL["execution_environments"][0], "credential": "registry"}],
+        "projects": [{**SMALL["projects"][0], "credential": "repository"}],
+    }  # fmt: skip
+    code, output = play(data=private)
+    assert code == 0, output
+    ours = {
+        each["name"]: each for each in awx.tables["credentials"].values() if each["organization"] not in (None, other)
+    }
+    assert awx.row("projects", "repo")["credential"] == ours["repository"]["id"]
+    assert awx.row("execution_environments", "runs")["credential"] == ours["registry"]["id"]
+    assert re.findall(r"- '(\w+: \w+)'", output) == ["repository: password", "registry: password"]
+    ours["spare"]["inputs"]["password"] = "entered"
+    ours["registry"]["inputs"]["password"] = "entered"
+    code, output = play(data=private)
+    assert (code, awx.sent()) == (0, []), output
+    assert "registry: password" not in output
+
+
 def test_what_is_left_over_is_shown_first_and_removed_when_told_to(play, awx):
     assert play(data=SMALL)[0] == 0
     organization = awx.row("organizations", "Slipway")["id"]

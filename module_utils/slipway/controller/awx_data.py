@@ -23,6 +23,7 @@ from .awx_kinds import (
     APPROVAL,
     BUILT_IN_TYPES,
     BY_NAME,
+    CREDENTIAL_OF,
     CREDENTIAL_TYPE_SCHEMAS,
     LINKS,
     MAPPING,
@@ -56,6 +57,10 @@ SECRET_VALUE: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bhv[sbr]\.[\w-]{20}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20}|\bglpat-[\w-]{20}|\bxox[abprs]-[\w-]{10}"
 )
 SECRET_NAME: Final = re.compile(r"(?:password|passphrase|token|secret|private_key|api_key)\Z", re.IGNORECASE)
+# A password in an address, as in ssh://bob:password@git.example; without a scheme an image's tag and digest look like one.
+ADDRESS_WITH_PASSWORD: Final = re.compile(r"://[^/?#\s:@]*:[^/?#\s@]+@")
+WORD_WITH_PASSWORD: Final = re.compile(r"[^/\s:@]+:[^/\s@]+@(?!sha\d+:)")
+ADDRESSES: Final = frozenset({("projects", "scm_url"), ("execution_environments", "image")})
 # Where AWX itself fills in templates, with what it knows and nothing of ours.
 TEMPLATED_BY_AWX: Final = frozenset({("credential_types", "injectors"), ("notification_templates", "messages")})
 
@@ -211,6 +216,7 @@ class _Judge:
         self.names: dict[str, list[str]] = {}
         self.types: dict[str, Mapping[str, Any]] = {}
         self.kinds: dict[str, str] = {}
+        self.credentials: dict[str, str] = {}
         self.playbooks: dict[str, str] = {}
 
     def judge(self, data: Mapping[str, list[Any]]) -> AwxData:
@@ -230,6 +236,9 @@ class _Judge:
             str(each.get("name")): each["inputs"] for each in data.get("credential_types", []) if isinstance(each.get("inputs"), dict)
         }  # fmt: skip
         self.kinds = {str(each.get("name")): str(each.get("kind")) for each in data.get("credential_types", [])}
+        self.credentials = {
+            str(each.get("name")): str(each.get("credential_type")) for each in data.get("credentials", [])
+        }
         self.playbooks = {str(each.get("name")): str(each.get("playbook")) for each in data.get("job_templates", [])}
         objects: list[AwxObject] = []
         for kind in SAID:
@@ -369,6 +378,11 @@ class _Judge:
         self, kind: str, where: str, option: str, value: Any, expected: Type
     ) -> Iterator[tuple[str, str]] | list[tuple[str, str]]:
         for path, text in _texts(value, option):
+            if _has_password(text, is_address=(kind, option) in ADDRESSES):  # what else is wrong would show it
+                self.mistakes.append(
+                    f"{where}: {path}: a secret in clear, before the @; a credential has it, or a field that is a secret"
+                )
+                continue
             if marks_in(text) and (kind, option) not in TEMPLATED_BY_AWX:
                 self.mistakes.append(f"{where}: {path}: expected a text that is no template, found {shown(text)}")
             if SECRET_VALUE.search(text) or text.startswith(ENCRYPTED):
@@ -381,6 +395,10 @@ class _Judge:
         if not isinstance(expected, Reference):
             return []
         names = value if expected.several else [value]
+        wanted = CREDENTIAL_OF.get((kind, option))
+        for name in names:
+            if wanted and self.credentials.get(name, wanted) != wanted:
+                self.mistakes.append(f"{where}: {option}: expected one of the type {wanted}, found {shown(name)}")
         return [reference for name in names for reference in self._reference(where, option, name, expected)]
 
     def _reference(self, where: str, option: str, name: str, expected: Reference) -> list[tuple[str, str]]:
@@ -572,6 +590,11 @@ def _mistake(value: Any, expected: Type) -> str | None:
         TEXTS: is_texts and len(set(value)) == len(value),
     }
     return None if fits[expected] else expected
+
+
+def _has_password(text: str, *, is_address: bool) -> bool:
+    """Whether an address in ``text`` has a password; what is an address as a whole may have no scheme."""
+    return bool(ADDRESS_WITH_PASSWORD.search(text) or (is_address and WORD_WITH_PASSWORD.match(text)))
 
 
 def _named_texts(value: Any, path: str) -> Iterator[tuple[str, str, str]]:

@@ -72,6 +72,11 @@ BUILT_IN_TYPES: Final[Mapping[str, BuiltInType]] = {
     "Source Control": BuiltInType("scm", frozenset({"password", "ssh_key_data", "ssh_key_unlock"})),
     "Container Registry": BuiltInType("registry", frozenset({"password"})),
 }
+# What AWX takes as the credential of an object: {(kind, option): type}.
+CREDENTIAL_OF: Final[Mapping[tuple[str, str], str]] = {
+    ("projects", "credential"): "Source Control",
+    ("execution_environments", "credential"): "Container Registry",
+}
 # Modules look these up in all organizations, unless they are named with theirs (AWX's named URLs).
 NAMED_WITH_ORGANIZATION: Final = frozenset({"inventories", "credentials", "notification_templates"})
 # AWX keeps a PagerDuty service key in clear; whoever has it can wake people all the same.

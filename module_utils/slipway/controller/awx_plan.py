@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -50,7 +50,7 @@ class Step:
 
     ``endpoint`` is where the object is, empty while it is not there. ``ready`` is false while something that it names is not there either: then a
     module in check mode could only fail. ``holder`` is the option that has ``entered``, fields whose value comes from a secret ({secret, field}) or
-    is left to a person ({}). ``is_part`` marks a further run for the same object.
+    is left to a person ({}): of a credential that nothing names nobody has to enter anything. ``is_part`` marks a further run for the same object.
     """
 
     kind: str
@@ -117,7 +117,8 @@ def _granted(rows: Iterable[Row]) -> Iterable[tuple[str, str, str]]:
 
 def plan(data: AwxData, there: Existing) -> AwxPlan:
     """What is to be done, in order: a module run for each object, and one for each that is left over, last made first."""
-    steps = (step for each in data.objects for step in _parts(_step(each, there)))
+    named = {reference for each in data.objects if each.kind.name != "grants" for reference in each.refers}
+    steps = (step for each in data.objects for step in _parts(_step(each, there, named)))
     return AwxPlan(tuple(steps), tuple(_left_over(data, there)))
 
 
@@ -140,14 +141,15 @@ def _parts(step: Step) -> Iterable[Step]:
         yield replace(step, name=f"{step.name}, its links", options=links, is_part=True)
 
 
-def _step(each: AwxObject, there: Existing) -> Step:
+def _step(each: AwxObject, there: Existing, named: Collection[tuple[str, str]]) -> Step:
+    is_needed = each.kind.name != "credentials" or (each.kind.name, each.name) in named
     row = there.rows.get(each.kind.name, {}).get(each.name)
     return Step(
         kind=each.kind.name, name=each.name, module=each.kind.module, options=each.options,
         endpoint=f"{each.kind.name}/{row['id']}" if row else "",
         ready=(bool(row) or each.kind.name == "grants") and all(there.has(kind, name) for kind, name in each.refers),
         holder=each.holder if each.entered else "",
-        entered={name: _as_dict(secret) for name, secret in each.entered.items()},
+        entered={name: _as_dict(secret) for name, secret in each.entered.items() if secret or is_needed},
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ HEADER: Final = "#jinja2:"  # at its begin, it makes a template of any text, wit
 PLACES: Final = frozenset(
     {"slipway_state_directory", "slipway_release_directory", "trust_policy_path", "ansible_host", "inventory_hostname"}
 )
+_HOST_KEYS = re.compile(r"StrictHostKeyChecking[\s=\"']*([\w-]*)", re.IGNORECASE)
 _PLACED = re.compile(r"\{\{ (\w+) \}\}")
 
 
@@ -63,6 +64,27 @@ def require_not_left_out(host: str, limit: str | None) -> None:
             expected=f"no limit (-l), since this runs on {host} alone",
             found=shown(limit),
             remedy="Leave it out; in AWX, empty the field Limit of the job template or of the launch.",
+        )
+
+
+def require_host_keys_checked(environment: Mapping[str, str]) -> None:
+    """Refuse arguments for ssh in the environment (ANSIBLE_SSH_ARGS and its kin) that have it believe hosts whose key it does not know.
+
+    Refusal ``host_keys_unchecked``, which names the variables. ANSIBLE_HOST_KEY_CHECKING is none of them: group_vars outrank it.
+    """
+    found = [
+        f"{name} with StrictHostKeyChecking={match[1]}"
+        for name, words in sorted(environment.items())
+        if name.startswith("ANSIBLE_") and name.endswith("_ARGS")
+        for match in _HOST_KEYS.finditer(words)
+        if match[1].lower() not in ("yes", "true", "ask")
+    ]
+    if found:
+        raise Refusal(
+            "host_keys_unchecked",
+            expected="arguments for ssh that leave the keys of hosts verified: whoever answers at a host's address could be anybody",
+            found=shown(", ".join(found), 400)[1:-1],
+            remedy="Take it out of the environment, in AWX out of Extra Environment Variables, and put the keys of the hosts into known_hosts.",
         )
 
 

@@ -157,6 +157,7 @@ def change(path, value):
 TEMPLATE = ("job_templates", 0)
 NODES = ("workflow_job_templates", 0, "nodes")
 QUESTIONS = ("survey_questions",)
+PASSWORD = "//bob:hunter2@"
 MISTAKES = [
     (("organizations",), [{"name": "A"}, {"name": "B"}], "organizations: expected one, found 2"),
     (("teams", 0, "name"), "12", "teams: expected a name of one line, not a number"),
@@ -185,6 +186,18 @@ MISTAKES = [
     (("credentials", 1, "inputs"), {"secret_id": "x"}, "credentials: vault: secret_id: a secret in clear"),
     (("credentials", 1, "inputs"), {"unknown": "x"}, "inputs: expected fields of Vault, found 'unknown'"),
     (("credentials", 0, "inputs"), {"username": "$encrypted$"}, "inputs.username: a secret in clear"),
+    (("projects", 0, "scm_url"), f"https:{PASSWORD}git.example/r.git", "projects: repo: scm_url: a secret in clear, before the @"),
+    (("projects", 0, "scm_url"), f"https:{PASSWORD.replace('bob', '')}git.example/r.git", "scm_url: a secret in clear, before the @"),
+    (("projects", 0, "scm_url"), f"git+ssh:{PASSWORD}git.example/{{{{ r }}}}.git", "scm_url: a secret in clear, before the @"),
+    (("projects", 0, "scm_url"), "bob:hunter2@git.example:r.git", "scm_url: a secret in clear, before the @"),
+    (("projects", 0, "description"), f"cloned from https:{PASSWORD}git.example", "description: a secret in clear, before the @"),
+    (("execution_environments", 0, "image"), "bob:hunter2@registry.example/runs", "image: a secret in clear, before the @"),
+    (("execution_environments", 0, "image"), f"docker:{PASSWORD}registry.example/runs", "image: a secret in clear, before the @"),
+    (("notification_templates", 0, "notification_configuration", "url"), f"https:{PASSWORD}hooks.example", "notification_configuration.url: a secret in clear, before the @"),
+    ((*TEMPLATE, "extra_vars"), {"release_source": f"https:{PASSWORD}store.example/a"}, "extra_vars.release_source: a secret in clear, before the @"),
+    (("projects", 0, "credential"), "machine", "projects: repo: credential: expected one of the type Source Control, found 'machine'"),
+    (("execution_environments", 0, "credential"), "vault", "credential: expected one of the type Container Registry, found 'vault'"),
+    (("projects", 0, "credential"), "none", "projects: repo: credential: expected one of machine, vault, found 'none'"),
     (("credentials", 0, "credential_type"), "None", "credential_type: expected one of Vault, found 'None'"),
     (("credentials", 0, "secrets"), ["username"], "secrets: expected some of become_password, password, ssh_key_data, ssh_key_unlock"),
     (("notification_templates", 0, "notification_configuration", "token"), "x", "notification_templates: Slack: token: a secret in clear"),
@@ -232,6 +245,23 @@ def test_a_mistake_is_named(judge, path, value, said):
         judge(change(path, value))
     assert caught.value.reason == "awx_data_invalid"
     assert said in caught.value.found
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("projects", 0, "scm_url"), "ssh://bob@dev.example:8443/r.git"),
+        (("projects", 0, "scm_url"), "git@git.example:shop/r.git"),
+        (("projects", 0, "scm_url"), "ssh://git@git.example:2222/r.git"),
+        (("execution_environments", 0, "image"), f"registry.example:5000/shop/runs:1.4@sha256:{'a' * 64}"),
+        (("execution_environments", 0, "image"), f"runs:1.4@sha256:{'a' * 64}"),
+        (("notification_templates", 0, "notification_configuration", "sender"), "AWX: awx@mail.example"),
+        (("projects", 0, "description"), "from 10:30 on: ask anna@mail.example, see https://wiki.example:8080/a@b"),
+    ],
+)
+def test_an_address_without_a_password_is_taken(judge, path, value):
+    assert judge(change(path, value)).objects
 
 
 def places(value, path=()):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from urllib.parse import urlencode
 
@@ -75,6 +76,36 @@ def test_what_is_there_is_found_and_is_ready_when_all_that_it_names_is_there(dat
     assert steps["teams", "Operators"].ready
     assert not steps["inventory_sources", "prod"].ready
     assert not steps["grants", "Operators: execute job_templates"].ready
+
+
+def test_of_a_credential_that_nothing_names_nobody_has_to_enter_anything(data, there):
+    """It is made all the same, and what somebody entered there stays."""
+    template = data.of("job_templates")[0]
+    without = dataclasses.replace(template, refers=tuple(each for each in template.refers if each[1] != "vault"))
+    objects = tuple(without if each is template else each for each in data.objects)
+    grant = data.of("grants")[0]
+    of_it = dataclasses.replace(grant, refers=(*grant.refers, ("credentials", "vault")))
+    objects = tuple(of_it if each is grant else each for each in objects)
+    for made, entered in (
+        (data, {"role_id": {}, "secret_id": {}}),
+        (dataclasses.replace(data, objects=objects), {}),
+    ):
+        steps = {(each.kind, each.name): each for each in planned(made, there).steps}
+        vault = steps["credentials", "vault"]
+        assert (vault.holder, vault.entered) == ("inputs", entered)
+        assert steps["credentials", "machine"].entered == {"ssh_key_data": {}}
+
+
+def test_a_secret_that_is_named_for_it_is_sent_all_the_same(data, there):
+    template = data.of("job_templates")[0]
+    vault = next(each for each in data.of("credentials") if each.name == "vault")
+    changes = {
+        id(template): dataclasses.replace(template, refers=()),
+        id(vault): dataclasses.replace(vault, entered={"role_id": None, "secret_id": awx_data.SecretName("a")}),
+    }
+    objects = tuple(changes.get(id(each), each) for each in data.objects)
+    steps = {each.name: each for each in planned(dataclasses.replace(data, objects=objects), there).steps}
+    assert steps["vault"].entered == {"secret_id": {"secret": "a", "field": ""}}
 
 
 def test_what_was_made_from_the_data_and_is_not_in_them_is_left_over(data, there):

@@ -113,3 +113,37 @@ def test_a_play_that_it_leaves_out_is_refused(limit):
     with pytest.raises(Refusal) as refused:
         given.require_not_left_out("localhost", limit)
     assert (refused.value.reason, refused.value.found) == ("limit_unwanted", repr(limit))
+
+
+@pytest.mark.parametrize(
+    "name", ["ANSIBLE_SSH_ARGS", "ANSIBLE_SSH_COMMON_ARGS", "ANSIBLE_SSH_EXTRA_ARGS", "ANSIBLE_SFTP_EXTRA_ARGS"]
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-o StrictHostKeyChecking=no",
+        "-oStrictHostKeyChecking=off",
+        "-C -o 'StrictHostKeyChecking no'",
+        '-o stricthostkeychecking="accept-new"',
+        "-o StrictHostKeyChecking=yes -o StrictHostKeyChecking=no",
+        "-o StrictHostKeyChecking=",
+    ],
+)  # fmt: skip
+def test_arguments_for_ssh_that_believe_anybody_are_refused(name, words):
+    with pytest.raises(Refusal) as refused:
+        given.require_host_keys_checked({"HOME": "/root", name: words})
+    assert (refused.value.reason, refused.value.found.split(" ")[0]) == ("host_keys_unchecked", name)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o StrictHostKeyChecking=yes"},
+        {"ANSIBLE_SSH_ARGS": "-o StrictHostKeyChecking=ask", "ANSIBLE_SSH_COMMON_ARGS": "-o UserKnownHostsFile=/k"},
+        {"ANSIBLE_HOST_KEY_CHECKING": "False"},  # a variable of ours outranks it
+        {"GIT_SSH_COMMAND": "ssh -o StrictHostKeyChecking=no"},
+    ],
+)
+def test_others_are_taken(environment):
+    given.require_host_keys_checked(environment)
