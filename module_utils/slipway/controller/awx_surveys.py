@@ -82,11 +82,11 @@ class Surveys:
 def _question(question: Mapping[str, Any]) -> dict[str, Any]:
     """As AWX keeps it, with every key that its screens write."""
     kind = question["type"]
-    default = question.get("default", "")
+    default = question.get("default")
     return {
         "question_name": question["question_name"], "question_description": question.get("question_description", ""),
         "required": question.get("required", False), "type": kind, "variable": question["variable"],
-        "min": question.get("min", 0), "max": question.get("max", MAX_TEXT), "default": default,
+        "min": question.get("min", 0), "max": question.get("max", MAX_TEXT), "default": "" if default is None else default,
         "choices": "\n".join(question.get("choices", [])),
     }  # fmt: skip
 
@@ -113,6 +113,10 @@ def _wrong(question: Mapping[str, Any]) -> list[str]:
         wrong.append(f"choices: expected a list of texts without braces, found {shown(choices)}")
     elif (kind in (ONE_OF, SOME_OF)) != bool(choices):
         wrong.append("expected choices with multiplechoice and multiselect, and only there")
+    elif kind == SOME_OF and default is not None:  # AWX keeps it as a text, which is no list
+        wrong.append(
+            f"default: expected none, since AWX drops it where nobody answers; say it in extra_vars of the template, found {shown(default)}"
+        )
     elif choices and default is not None and default not in choices:
         wrong.append(f"default: expected one of {', '.join(choices)}, found {shown(default)}")
     return [*wrong, *_wrong_bounds(question)]
@@ -137,8 +141,12 @@ def _wrong_bounds(question: Mapping[str, Any]) -> list[str]:
     if kind == INTEGER:
         fits = _is_whole(default) and low <= default <= high
         return [] if fits else [f"default: expected a whole number from {low} to {high}, found {shown(default)}"]
-    fits = isinstance(default, str) and "{" not in default and len(default) <= high
-    return [] if fits else [f"default: expected a text that is no template, found {shown(default)}"]
+    fits = isinstance(default, str) and "{" not in default and low <= len(default) <= high
+    return (
+        []
+        if fits
+        else [f"default: expected a text that is no template, of {low} to {high} characters, found {shown(default)}"]
+    )
 
 
 def _is_whole(value: Any) -> TypeGuard[int]:
