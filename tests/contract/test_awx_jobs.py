@@ -4,15 +4,25 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import repository
+from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import awx_data
 from ansible.module_utils.slipway.controller.rollout import Settings
 
-DATA = awx_data.judged(
-    awx_data.read(repository.ROOT / "awx"), root=repository.ROOT, settings={}, notifications=[], secrets={}
-)
+RAW = awx_data.read(repository.ROOT / "awx")
+
+
+def judged(**settings):
+    return awx_data.judged(RAW, root=repository.ROOT, settings=settings, notifications=[], secrets={})
+
+
+DATA = judged()
 TEMPLATES = {each.name: each.options for each in DATA.of("job_templates")}
 WORKFLOWS = {each.name for each in DATA.of("workflow_job_templates")}
 SCHEDULES = {each.name for each in DATA.of("schedules")}
@@ -186,3 +196,94 @@ def test_the_stand_in_refuses_an_answer_that_is_none_as_awx_does(loaded, asked, 
 def test_the_stand_in_keeps_no_default_of_another_type_as_awx_does(loaded):
     with pytest.raises(AssertionError, match="expected of its type"):
         asked_by(loaded, question("multiselect", ["a"], choices="a"))
+
+
+# slices
+
+SLICED = sorted(name for name, options in TEMPLATES.items() if options["job_slice_count"] > 1)
+
+
+def slices_of(awx, whole):
+    return [awx.tables["jobs"][number] for _kind, number in awx.tables["workflow_jobs"][whole]["nodes"].values()]
+
+
+def test_something_is_sliced():
+    assert SLICED == ["Stage on prod"]
+
+
+@pytest.mark.parametrize("name", SLICED)
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 100])
+def test_slices_have_every_host_once_and_none_is_without(loaded, name, count):
+    hosts = [f"prod-{number:03}" for number in range(count)]
+    loaded.hosts = {"prod": hosts}
+    answer = launch(loaded, name)
+    if count == 1:
+        assert loaded.dealt(loaded.tables["jobs"][answer["job"]]) == hosts
+        return
+    slices = slices_of(loaded, answer["workflow_job"])
+    assert len(slices) == min(count, TEMPLATES[name]["job_slice_count"])
+    assert sorted(host for each in slices for host in loaded.dealt(each)) == hosts
+    assert all(loaded.dealt(each) and not each["limit"] for each in slices)
+    assert {loaded.variables(each)["awx_workflow_job_id"] for each in slices} == {answer["workflow_job"]}
+
+
+@pytest.mark.parametrize("name", SLICED)
+def test_a_sliced_template_takes_no_limit(loaded, name):
+    """AWX deals the hosts out first: a slice that has none of the limit's would fail."""
+    answer = launch(loaded, name, limit="prod-1")
+    assert answer["ignored_fields"] == {"limit": "prod-1"}
+    assert {each["limit"] for each in slices_of(loaded, answer["workflow_job"])} == {""}
+
+
+@pytest.mark.parametrize("changes", [{"ask_limit_on_launch": True}, {"limit": "eu"}])
+@pytest.mark.parametrize(
+    "sliced", [{"job_slice_count": 3}, {"job_slice_count": 1, "ask_job_slice_count_on_launch": True}]
+)
+def test_nor_can_one_be_laid_over_it(changes, sliced):
+    for name in SLICED:
+        with pytest.raises(Refusal) as caught:
+            judged(job_templates={name: {**sliced, **changes}})
+        assert caught.value.found.startswith(f"job_templates: {name}: expected no limit where jobs are sliced")
+
+
+def test_but_without_slices_it_may_have_one():
+    for name in SLICED:
+        made = judged(job_templates={name: {"job_slice_count": 1, "ask_limit_on_launch": True}})
+        assert [each.options["ask_limit_on_launch"] for each in made.of("job_templates") if each.name == name] == [True]
+
+
+def test_a_workflow_stages_by_slices_and_waits_for_all_of_them(loaded):
+    loaded.outcomes = {**loaded.outcomes, "Stage on prod": "failed"}
+    number = launch(loaded, "Bring to prod")["workflow_job"]
+    whole = end(loaded, number)
+    (staged,) = [run for kind, run in whole["nodes"].values() if kind == "workflow_jobs"]
+    assert sorted(host for each in slices_of(loaded, staged) for host in loaded.dealt(each)) == HOSTS["prod"]
+    assert (loaded.tables["workflow_jobs"][staged]["status"], whole["status"]) == ("failed", "failed")
+    assert "Deploy to prod" not in {row["name"] for row in loaded.tables["jobs"].values()}
+
+
+def test_ansible_fails_a_slice_without_hosts_of_the_limit(loaded, tmp_path):
+    """Why there is none: the play has its share, and of another's hosts it knows nothing."""
+    _first, second, _third = slices_of(loaded, launch(loaded, "Stage on prod")["workflow_job"])
+    share = loaded.dealt(second)
+    (tmp_path / "hosts").write_text("[prod]\n" + "\n".join(share) + "\n")
+    command = [
+        Path(sys.executable).parent / "ansible-playbook",
+        "-i",
+        tmp_path / "hosts",
+        "--list-hosts",
+        "playbooks/stage.yml",
+    ]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(repository.ROOT / "ansible.cfg")}
+
+    def listed(*words):
+        return subprocess.run(
+            [*command, *words], cwd=repository.ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+
+    whole, limited = listed(), listed("-l", "prod-1")
+    assert (whole.returncode, [host for host in HOSTS["prod"] if f" {host}\n" in whole.stdout]) == (0, share), (
+        whole.stderr
+    )
+    assert "prod-1" not in share
+    assert (limited.returncode, "Could not match supplied host pattern" in limited.stderr) == (1, True)
