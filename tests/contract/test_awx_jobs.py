@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ansible_runner
 import pytest
 import repository
 from ansible.module_utils.slipway.base.errors import Refusal
 from ansible.module_utils.slipway.controller import awx_data
+from ansible.module_utils.slipway.controller.awx_surveys import REVISION_VARIABLE
 from ansible.module_utils.slipway.controller.rollout import Settings
 
 RAW = awx_data.read(repository.ROOT / "awx")
@@ -287,3 +289,114 @@ def test_ansible_fails_a_slice_without_hosts_of_the_limit(loaded, tmp_path):
     )
     assert "prod-1" not in share
     assert (limited.returncode, "Could not match supplied host pattern" in limited.stderr) == (1, True)
+
+
+# the commit that jobs are from
+
+TESTED, MOVED = "a" * 40, "b" * 40
+HANDED_ON = "slipway_workflow_revision"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in ASKED if REVISION_VARIABLE in ASKED[name]))
+def test_a_launch_gives_the_commit_that_was_tested(loaded, name):
+    answer = launch(loaded, name, extra_vars={REVISION_VARIABLE: TESTED})
+    assert (answer["ignored_fields"], json.loads(answer["extra_vars"])[REVISION_VARIABLE]) == ({}, TESTED)
+    if name in WORKFLOWS:
+        end(loaded, answer["workflow_job"])
+    assert {variables[REVISION_VARIABLE] for _template, _row, variables in jobs(loaded)} == (
+        {TESTED} if loaded.tables["jobs"] else set()
+    )
+
+
+def test_both_workflows_ask_for_it():
+    assert [name for name in sorted(WORKFLOWS) if REVISION_VARIABLE not in ASKED[name]] == []
+
+
+def test_nothing_but_a_job_says_what_earlier_jobs_were_from():
+    """AWX lets a workflow's own variables win over what its jobs set, an empty answer too: so the two have different names."""
+    assert [name for name, asked in ASKED.items() if HANDED_ON in asked] == []
+    assert [name for name, text in repository.texts(".yml") if name.startswith("awx/") and HANDED_ON in text] == []
+
+
+def test_the_stand_in_hands_artifacts_on_as_awx_does(loaded):
+    """To all that follow, over what the template says and its survey, and below the variables of the workflow."""
+    sets = {
+        HANDED_ON: TESTED,
+        "release_environment": "of the artifact",
+        "release_retry": "true",
+        REVISION_VARIABLE: MOVED,
+        "application": "other",
+    }
+    loaded.runs = {"Deploy to staging": lambda variables: ("successful", sets)}
+    end(loaded, launch(loaded, "Bring to prod")["workflow_job"])
+    got = {row["name"]: variables for _template, row, variables in jobs(loaded)}
+    assert HANDED_ON not in got["Deploy to staging"]
+    for name in ("Stage on prod", "Deploy to prod", "Verify the fleet"):
+        assert {key: got[name][key] for key in (HANDED_ON, "release_environment", "release_retry")} == {
+            HANDED_ON: TESTED, "release_environment": "of the artifact", "release_retry": "true"
+        }  # fmt: skip
+        assert {got[name][REVISION_VARIABLE], got[name]["application"]} == {""}, "an answer that is empty is one"
+
+
+class Played:
+    """What the job of a deployment does before it asks a host, with the real playbook as ansible-runner runs it: nobody is at these addresses (RFC 5737)."""
+
+    def __init__(self, directory: Path, limit: str) -> None:
+        self.directory, self.limit = directory, limit
+        self.output = ""
+        policy = directory / "state/trust/trust-policy.dsse.json"
+        policy.parent.mkdir(parents=True)
+        policy.touch()
+        (directory / "private").mkdir()
+        (directory / "hosts").write_text(
+            "[staging]\nstaging-1 ansible_host=192.0.2.1\n[prod]\nprod-1 ansible_host=192.0.2.2\n"
+        )
+
+    def __call__(self, variables):
+        # AWX's project is no part of this checkout, which is at one commit alone.
+        places = {"slipway_root": str(self.directory), "slipway_state_directory": str(self.directory / "state")}
+        key = {"ansible_ssh_private_key_file": "/nowhere", "ansible_ssh_common_args": "-o ConnectTimeout=1"}
+        events = []
+        done = ansible_runner.run(
+            private_data_dir=str(self.directory / "private"),
+            project_dir=str(repository.ROOT),
+            playbook="deploy.yml",
+            inventory=str(self.directory / "hosts"),
+            limit=self.limit,
+            extravars={**variables, **places, **key},
+            envvars={"ANSIBLE_CONFIG": str(repository.ROOT / "ansible.cfg"), "HOME": str(self.directory)},
+            event_handler=events.append,
+            quiet=True,
+        )
+        self.output = done.stdout.read()
+        (artifacts,) = [each["event_data"]["artifact_data"] for each in events if each["event"] == "playbook_on_stats"]
+        return ("failed" if "project_revision_" in self.output else "successful"), artifacts
+
+
+def test_prod_is_not_deployed_from_another_commit_than_staging(loaded, tmp_path):
+    staging, prod = Played(tmp_path / "staging", "staging"), Played(tmp_path / "prod", "prod")
+    loaded.runs = {"Deploy to staging": staging, "Deploy to prod": prod}
+
+    def brought(at_the_end):
+        """{name: job} of a workflow; while its approval waits, the project moves there."""
+        before = set(loaded.tables["jobs"])
+        loaded.outcomes, loaded.revision = {}, TESTED
+        number = launch(loaded, "Bring to prod")["workflow_job"]
+        while not (
+            open_ := [each for each in loaded.tables["workflow_approvals"].values() if each["status"] == "pending"]
+        ):
+            ask(loaded, "GET", f"workflow_jobs/{number}")
+        loaded.revision = at_the_end
+        ask(loaded, "POST", f"workflow_approvals/{open_[0]['id']}/approve")
+        end(loaded, number)
+        return {row["name"]: row for _template, row, _variables in jobs(loaded) if row["id"] not in before}
+
+    got = brought(TESTED)
+    assert got["Deploy to staging"]["artifacts"] == got["Deploy to prod"]["artifacts"] == {HANDED_ON: TESTED}
+    assert ("Ask every host" in prod.output, "Verify the fleet" in got) == (True, True)
+    loaded.runs["Deploy to staging"] = lambda _variables: ("successful", got["Deploy to staging"]["artifacts"])
+    got = brought(MOVED)
+    assert loaded.variables(got["Deploy to prod"])[HANDED_ON] == TESTED
+    assert got["Deploy to prod"]["status"] == "failed"
+    assert f"project_revision_stale: expected to run from the commit {TESTED}" in " ".join(prod.output.split())
+    assert ("Ask every host" in prod.output, "Undo on prod" in got, "Verify the fleet" in got) == (False, True, False)

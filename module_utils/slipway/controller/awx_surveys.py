@@ -29,6 +29,12 @@ LINE: Final = re.compile(r"[^\x00-\x1f\x7f{}]{1,255}\Z")
 SWITCHES: Final = frozenset({"true", "false"})
 # What every playbook that deals with an application takes (group_vars/all/slipway.yml), and what none looks at: whoever launched it does.
 PRODUCT: Final[Mapping[str, Mapping[str, Any]]] = {"application": {"type": "str"}, KEY_VARIABLE: {"type": "str"}}
+# What the first tasks of a role's entry judge of the run itself, before anything else (roles/release/tasks/inspect.yml).
+REVISION_VARIABLE: Final = "slipway_project_revision"
+JUDGED_FIRST: Final[Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]]] = {
+    ("release", "stage"): {REVISION_VARIABLE: {"type": "str"}},
+    ("release", "plan_rollback"): {REVISION_VARIABLE: {"type": "str"}},
+}
 ROLE_KEYWORDS: Final = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 NESTED: Final = ("tasks", "pre_tasks", "post_tasks", "block", "rescue", "always")
 TEMPLATED: Final = re.compile(r"\{\{.*?\}\}", re.DOTALL)
@@ -184,8 +190,10 @@ def variables_of(root: Path, playbook: str) -> dict[str, Mapping[str, Any]]:
             for keyword in ROLE_KEYWORDS:
                 if keyword in task:
                     about = task[keyword]
-                    options = _role(root, about["name"], about.get("tasks_from", "main"))
+                    entry = about.get("tasks_from", "main")
+                    options = _role(root, about["name"], entry)
                     found.update(options)
+                    found.update(JUDGED_FIRST.get((about["name"], entry), {}))
                     for option, text in (task.get("vars") or {}).items():
                         if option in options:
                             found.update(dict.fromkeys(_words(text), options[option]))
