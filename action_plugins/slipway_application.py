@@ -25,7 +25,9 @@ class ActionModule(ControllerAction):
         if arguments["release_id"]:
             require_release_id(arguments["release_id"])
         ours = job.Job.of(task_vars)
-        job.require_revision(arguments["project_revision"], Path(arguments["root"]), ours)
+        root, before = Path(arguments["root"]), arguments["workflow_revision"]
+        job.require_revision(arguments["project_revision"], root, ours)
+        handed_on = "" if before is None else job.same_in_workflow(before, root, ours)
         if arguments["trust_policy"]:
             job.require_trust(ours, Path(arguments["trust_policy"]))
         if arguments["state_directory"]:
@@ -36,7 +38,8 @@ class ActionModule(ControllerAction):
             default=self._task.connection or constants.DEFAULT_TRANSPORT,
             has_keys=self._has_keys,
         )
-        return {"name": deployment.resolve_application(arguments["applications"], arguments["name"])}
+        name = deployment.resolve_application(arguments["applications"], arguments["name"])
+        return {"name": name, "workflow_revision": handed_on}
 
     def _connections(self, task_vars):
         """The variables of each host of this play that say how it is reached."""

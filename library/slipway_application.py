@@ -47,6 +47,11 @@ options:
     description: The commit of this repository that the run has to be from, 7 to 40 hex digits; empty for any.
     type: str
     default: ""
+  workflow_revision:
+    description:
+      - The commit that an earlier job of the same workflow of AWX was from, 40 hex digits; empty for none. A job from another one is refused.
+      - Left out it is not judged, and nothing is handed on.
+    type: str
   root:
     description: The root of this repository.
     type: str
@@ -72,6 +77,10 @@ EXAMPLES = r"""
 RETURN = r"""
 name:
   description: The application.
+  returned: success
+  type: str
+workflow_revision:
+  description: The commit that this job of a workflow of AWX is from, for those that follow; empty elsewhere.
   returned: success
   type: str
 reason:

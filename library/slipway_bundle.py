@@ -41,6 +41,17 @@ options:
     description: The number of the job of AWX that this is, empty elsewhere. It names the credential type that a job without the builder's key lacks.
     type: str
     default: ""
+  project_revision:
+    description: The commit of this repository that it has to be made from, 7 to 40 hex digits; empty for any.
+    type: str
+    default: ""
+  job_revision:
+    description: The commit that AWX says its project is at; empty where it says none. A checkout in O(root) counts more.
+    type: str
+    default: ""
+  root:
+    description: The root of this repository.
+    type: path
   passphrase:
     description: Opens the builder's key when it is encrypted.
     type: str
@@ -220,7 +231,7 @@ from pathlib import Path
 from ansible.module_utils.slipway._module import run_module
 from ansible.module_utils.slipway.controller.bundle import Request, listing, make
 from ansible.module_utils.slipway.controller.catalogue import Catalogue
-from ansible.module_utils.slipway.controller.job import Job, require_builder
+from ansible.module_utils.slipway.controller.job import Job, require_builder, require_revision
 from ansible.module_utils.slipway.trust.keys import load_private_key
 from ansible.module_utils.slipway.trust.policy import read_policy
 
@@ -229,6 +240,9 @@ ARGUMENT_SPEC = {
     "catalogue": {"type": "path", "required": True},
     "builder_key": {"type": "path", "required": True, "no_log": False},
     "job": {"type": "str", "default": ""},
+    "project_revision": {"type": "str", "default": ""},
+    "job_revision": {"type": "str", "default": ""},
+    "root": {"type": "path"},
     "passphrase": {"type": "str", "no_log": True},
     "trust_policy": {"type": "path", "required": True},
     "release_id": {"type": "str"},
@@ -247,7 +261,9 @@ REPORTED = ("application", "release_id", "version", "sequence", "created", "expi
 def request_of(params):
     """The domain's request for the module's parameters."""
     passphrase = params["passphrase"].encode() if params["passphrase"] else None
-    require_builder(Job(params["job"]) if params["job"] else None, Path(params["builder_key"]))
+    job = Job(params["job"], params["job_revision"]) if params["job"] else None
+    require_revision(params["project_revision"], Path(params["root"] or "."), job)
+    require_builder(job, Path(params["builder_key"]))
     return Request(
         source=Path(params["source"]),
         builder_key=load_private_key(Path(params["builder_key"]), passphrase),

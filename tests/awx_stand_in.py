@@ -3,7 +3,7 @@
 
 It keeps to what AWX does and its documentation says: pages, filters, named URLs, `$encrypted$` instead of secrets, 400 with an error for each field, 403 for
 what may not be changed, associations by POST with `disassociate`. It is stricter in one thing: a field that AWX would leave out is refused. Jobs run
-nothing: ``outcomes`` says how the jobs of a template end.
+nothing: ``outcomes`` says how the jobs of a template end, or ``runs`` does what they would do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import copy
 import json
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -153,6 +153,20 @@ RESOURCES = {
 }  # fmt: skip
 PATHS = {resource.type: name for name, resource in RESOURCES.items()}
 RAN = {"job_templates": ("jobs", "job"), "workflow_job_templates": ("workflow_jobs", "workflow_job")}
+ENDED = ("successful", "failed", "canceled")
+PROMPTED = ("inventory", "limit", "job_type")
+# What an answer and a default have to be; the default of what has choices is kept as a text.
+ANSWERED = {
+    "text": str,
+    "textarea": str,
+    "password": str,
+    "integer": int,
+    "float": (float, int),
+    "multiplechoice": str,
+    "multiselect": list,
+}
+KEPT = {**ANSWERED, "multiselect": str}
+CHOSEN = ("multiplechoice", "multiselect")
 
 
 class Answer(Exception):
@@ -167,8 +181,31 @@ def wrong(**errors: str) -> Answer:
     return Answer(400, {name: [text] for name, text in errors.items()})
 
 
+def answer_errors(question: Mapping[str, Any], given: Mapping[str, Any], *, is_needed: bool = True) -> list[str]:
+    """What AWX has against the answer to a question of a survey, and against a default, which it drops then; empty where nothing."""
+    name, kind = question["variable"], question["type"]
+    if name not in given:
+        return [f"'{name}' value missing"] if question["required"] and is_needed else []
+    value = given[name]
+    if isinstance(value, bool) or not isinstance(value, ANSWERED[kind]):
+        return [f"Value {value} for '{name}' expected to be of the type of a {kind}."]
+    if kind in CHOSEN:
+        choices = question["choices"].splitlines()
+        chosen = value if isinstance(value, list) else [value]
+        return [f"Value {each} for '{name}' expected to be one of {choices}." for each in chosen if each not in choices]
+    size = len(value) if isinstance(value, str) else value
+    low, high = question.get("min"), question.get("max")
+    if (low not in ("", None) and size < low) or (high not in ("", None) and size > high):
+        return [f"'{name}' value {value} must be from {low} to {high}, in characters where it is a text."]
+    return []
+
+
 class StandIn:
-    """``tables`` are what it has: {endpoint: {id: row}}; ``asked`` every request as (method, path)."""
+    """``tables`` are what it has: {endpoint: {id: row}}; ``asked`` every request as (method, path).
+
+    ``hosts`` are those of each inventory by its name, ``revision`` is the commit that the project's branch is at. ``runs`` are {template's name: what its
+    job does}: a function of all extra variables that the playbook would get, which returns the job's status and what it sets by ``set_stats``.
+    """
 
     def __init__(self, playbooks: Iterable[str], token: str = "t" * 30, prefix: str = "/api/") -> None:
         self.token, self.prefix = token, prefix
@@ -180,6 +217,9 @@ class StandIn:
         self.granted: dict[int, list[int]] = {}
         self.surveys: dict[int, dict[str, Any]] = {}
         self.outcomes: dict[str, str] = {}
+        self.runs: dict[str, Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]] = {}
+        self.hosts: dict[str, list[str]] = {}
+        self.revision = "0" * 40
         self.asked: list[tuple[str, str]] = []
         self.lock = threading.RLock()
         self._next = 1
@@ -259,8 +299,38 @@ class StandIn:
         with self.lock:
             return self._insert(endpoint, self._validated(endpoint, values, None))
 
+    def schedule(self, name: str) -> dict[str, Any]:
+        """What a schedule launches when its time has come: a row of ``jobs`` or ``workflow_jobs``."""
+        row = self.row("schedules", name)
+        template = self._unified(row["unified_job_template"])
+        taken, _left, _errors = self._accepted(template, row["extra_data"])
+        return self._started(template, taken, self._prompts(template, row), launch_type="scheduled")[1]
+
+    def variables(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """All extra variables that a job's playbook gets, but those of credentials."""
+        template = self.tables["job_templates"][job["template"]]
+        said = {
+            "job_id": job["id"],
+            "job_launch_type": job["launch_type"],
+            "job_template_id": template["id"],
+            "job_template_name": template["name"],
+            "inventory_id": job["inventory"],
+            "project_revision": job["scm_revision"],
+        }
+        if job["of"]:
+            whole = self.tables["workflow_jobs"][job["of"]]
+            said |= {"workflow_job_id": whole["id"], "workflow_job_name": whole["name"]}
+        given = {f"{prefix}_{name}": value for prefix in ("awx", "tower") for name, value in said.items()}
+        return {**json.loads(job["extra_vars"]), **given}
+
+    def dealt(self, job: Mapping[str, Any]) -> list[str]:
+        """The hosts in the inventory that a job gets: of a slice, its share. A limit is for Ansible, which has these alone."""
+        hosts = self._hosts(job["inventory"])
+        return hosts[job["job_slice_number"] - 1 :: job["job_slice_count"]] if job["job_slice_number"] else hosts
+
     def load(self, data: Any) -> None:
-        """Have the templates and workflows of data that were judged (`controller/awx_data.py`), with what they need, as `playbooks/awx.yml` brings them."""
+        """Have the templates, workflows and schedules of data that were judged (`controller/awx_data.py`), with what they need, as `playbooks/awx.yml`
+        brings them."""
         numbers: dict[tuple[str, str], int] = {}
         for endpoint in (
             "organizations",
@@ -270,6 +340,7 @@ class StandIn:
             "job_templates",
             "workflow_job_templates",
             "workflow_job_template_nodes",
+            "schedules",
         ):
             for each in data.of(endpoint):
                 options = {name: value for name, value in each.options.items() if value not in (None, "")}
@@ -293,7 +364,7 @@ class StandIn:
                 for kind in (endpoint, "unified_job_templates"):
                     numbers[kind, each.name] = row["id"]
                 if options.get("survey_spec"):
-                    self.surveys[row["id"]] = options["survey_spec"]
+                    self._survey("POST", row, options["survey_spec"])
         nodes = {
             (row["workflow_job_template"], row["identifier"]): number
             for number, row in self.tables["workflow_job_template_nodes"].items()
@@ -384,7 +455,8 @@ class StandIn:
         if relation == "launch" and endpoint in RAN and method == "GET":
             return 200, self._launchable(row)
         if relation in ("jobs", "workflow_jobs", "slice_workflow_jobs") and endpoint in RAN and method == "GET":
-            ran = [each for each in self.tables.get(relation, {}).values() if each["template"] == row["id"]]
+            table = self.tables[relation.removeprefix("slice_")]
+            ran = [each for each in table.values() if each["template"] == row["id"]]
             newest = sorted(ran, key=lambda each: -each["id"] if query.get("order_by") == "-id" else each["id"])
             return 200, self._page([self._shown(relation, each) for each in newest], query, path)
         if relation == "job_events" and endpoint == "jobs":
@@ -598,17 +670,26 @@ class StandIn:
         template = next(
             each for each in self._rows("unified_job_templates") if each["id"] == values["unified_job_template"]
         )
-        for prompt in ("inventory", "limit", "job_type"):
-            if values[prompt] is not None and not template.get(f"ask_{prompt}_on_launch"):
-                raise wrong(**{prompt: "Field is not configured to prompt on launch."})
+        self._judge_prompts(template, values)
 
     def _judge_workflow_job_template_nodes(self, values: dict[str, Any], row: dict[str, Any] | None) -> None:
         if values["unified_job_template"] is not None:
             template = next(
                 each for each in self._rows("unified_job_templates") if each["id"] == values["unified_job_template"]
             )
-            if values["inventory"] is not None and not template.get("ask_inventory_on_launch"):
-                raise wrong(inventory="Field is not configured to prompt on launch.")
+            if template["id"] not in self.tables["workflow_approval_templates"]:
+                self._judge_prompts(template, values, is_needed=False)  # the workflow may answer
+
+    def _judge_prompts(self, template: Mapping[str, Any], values: Mapping[str, Any], *, is_needed: bool = True) -> None:
+        """What is kept to launch a template with, it has to take."""
+        for prompt in PROMPTED:
+            if values[prompt] is not None and not template.get(f"ask_{prompt}_on_launch"):
+                raise wrong(**{prompt: "Field is not configured to prompt on launch."})
+        _taken, left, errors = self._accepted(template, values["extra_data"], is_needed=is_needed)
+        if errors:
+            raise Answer(400, {"variables_needed_to_start": errors})
+        if left:
+            raise wrong(extra_vars=f"Variables {', '.join(left)} are not allowed on launch.")
 
     def _deleted(self, endpoint: str, row: dict[str, Any]) -> tuple[int, Any]:
         if endpoint == "credential_types" and (
@@ -697,7 +778,7 @@ class StandIn:
             related["create_approval_template"] = f"{url}create_approval_template/"
             shown |= {link: list(self.associated.get((endpoint, row["id"], link), [])) for link in LINKS}
         if endpoint == "projects":
-            shown["scm_revision"] = "0" * 40
+            shown["scm_revision"] = self.revision
             if row.get("updating"):
                 summary["current_update"] = {"id": row["id"], "status": "running"}
                 row["updating"] = False  # type: ignore[index]
@@ -790,60 +871,71 @@ class StandIn:
             for name, kind in (("type", str), ("question_name", str), ("variable", str), ("required", bool)):
                 if not isinstance(item.get(name), kind):
                     raise Answer(400, {"error": f"'{name}' missing from survey question {index}"})
+            if item["type"] not in KEPT:
+                raise Answer(
+                    400, {"error": f"'{item['type']}' in survey question {index} is no allowed question type."}
+                )
             if item["variable"] in seen:
                 raise Answer(400, {"error": f"'variable' '{item['variable']}' duplicated in survey question {index}."})
             seen.add(item["variable"])
-            if item["type"] in ("multiplechoice", "multiselect") and any(
-                each not in item["choices"].splitlines() for each in str(item.get("default", "")).splitlines()
-            ):
-                raise Answer(400, {"error": "Default choice must be answered from the choices listed."})
-            expected = int if item["type"] == "integer" else str
-            if item.get("default", "") != "" and not isinstance(item["default"], expected):
+            if item.get("default", "") != "" and not isinstance(item["default"], KEPT[item["type"]]):
                 raise Answer(
-                    400,
-                    {
-                        "error": f"Default value {item['default']} in survey question {index} expected to be {expected.__name__}."
-                    },
+                    400, {"error": f"Default value {item['default']} in survey question {index} expected of its type."}
                 )
+            if item["type"] in CHOSEN:
+                defaults = item.get("default", "").splitlines()
+                if item["type"] == "multiplechoice" and len(defaults) > 1:
+                    raise Answer(400, {"error": "Multiple Choice (Single Select) can only have one default value."})
+                if any(each not in item["choices"].splitlines() for each in defaults):
+                    raise Answer(400, {"error": "Default choice must be answered from the choices listed."})
         self.surveys[row["id"]] = data
         return 200, {}
 
-    def _answered(self, row: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """What the survey makes of the given variables; what it does not ask is ignored unless variables are prompted for."""
-        questions = self.surveys.get(row["id"], {}).get("spec", []) if row["survey_enabled"] else []
-        errors = []
-        for each in questions:
-            value = given.get(each["variable"])
-            if each["required"] and value in (None, ""):
-                errors.append(f"'{each['variable']}' value missing")
-            elif (
-                value not in (None, "")
-                and each["type"] in ("text", "textarea")
-                and not each["min"] <= len(str(value)) <= each["max"]
-            ):
-                errors.append(
-                    f"'{each['variable']}' value {value} is too long (length must be no more than {each['max']})."
-                )
-            elif value not in (None, "") and each["type"] == "integer" and not each["min"] <= value <= each["max"]:
-                errors.append(
-                    f"Value {value} for '{each['variable']}' must be within the bounds of {each['min']} and {each['max']}."
-                )
-            elif (
-                value not in (None, "")
-                and each["type"] == "multiplechoice"
-                and value not in each["choices"].splitlines()
-            ):
-                errors.append(
-                    f"Value {value} for '{each['variable']}' expected to be one of {each['choices'].splitlines()}."
-                )
-        if errors:
-            raise Answer(400, {"variables_needed_to_start": errors})
-        return {each["variable"]: each["default"] for each in questions if each["default"] != ""} | dict(given)
+    def _questions(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        spec: list[dict[str, Any]] = (
+            self.surveys.get(row["id"], {}).get("spec", []) if row.get("survey_enabled") else []
+        )
+        return spec
+
+    def _accepted(
+        self, row: Mapping[str, Any], given: Mapping[str, Any], *, is_needed: bool = True
+    ) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+        """Of the given variables those that are taken and those that are left out, and what is wrong with answers."""
+        taken, left, errors = {}, dict(given), []
+        for each in self._questions(row):
+            found = answer_errors(each, given, is_needed=is_needed)
+            errors += found
+            if each["variable"] in left and not found:
+                taken[each["variable"]] = left.pop(each["variable"])
+        if row.get("ask_variables_on_launch"):
+            taken, left = {**left, **taken}, {}
+        own = json.loads(row.get("extra_vars") or "{}")
+        return taken, {name: value for name, value in left.items() if own.get(name) != value}, errors
+
+    def _prompts(self, row: Mapping[str, Any], *given: Mapping[str, Any]) -> dict[str, Any]:
+        """Of what is prompted for, what is given and taken; the last word counts."""
+        return {
+            name: each[name]
+            for each in given
+            for name in PROMPTED
+            if each.get(name) is not None and row.get(f"ask_{name}_on_launch")
+        }
+
+    def _combined(self, row: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """The extra variables of a job: the template's own, then each default that is a valid answer, then what was given."""
+        defaults = {
+            each["variable"]: each["default"] for each in self._questions(row) if each.get("default") is not None
+        }
+        valid = {
+            each["variable"]: defaults[each["variable"]]
+            for each in self._questions(row)
+            if each["variable"] in defaults and not answer_errors(each, defaults)
+        }
+        return {**json.loads(row["extra_vars"] or "{}"), **valid, **given}
 
     def _launchable(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """What a launch is told beforehand: what is prompted for, and what has to be answered."""
-        questions = self.surveys.get(row["id"], {}).get("spec", []) if row["survey_enabled"] else []
-        needed = [each["variable"] for each in questions if each["required"]]
+        needed = [each["variable"] for each in self._questions(row) if each["required"]]
         asked = {name: value for name, value in row.items() if name.startswith("ask_")}
         return {
             **asked, "survey_enabled": row["survey_enabled"], "variables_needed_to_start": needed, "passwords_needed_to_start": [],
@@ -853,8 +945,10 @@ class StandIn:
     def _nodes(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The nodes of a workflow that runs; one that has not begun has no job."""
         shown = []
-        for number, node in self.tables["workflow_job_template_nodes"].items():
-            if node["workflow_job_template"] == job["template"]:
+        templates = self.tables["workflow_job_template_nodes"]
+        nodes = {number: {"identifier": ""} for number in job["nodes"]} if job["is_sliced_job"] else templates
+        for number, node in nodes.items():
+            if node.get("workflow_job_template", job["template"]) == job["template"]:
                 kind, run = job["nodes"].get(number, ("", 0))
                 row = self.tables[kind][run] if kind else {}
                 about = {
@@ -871,57 +965,137 @@ class StandIn:
     def _launched(self, endpoint: str, row: dict[str, Any], data: Mapping[str, Any]) -> tuple[int, Any]:
         given = data.get("extra_vars") or {}
         given = json.loads(given) if isinstance(given, str) else given
-        asked = {each["variable"] for each in self.surveys.get(row["id"], {}).get("spec", [])}
-        taken = {name: value for name, value in given.items() if name in asked or row["ask_variables_on_launch"]}
-        left = {name: value for name, value in given.items() if name not in taken}
+        taken, left, errors = self._accepted(row, given)
+        if errors:
+            raise Answer(400, {"variables_needed_to_start": errors})
         ignored: dict[str, Any] = {"extra_vars": left} if left else {}
-        if data.get("limit") and not row["ask_limit_on_launch"]:
-            ignored["limit"] = data["limit"]
-        job = self._started(endpoint, row, self._answered(row, taken))
-        job["limit"] = data.get("limit", "") if row["ask_limit_on_launch"] else row["limit"] or ""
-        name = RAN[endpoint][1]
+        ignored |= {
+            name: data[name]
+            for name in PROMPTED
+            if data.get(name) not in (None, row.get(name)) and not row.get(f"ask_{name}_on_launch")
+        }
+        kind, job = self._started(row, taken, self._prompts(row, data))
         return 201, {
-            name: job["id"],
+            dict(RAN.values())[kind]: job["id"],
             "ignored_fields": ignored,
-            **self._shown(RAN[endpoint][0], job),
+            **self._shown(kind, job),
         }
 
-    def _started(self, endpoint: str, row: dict[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
-        return self._insert(
-            RAN[endpoint][0],
-            {"name": row["name"], "template": row["id"], "status": "pending", "failed": False, "finished": None, "extra_vars": json.dumps(dict(variables)), "nodes": {}, "launch_type": "manual"},
-        )  # fmt: skip
+    def _unified(self, number: int) -> dict[str, Any]:
+        return next(each for each in self._rows("unified_job_templates") if each["id"] == number)
+
+    def _hosts(self, inventory: int | None) -> list[str]:
+        return sorted(self.hosts.get(self.tables["inventories"][inventory]["name"], [])) if inventory else []
+
+    def _started(
+        self,
+        row: Mapping[str, Any],
+        given: Mapping[str, Any],
+        prompts: Mapping[str, Any],
+        *,
+        of: int | None = None,
+        launch_type: str = "manual",
+        part: tuple[int, int] = (0, 1),
+    ) -> tuple[str, dict[str, Any]]:
+        """A new job and its table. ``given`` and ``prompts`` were accepted; ``of`` is the workflow job whose node it is; ``part`` its slice, as the
+        number and the count, none for 0. A template that is sliced becomes a workflow job with a job for each slice."""
+        endpoint = self._endpoint(row)
+        job: dict[str, Any] = {
+            "name": row["name"],
+            "template": row["id"],
+            "status": "pending",
+            "failed": False,
+            "finished": None,
+            "extra_vars": json.dumps(self._combined(row, given)),
+            "launch_type": launch_type,
+            "of": of,
+            "nodes": {},
+            "artifacts": {},
+            **{name: prompts.get(name, row.get(name)) for name in PROMPTED},
+        }
+        job["limit"] = job["limit"] or ""
+        if endpoint == "workflow_job_templates":
+            return "workflow_jobs", self._insert("workflow_jobs", {**job, "is_sliced_job": False, "ancestors": {}})
+        # It slices the inventory by the hosts that are in it; no limit is looked at.
+        slices = min(row["job_slice_count"], len(self._hosts(job["inventory"])))
+        if slices > 1 and part == (0, 1):
+            whole = self._insert("workflow_jobs", {**job, "is_sliced_job": True, "ancestors": {}})
+            for number in range(1, slices + 1):
+                _kind, each = self._started(
+                    row, given, prompts, of=whole["id"], launch_type="workflow", part=(number, slices)
+                )
+                whole["nodes"][each["id"]] = ("jobs", each["id"])
+            return "workflow_jobs", whole
+        about = {"job_slice_number": part[0], "job_slice_count": part[1], "scm_revision": self.revision}
+        return "jobs", self._insert("jobs", {**job, **about})
 
     def _advanced(self, endpoint: str, row: dict[str, Any]) -> dict[str, Any]:
         """A job goes one step on each time that somebody looks at it; an approval that ``outcomes`` names is given or denied then."""
         if endpoint == "workflow_approvals" and row["status"] == "pending":
             row["status"] = self.outcomes.get(row["name"], "pending")
         if endpoint == "jobs" and not row["finished"]:
-            row["status"] = {"pending": "running", "running": self.outcomes.get(row["name"], "successful")}[
-                row["status"]
-            ]
+            if row["status"] == "pending":
+                row["status"], row["scm_revision"] = (
+                    "running",
+                    self.revision,
+                )  # the project is brought up to date before
+            elif row["name"] in self.runs:
+                row["status"], row["artifacts"] = self.runs[row["name"]](self.variables(row))
+            else:
+                row["status"] = self.outcomes.get(row["name"], "successful")
             if row["status"] != "running":
                 row["finished"], row["failed"] = "2026-01-01T00:00:00Z", row["status"] != "successful"
         if endpoint == "workflow_jobs" and not row["finished"]:
             self._advance_workflow(row)
         return row
 
+    def _artifacts(self, kind: str, run: int) -> dict[str, Any]:
+        """What a job has set for those that follow it in a workflow; of a workflow job, what its jobs have."""
+        row = self.tables[kind][run]
+        if kind == "workflow_jobs":
+            below = [self._artifacts(*each) for each in row["nodes"].values()]
+            return {name: value for each in below for name, value in each.items()}
+        return dict(row.get("artifacts", {}))
+
+    def _handed_on(self, job: Mapping[str, Any], parents: Iterable[int]) -> dict[str, Any]:
+        """What a node gets of those before it."""
+        found: dict[str, Any] = {}
+        for parent in sorted(parents):
+            found |= job["ancestors"].get(parent, {})
+            found |= self._artifacts(*job["nodes"][parent]) if parent in job["nodes"] else {}
+        return found
+
+    def _begun(self, job: Mapping[str, Any], number: int, parents: Iterable[int]) -> tuple[str, int]:
+        """The job of a node of a workflow: its table and id."""
+        node = self.tables["workflow_job_template_nodes"][number]
+        template = self._unified(node["unified_job_template"])
+        job["ancestors"][number] = handed = self._handed_on(job, parents)
+        if self._endpoint(template) == "workflow_approval_templates":
+            about = {"name": template["name"], "status": "pending", "workflow_job": job["id"]}
+            return "workflow_approvals", self._insert("workflow_approvals", about)["id"]
+        # A workflow hands all of its variables to every node, asked for or not. They count more than what jobs have set, and that more than the node's.
+        taken, _left, _errors = self._accepted(template, node["extra_data"])
+        given = {**taken, **handed, **json.loads(job["extra_vars"])}
+        prompts = self._prompts(template, node, {name: job[name] or None for name in PROMPTED})
+        kind, made = self._started(template, given, prompts, of=job["id"], launch_type="workflow")
+        return kind, made["id"]
+
     def _advance_workflow(self, job: dict[str, Any]) -> None:
-        nodes = {
-            number: node
+        nodes = [] if job["is_sliced_job"] else [
+            number
             for number, node in self.tables["workflow_job_template_nodes"].items()
             if node["workflow_job_template"] == job["template"]
-        }
+        ]  # fmt: skip
         links = {
             (number, link): self.associated.get(("workflow_job_template_nodes", number, link), [])
             for number in nodes
             for link in LINKS
         }
-        led_to = {number for numbers in links.values() for number in numbers}
         job["status"] = "running"
         ends = {number: self.tables[kind][run]["status"] for number, (kind, run) in job["nodes"].items()}
-        for number, node in nodes.items():
-            begins = number not in led_to or any(
+        for number in nodes:
+            parents = {parent for (parent, _link), numbers in links.items() if number in numbers}
+            begins = not parents or any(
                 number in links[parent, link] and end in ends_with
                 for parent, end in ends.items()
                 for link, ends_with in (
@@ -931,35 +1105,20 @@ class StandIn:
                 )
             )
             if begins and number not in job["nodes"]:
-                template = next(
-                    each for each in self._rows("unified_job_templates") if each["id"] == node["unified_job_template"]
-                )
-                endpoint = self._endpoint(template)
-                if endpoint == "workflow_approval_templates":
-                    made = self._insert(
-                        "workflow_approvals", {"name": template["name"], "status": "pending", "workflow_job": job["id"]}
-                    )
-                    job["nodes"][number] = ("workflow_approvals", made["id"])
-                else:
-                    # A workflow hands all of its variables to every node.
-                    made = self._started(
-                        endpoint, template, {**self._answered(template, json.loads(job["extra_vars"]))}
-                    )
-                    made["launch_type"] = "workflow"
-                    job["nodes"][number] = (RAN[endpoint][0], made["id"])
+                job["nodes"][number] = self._begun(job, number, parents)
         for kind, run in job["nodes"].values():
             self._advanced(kind, self.tables[kind][run])
         runs = {number: self.tables[kind][run] for number, (kind, run) in job["nodes"].items()}
         is_quiet = ends == {
             number: run["status"] for number, run in runs.items()
         }  # nothing has moved, so nothing begins
-        if is_quiet and all(run["status"] in ("successful", "failed", "canceled") for run in runs.values()):
+        if is_quiet and all(run["status"] in ENDED for run in runs.values()):
             unhandled = [
                 number
                 for number, run in runs.items()
                 if run["status"] != "successful"
-                and not links[number, "failure_nodes"]
-                and not links[number, "always_nodes"]
+                and not links.get((number, "failure_nodes"))
+                and not links.get((number, "always_nodes"))
             ]
             job["status"] = "failed" if unhandled else "successful"
             job["finished"], job["failed"] = "2026-01-01T00:00:00Z", bool(unhandled)

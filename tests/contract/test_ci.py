@@ -207,6 +207,18 @@ def test_a_deployment_that_was_taken_back_by_the_workflow_of_awx_has_failed(awx,
     assert said in done.stdout.splitlines()[-1]
 
 
+def test_a_template_that_is_sliced_is_followed_to_the_end_of_its_slices_and_takes_no_limit(awx):
+    awx.load(DATA)
+    awx.hosts, awx.outcomes = {"prod": ["prod-1", "prod-2"]}, {"Stage on prod": "failed"}
+    done = launched_at(awx, "--template", "Stage on prod", "--limit", "prod-1")
+    assert (done.returncode, "limit is not taken" in done.stderr, awx.tables["jobs"]) == (8, True, {})
+    done = launched_at(awx, "--template", "Stage on prod")
+    assert (done.returncode, len(awx.tables["jobs"])) == (1, 2), done.stdout
+    assert done.stdout.count("  Stage on prod: failed") == 2
+    again = launched_at(awx, "--template", "Stage on prod")
+    assert again.stdout.startswith("launched before with the key github-12345-1-v1.2.3: ")
+
+
 CALLS = {
     f"{name}, {number}": shlex.split(call.replace("\\\n", " "))
     for name in ("docs/howto/ci-cd.md", "examples/ci/github.yml", "examples/ci/gitlab.yml")

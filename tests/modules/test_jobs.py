@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import repository
 import yaml
+from ansible.module_utils.slipway.controller.awx_surveys import variables_of
 
 TOOLS = Path(sys.executable).parent
 # Nobody is at these addresses (RFC 5737); a test that got there would find no answer.
@@ -235,10 +236,50 @@ def test_a_job_that_reads_secrets_without_an_approle_names_the_credential_that_h
     play(read, "-e", json.dumps(settings)).refused("secret_credential_missing: expected the role id of vault")
 
 
-@pytest.mark.parametrize("playbook", ["deploy.yml", "rollback.yml"])
+# the commit that it is from
+
+
+JUDGING = {
+    "deploy.yml": ("-l", "prod"),
+    "rollback.yml": ("-l", "prod"),
+    "playbooks/stage.yml": ("-l", "prod"),
+    "playbooks/release.yml": ("-e", "release_source=examples/hello"),
+}
+REVISION = "slipway_project_revision"
+STALE = "project_revision_stale: expected to run from the commit {}"
+
+
+@pytest.mark.parametrize("playbook", JUDGING)
 def test_a_job_of_another_commit_than_was_asked_for_is_refused(play, state, playbook):
     asked = "f" * 40
-    done = play(playbook, "-l", "prod", "-e", json.dumps({**JOB, "slipway_project_revision": asked}))
+    done = play(playbook, *JUDGING[playbook], "-e", json.dumps({**JOB, REVISION: asked}))
+    done.refused(f"{STALE.format(asked)}; found one of", "Sync the project in AWX")
+
+
+def test_surveys_ask_for_the_commit_where_it_is_judged_and_nowhere_else():
+    asking = [each for each in repository.load("awx/job_templates.yml")["job_templates"] if REVISION in each["survey"]]
+    assert {each["playbook"] for each in asking} == set(JUDGING)
+    left_out = [each for each in repository.load("awx/job_templates.yml")["job_templates"] if each not in asking]
+    assert {each["name"] for each in left_out if each["playbook"] in JUDGING} == {"Undo on staging", "Undo on prod"}
+    assert all(REVISION in variables_of(repository.ROOT, playbook) for playbook in JUDGING)
+    assert [
+        name for name in set(repository.PLAYBOOKS) - set(JUDGING) if REVISION in variables_of(repository.ROOT, name)
+    ] == []
+
+
+IN_WORKFLOW = {**JOB, "awx_workflow_job_id": 40, "ansible_ssh_private_key_file": "/nowhere"}
+
+
+@pytest.mark.parametrize("playbook", ["deploy.yml", "playbooks/stage.yml"])
+def test_a_deployment_is_refused_when_the_project_moved_since_another_of_its_workflow(play, state, playbook):
+    done = play(playbook, "-l", "prod", "-e", json.dumps({**IN_WORKFLOW, "slipway_workflow_revision": "f" * 40}))
     done.refused(
-        f"project_revision_stale: expected to run from the commit {asked}; found one of", "Sync the project in AWX"
+        f"{STALE.format('f' * 40)}, as earlier jobs of this workflow did; found one of", "Launch the workflow again"
     )
+
+
+def test_what_a_workflow_has_brought_is_taken_back_from_wherever_the_project_is_by_then(play, state):
+    moved = {"slipway_workflow_revision": "f" * 40, "slipway_project_revision": "f" * 40, "release_undone": True}
+    done = play("rollback.yml", "-l", "prod", "-e", json.dumps({**IN_WORKFLOW, **moved, "release_id": "v1"}))
+    assert "project_revision" not in done.output
+    assert "TASK [release : Ask every host" in done.output

@@ -40,7 +40,7 @@ def test_options_and_their_defaults_are_what_is_documented():
     result = plugins.run_class(Echo, NAME, applications={"shop": {}})
     assert result["seen"] == {
         "applications": {"shop": {}}, "name": "", "environments": [], "environment": "", "is_alone": True,
-        "release_id": "", "project_revision": "", "root": "", "trust_policy": "", "state_directory": "",
+        "release_id": "", "project_revision": "", "workflow_revision": None, "root": "", "trust_policy": "", "state_directory": "",
     }  # fmt: skip
 
 

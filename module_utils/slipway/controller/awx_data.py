@@ -345,6 +345,8 @@ class _Judge:
         if "survey" in kind.ours:
             spec = surveys.spec(where, item.get("survey", []), self._playbooks(kind, item, where))
             options.update(survey_spec=spec, survey_enabled=bool(spec))
+        if kind.name == "job_templates":
+            self._judge_slices(where, options)
         if kind.name == "inventory_sources":
             self._judge_file(where, "source_path", item)
         if kind.name == "schedules" and not RRULE.match(str(item.get("rrule"))):
@@ -354,6 +356,15 @@ class _Judge:
         yield AwxObject(kind, name, options, tuple(refers), self._entered(kind, item, where))
         if kind.name == "workflow_job_templates":
             yield from self._nodes(item, organization)
+
+    def _judge_slices(self, where: str, options: Mapping[str, Any]) -> None:
+        """AWX deals the hosts of the inventory out to slices before the limit: one that got none of its hosts fails."""
+        is_sliced = options["job_slice_count"] > 1 or options["ask_job_slice_count_on_launch"]
+        if is_sliced and (options["limit"] or options["ask_limit_on_launch"]):
+            self.mistakes.append(
+                f"{where}: expected no limit where jobs are sliced, found limit or ask_limit_on_launch; "
+                "leave them out, or say job_slice_count: 1"
+            )
 
     def _playbooks(self, kind: Kind, item: Mapping[str, Any], where: str) -> list[str]:
         """The playbooks that a survey is for: that of the template, or those of a workflow's nodes."""

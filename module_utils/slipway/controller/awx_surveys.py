@@ -31,6 +31,12 @@ LINE: Final = re.compile(r"[^\x00-\x1f\x7f{}]{1,255}\Z")
 SWITCHES: Final = frozenset({"true", "false"})
 # What every playbook that deals with an application takes (group_vars/all/slipway.yml), and what none looks at: whoever launched it does.
 PRODUCT: Final[Mapping[str, Mapping[str, Any]]] = {"application": {"type": "str"}, KEY_VARIABLE: {"type": "str"}}
+# What the first tasks of a role's entry judge of the run itself, before anything else (roles/release/tasks/inspect.yml).
+REVISION_VARIABLE: Final = "slipway_project_revision"
+JUDGED_FIRST: Final[Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]]] = {
+    ("release", "stage"): {REVISION_VARIABLE: {"type": "str"}},
+    ("release", "plan_rollback"): {REVISION_VARIABLE: {"type": "str"}},
+}
 ROLE_KEYWORDS: Final = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 NESTED: Final = ("tasks", "pre_tasks", "post_tasks", "block", "rescue", "always")
 TEMPLATED: Final = re.compile(r"\{\{.*?\}\}", re.DOTALL)
@@ -84,11 +90,11 @@ class Surveys:
 def _question(question: Mapping[str, Any]) -> dict[str, Any]:
     """As AWX keeps it, with every key that its screens write."""
     kind = question["type"]
-    default = question.get("default", "")
+    default = question.get("default")
     return {
         "question_name": question["question_name"], "question_description": question.get("question_description", ""),
         "required": question.get("required", False), "type": kind, "variable": question["variable"],
-        "min": question.get("min", 0), "max": question.get("max", MAX_TEXT[TEXT]), "default": default,
+        "min": question.get("min", 0), "max": question.get("max", MAX_TEXT[TEXT]), "default": "" if default is None else default,
         "choices": "\n".join(question.get("choices", [])),
     }  # fmt: skip
 
@@ -115,6 +121,10 @@ def _wrong(question: Mapping[str, Any]) -> list[str]:
         wrong.append(f"choices: expected a list of texts without braces, found {shown(choices)}")
     elif (kind in (ONE_OF, SOME_OF)) != bool(choices):
         wrong.append("expected choices with multiplechoice and multiselect, and only there")
+    elif kind == SOME_OF and default is not None:  # AWX keeps it as a text, which is no list
+        wrong.append(
+            f"default: expected none, since AWX drops it where nobody answers; say it in extra_vars of the template, found {shown(default)}"
+        )
     elif choices and default is not None and default not in choices:
         wrong.append(f"default: expected one of {', '.join(choices)}, found {shown(default)}")
     return [*wrong, *_wrong_bounds(question)]
@@ -140,8 +150,12 @@ def _wrong_bounds(question: Mapping[str, Any]) -> list[str]:
     if kind == INTEGER:
         fits = _is_whole(default) and low <= default <= high
         return [] if fits else [f"default: expected a whole number from {low} to {high}, found {shown(default)}"]
-    fits = isinstance(default, str) and "{" not in default and len(default) <= high
-    return [] if fits else [f"default: expected a text that is no template, found {shown(default)}"]
+    fits = isinstance(default, str) and "{" not in default and low <= len(default) <= high
+    return (
+        []
+        if fits
+        else [f"default: expected a text that is no template, of {low} to {high} characters, found {shown(default)}"]
+    )
 
 
 def _is_whole(value: Any) -> TypeGuard[int]:
@@ -179,8 +193,10 @@ def variables_of(root: Path, playbook: str) -> dict[str, Mapping[str, Any]]:
             for keyword in ROLE_KEYWORDS:
                 if keyword in task:
                     about = task[keyword]
-                    options = _role(root, about["name"], about.get("tasks_from", "main"))
+                    entry = about.get("tasks_from", "main")
+                    options = _role(root, about["name"], entry)
                     found.update(options)
+                    found.update(JUDGED_FIRST.get((about["name"], entry), {}))
                     for option, text in (task.get("vars") or {}).items():
                         if option in options:
                             found.update(dict.fromkeys(_words(text), options[option]))

@@ -31,6 +31,7 @@ IDENTIFIED_BY: Final = (
 OVER_SSH: Final = frozenset({"ssh", "smart", "paramiko", "paramiko_ssh"})
 _GROUP = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _REVISION = re.compile(r"[0-9a-f]{7,40}")
+_WHOLE_REVISION = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,15 @@ class Job:
 
     number: str
     revision: str = ""
+    is_of_workflow: bool = False
 
     @classmethod
     def of(cls, variables: Mapping[str, Any]) -> Job | None:
         """The job that these variables of a play belong to, None for a run without one."""
         number = _said(variables, "job_id")
-        return cls(number, _said(variables, "project_revision")) if number else None
+        if not number:
+            return None
+        return cls(number, _said(variables, "project_revision"), bool(_said(variables, "workflow_job_id")))
 
 
 def _said(variables: Mapping[str, Any], what: str) -> str:
@@ -65,7 +69,7 @@ def require_revision(asked: str, root: Path, job: Job | None) -> None:
             found=shown(asked),
             remedy="Give what `git rev-parse HEAD` prints, or leave it out.",
         )
-    found = checkout.revision(root) or (job.revision if job else "")
+    found = _running_from(root, job)
     if not found:
         raise Refusal(
             "project_revision_unknown",
@@ -81,6 +85,45 @@ def require_revision(asked: str, root: Path, job: Job | None) -> None:
             remedy="Sync the project in AWX (or let it update on launch), or check that commit out; then launch again. "
             "Without slipway_project_revision it runs from what is there.",
         )
+
+
+def same_in_workflow(before: str, root: Path, job: Job | None) -> str:
+    """The commit of this repository that a job of a workflow runs from, which is handed on to those that follow; "" where there is nothing to hand on.
+
+    ``before`` is what an earlier job of that workflow has handed on (40 hex digits), "" for none. Refusals ``project_revision_invalid``,
+    ``project_revision_unknown`` and ``project_revision_stale``, when the project has moved since then.
+    """
+    is_handed_on = job is not None and job.is_of_workflow
+    if not before and not is_handed_on:
+        return ""
+    found = _running_from(root, job)
+    if before and not _WHOLE_REVISION.fullmatch(before):
+        raise Refusal(
+            "project_revision_invalid",
+            expected="as slipway_workflow_revision what an earlier job of the workflow has handed on: 40 lower hex digits",
+            found=shown(before),
+            remedy="Leave it out: jobs of a workflow give it to each other. What you mean yourself is slipway_project_revision.",
+        )
+    if before and not found:
+        raise Refusal(
+            "project_revision_unknown",
+            expected=f"to run from the commit {before}, as earlier jobs of this workflow did",
+            found="no checkout, and no word of AWX's about its project",
+            remedy="Let AWX's project be a git repository.",
+        )
+    if before and found != before:
+        raise Refusal(
+            "project_revision_stale",
+            expected=f"to run from the commit {before}, as earlier jobs of this workflow did",
+            found=f"one of {found}",
+            remedy="The project has moved since then. Launch the workflow again, so that staging is deployed from there too; "
+            "a project at a tag, or at a branch for releases, moves less.",
+        )
+    return found if is_handed_on else ""
+
+
+def _running_from(root: Path, job: Job | None) -> str:
+    return checkout.revision(root) or (job.revision if job else "")
 
 
 def require_run_group(name: str) -> str:

@@ -82,3 +82,21 @@ def test_a_playbook_that_is_none_takes_what_all_take(tmp_path):
         == set(variables_of(tmp_path, "b.yml"))
         == {"application", "slipway_launch_key"}
     )
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ({"type": "multiselect", "choices": ["a"], "default": "a"}, "default: expected none, since AWX drops it where nobody answers; say it in extra_vars of the template, found 'a'"),
+        ({"type": "text", "min": 3, "max": 9, "default": "ab"}, "default: expected a text that is no template, of 3 to 9 characters, found 'ab'"),
+    ],
+)  # fmt: skip
+def test_a_default_that_awx_would_drop_is_refused(mistakes, question, said):
+    Surveys.parse([{"variable": "release_tickets", "question_name": "Q", **question}], repository.ROOT, mistakes)
+    assert mistakes == [f"survey_questions: release_tickets: {said}"]
+
+
+def test_a_default_that_is_nothing_is_an_empty_one(mistakes):
+    surveys = Surveys.parse([{**RELEASE, "default": None}], repository.ROOT, mistakes)
+    (question,) = surveys.spec("here", ["release_id"], ["deploy.yml"])["spec"]
+    assert (question["default"], mistakes) == ("", [])

@@ -95,6 +95,42 @@ def test_what_is_no_commit_is_refused(tmp_path, asked):
     assert refused(job.require_revision, asked, tmp_path, None).reason == "project_revision_invalid"
 
 
+IN_WORKFLOW = Job("42", REVISION, is_of_workflow=True)
+
+
+def test_a_job_of_a_workflow_hands_on_the_commit_that_it_runs_from(project, tmp_path):
+    root, commit = project
+    assert job.same_in_workflow("", root, IN_WORKFLOW) == commit
+    assert job.same_in_workflow(commit, root, IN_WORKFLOW) == commit
+    assert job.same_in_workflow(REVISION, tmp_path, IN_WORKFLOW) == REVISION  # no checkout, so AWX is believed
+
+
+@pytest.mark.parametrize("ours", [None, OURS])
+def test_any_other_run_hands_nothing_on(project, ours):
+    assert job.same_in_workflow("", project[0], ours) == ""
+
+
+def test_nor_does_one_that_cannot_say_what_it_runs_from(tmp_path):
+    assert job.same_in_workflow("", tmp_path, Job("42", is_of_workflow=True)) == ""
+
+
+def test_a_job_is_refused_when_the_project_moved_since_an_earlier_one_of_its_workflow(project):
+    refusal = refused(job.same_in_workflow, REVISION, project[0], IN_WORKFLOW)
+    assert (refusal.reason, refusal.found) == ("project_revision_stale", f"one of {project[1]}")
+    assert (REVISION in refusal.expected, "Launch the workflow again" in refusal.remedy) == (True, True)
+
+
+def test_and_when_nobody_can_say_whether_it_did(tmp_path):
+    refusal = refused(job.same_in_workflow, REVISION, tmp_path, Job("42", is_of_workflow=True))
+    assert refusal.reason == "project_revision_unknown"
+
+
+@pytest.mark.parametrize("before", ["main", REVISION[:12], f"{REVISION}\n", "{{ x }}"])
+def test_what_no_job_hands_on_is_refused(tmp_path, before):
+    refusal = refused(job.same_in_workflow, before, tmp_path, IN_WORKFLOW)
+    assert (refusal.reason, "slipway_workflow_revision" in refusal.expected) == ("project_revision_invalid", True)
+
+
 @pytest.mark.parametrize("name", ["", "77", "release-v9.1:prod_2", "x" * 64])
 def test_what_joins_runs_is_one_word(name):
     assert job.require_run_group(name) == name
