@@ -30,7 +30,6 @@ PACKAGES = (
     "dbus",
     "haproxy",
     "iproute2",
-    "libfaketime",
     "nginx",
     "openssh-server",
     "procps",
