@@ -69,6 +69,7 @@ rm -rf /etc/systemd/system/slipway-exporter.service /var/lib/slipway-watch /run/
 # What Alertmanager has told already it would not tell again.
 rm -rf /var/lib/prometheus/alertmanager /var/lib/prometheus/metrics2 /etc/prometheus/rules/applications
 systemctl daemon-reload
+systemctl reset-failed
 """
 
 # Who approves for prod in a lab, and in which role (group_vars/all/trust.yml).

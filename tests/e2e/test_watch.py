@@ -150,7 +150,7 @@ def watched(operator: Operator, tmp_path_factory: pytest.TempPathFactory) -> Ite
         HOST,
         f"systemctl disable -q --now slipway-heartbeat.timer slipway-escalation.socket; systemctl stop slipway-heartbeat.service {UNIT};"
         f"rm -rf /etc/systemd/system/slipway-heartbeat* /etc/systemd/system/slipway-alert-test* /etc/systemd/system/slipway-escalation*"
-        f" /etc/systemd/system/{UNIT} /var/lib/slipway-watch /run/slipway-watch /var/tmp/e2e-*; systemctl daemon-reload",
+        f" /etc/systemd/system/{UNIT} /var/lib/slipway-watch /run/slipway-watch /var/tmp/e2e-*; systemctl daemon-reload; systemctl reset-failed",
     )
 
 
