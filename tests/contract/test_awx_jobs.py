@@ -346,7 +346,7 @@ class Played:
         self.output = ""
         policy = directory / "state/trust/trust-policy.dsse.json"
         policy.parent.mkdir(parents=True)
-        policy.touch()
+        policy.write_text("{}")
         (directory / "private").mkdir()
         (directory / "hosts").write_text(
             "[staging]\nstaging-1 ansible_host=192.0.2.1\n[prod]\nprod-1 ansible_host=192.0.2.2\n"
